@@ -1,0 +1,163 @@
+"""What a container does, both ways, without input or output: feed it bytes, get frames."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeAlias
+
+from ..errors import AiocompressError, CorruptError, TruncatedError
+from ..model import MIB, Buffer
+
+PART: Final = MIB
+_RUN_RAW, _RUN_COMPRESSED, _RUN_FRAMES = 4 * MIB, MIB, 256
+
+
+@dataclass(slots=True)
+class Piece:
+    """A run of bytes of a container: whole frames, or a part of a stream.
+
+    Where ``frames`` is not None it holds (compressed, raw) bytes of each whole frame in ``data``;
+    a raw size is exact, or a bound, as ``exact`` says. Where it is None, ``data`` is for a
+    ``StreamDecoder``, finished after the piece that is ``last``. ``offset`` counts bytes,
+    ``first_frame`` frames, from the start of the container. ``data`` must be copied and released
+    before the reader is fed or asked again.
+    """
+
+    offset: int
+    first_frame: int
+    data: memoryview
+    frames: tuple[tuple[int, int], ...] | None = None
+    exact: bool = False
+    last: bool = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that the raw data of the whole frames takes at most."""
+        return sum(raw for _, raw in self.frames or ())
+
+
+class Writer(Protocol):
+    """Frames in, the container's bytes out."""
+
+    def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
+        """Return what to write for this frame, in order: views of it, and bytes of our own."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what ends the container."""
+        ...
+
+
+Steps: TypeAlias = Iterator[Piece | None]
+
+
+class Reader(ABC):
+    """Bytes in, pieces out: ``feed`` and ``next_piece`` by turns, then ``end``, ``next_piece``.
+
+    A format writes ``_parse``, a generator that yields pieces, and None for "more bytes".
+
+    :param whole: raw plus compressed bytes of the largest frame that is given out whole.
+    :param max_window: bytes of the largest zstd window allowed.
+    :param strict: a damaged index is an error, not a warning.
+    """
+
+    def __init__(self, *, whole: int, max_window: int, strict: bool = False) -> None:
+        self.warnings: list[str] = []
+        self.frames = 0
+        """Frames given out so far; a stream whose frames cannot be found counts as one."""
+        self._whole, self._max_window, self._strict = whole, max_window, strict
+        self._buffer = bytearray()
+        self._offset = 0
+        self._ended = False
+        self._steps = self._parse()
+
+    def feed(self, data: Buffer) -> None:
+        """Take the next bytes, after ``next_piece`` has returned None."""
+        self._buffer += data
+
+    def end(self) -> None:
+        """Say that no bytes follow."""
+        self._ended = True
+
+    def next_piece(self) -> Piece | None:
+        """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.
+
+        :raises CorruptError: the container is damaged there.
+        :raises TruncatedError: after ``end``: the container is not whole.
+        :raises FormatError: a frame needs a dictionary.
+        :raises LimitError: a frame needs a larger window than allowed.
+        """
+        try:
+            return next(self._steps, None)
+        except AiocompressError as error:
+            raise error.located(base=self._offset, frame=self.frames) from None
+
+    @abstractmethod
+    def _parse(self) -> Steps:
+        """Yield the pieces of the whole container; the buffer begins where one does."""
+
+    def _need(self, size: int) -> Generator[None, None, bool]:
+        """Wait until the buffer holds ``size`` bytes; returns whether it does at the end."""
+        while len(self._buffer) < size and not self._ended:
+            yield None
+        return len(self._buffer) >= size
+
+    def _drop(self, size: int) -> None:
+        del self._buffer[:size]
+        self._offset += size
+
+    def _give_frames(self, frames: list[tuple[int, int]], *, exact: bool) -> Steps:
+        """Give out the first bytes as whole frames, and drop them when asked again."""
+        size = sum(compressed for compressed, _ in frames)
+        data = memoryview(self._buffer)[:size]
+        yield Piece(self._offset, self.frames, data, tuple(frames), exact)
+        self.frames += len(frames)
+        self._drop(size)
+
+    def _give_part(self, size: int, *, last: bool) -> Steps:
+        """Give out the first bytes as part of a stream, and drop them when asked again."""
+        data = memoryview(self._buffer)[:size]
+        yield Piece(self._offset, self.frames, data, last=last)
+        self.frames += last
+        self._drop(size)
+
+    def _rest(self) -> Steps:
+        """Give out all that follows as one stream, which finds its own end."""
+        while (yield from self._need(1)):
+            yield from self._give_part(min(len(self._buffer), PART), last=False)
+        yield from self._give_part(0, last=True)
+
+    def _padding(self) -> Steps:
+        """Zeros may follow the last frame, as on tapes; anything else is garbage."""
+        while (yield from self._need(1)):
+            if any(self._buffer):
+                raise CorruptError("garbage after the compressed data", offset=0)
+            self._drop(len(self._buffer))
+
+    def _cut_off(self) -> TruncatedError:
+        return TruncatedError("the file is cut off", offset=len(self._buffer))
+
+    def _index_is_damaged(self) -> None:
+        problem = "the index at the end does not match the frames"
+        if self._strict:
+            hint = "the data before it is whole: decompress it and compress it again"
+            raise CorruptError(problem, offset=0, hint=hint)
+        self.warnings.append(f"{problem} at byte {self._offset}; it was not used")
+
+
+class StreamReader(Reader):
+    """A container whose frames cannot be found: all of it is one stream."""
+
+    def _parse(self) -> Steps:
+        return self._rest()
+
+
+def is_full(frames: list[tuple[int, int]], compressed: int) -> bool:
+    """Whether a run is worth a worker's task; small frames travel together."""
+    return (
+        compressed >= _RUN_COMPRESSED
+        or len(frames) >= _RUN_FRAMES
+        or sum(raw for _, raw in frames) >= _RUN_RAW
+    )

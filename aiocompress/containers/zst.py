@@ -1,0 +1,229 @@
+"""``.zst``: zstd frames, and the seek table of the zstd seekable format v0.1.0 at the end.
+
+A writer marks the header of the first frame: its content size takes 8 bytes where fewer would
+do, and its window has the mantissa 1; libzstd never writes this, and every decoder reads it. A
+reader that meets the mark demands the seek table: so a file of ours that is cut off exactly
+between two frames is an error. In files of others this cannot be seen.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from collections.abc import Generator
+from typing import Final
+
+from ..codecs import zstd
+from ..codecs.zstd import FrameHeader, FrameWalk
+from ..errors import AiocompressError, TruncatedError
+from ..model import Buffer
+from . import base
+from .base import PART, Steps
+
+_TABLE_MAGIC: Final = b"\x5e\x2a\x4d\x18"
+_FOOTER_MAGIC: Final = b"\xb1\xea\x92\x8f"
+_CHECKSUM_FLAG: Final = 0x80
+_EMPTY_CHECKSUM: Final = 0x51D8E999
+_ENTRY_SIZE: Final = 12
+_FOOTER: Final = struct.Struct("<IB4s")
+_SKIPPABLE: Final = struct.Struct("<4sI")
+_LARGEST_WINDOW_LOG: Final = 26
+_U32_MAX: Final = 0xFFFFFFFF
+
+
+class SeekTable:
+    """Compressed size, raw size and checksum of every frame, skippable ones included."""
+
+    def __init__(self) -> None:
+        self._entries = array("I")
+
+    def __len__(self) -> int:
+        return len(self._entries) // 3
+
+    def add(self, compressed: int, raw: int, checksum: Buffer) -> None:
+        """Add a frame: its sizes in bytes, and the 4 bytes that end it."""
+        self._entries.extend((compressed, raw, int.from_bytes(checksum, "little")))
+
+    def add_skippable(self, compressed: int) -> None:
+        """Add a frame that decodes to nothing."""
+        self._entries.extend((compressed, 0, _EMPTY_CHECKSUM))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the skippable frame that the table is."""
+        return _SKIPPABLE.size + len(self) * _ENTRY_SIZE + _FOOTER.size
+
+    def __bytes__(self) -> bytes:
+        """Return the skippable frame that ends the file."""
+        entries = self._entries
+        if sys.byteorder == "big":
+            entries = array("I", entries)
+            entries.byteswap()
+        head = _SKIPPABLE.pack(_TABLE_MAGIC, self.size - _SKIPPABLE.size)
+        footer = _FOOTER.pack(len(self), _CHECKSUM_FLAG, _FOOTER_MAGIC)
+        return head + entries.tobytes() + footer
+
+
+class Writer:
+    """zstd frames, content size and checksum in each, to ``.zst``; see ``base.Writer``."""
+
+    def __init__(self) -> None:
+        self._table = SeekTable()
+
+    def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
+        parts: tuple[Buffer, ...] = (frame,)
+        if not len(self._table):
+            header = zstd.parse_header(frame)
+            assert header is not None
+            parts = (_marked(header), frame[header.size :])
+        self._table.add(sum(map(len, parts)), raw_size, frame[-4:])
+        return parts
+
+    def finish(self) -> bytes:
+        return bytes(self._table)
+
+
+class Reader(base.Reader):
+    """``.zst`` of any writer to pieces; see ``base.Reader``."""
+
+    def _parse(self) -> Steps:
+        self._table: SeekTable | None = SeekTable()
+        self._table_due = False
+        while (yield from self._need(1)):
+            long_enough = yield from self._need(4)
+            if long_enough and self._buffer[:4] == zstd.MAGIC:
+                yield from self._frames()
+            elif long_enough and zstd.is_skippable(self._buffer):
+                yield from self._skippable()
+            elif not long_enough and zstd.MAGIC.startswith(self._buffer):
+                raise self._cut_off()
+            else:
+                yield from self._padding()
+        if self._table_due:
+            raise TruncatedError(
+                "the file is cut off between two frames: the seek table at its end is missing",
+                offset=0,
+            )
+
+    def _frames(self) -> Steps:
+        """One frame as soon as it is whole, with those behind it that are here; or a stream."""
+        header = yield from self._header()
+        walk = FrameWalk(header)
+        exact = header.content_size is not None
+        # pzstd writes no content size, and 4 windows into each frame.
+        raw = 4 * header.window if header.content_size is None else header.content_size
+        while True:
+            walk.advance(self._buffer, 0)
+            if raw + walk.size > self._whole:
+                yield from self._stream(walk)
+                return
+            if walk.ended and walk.size <= len(self._buffer):
+                break
+            if not (yield from self._need(walk.size + (0 if walk.ended else 3))):
+                raise self._cut_off()
+        frames, size = [(walk.size, raw)], walk.size
+        self._count(header, size, 0)
+        while exact and not base.is_full(frames, size) and (frame := self._follower(size)):
+            frames.append(frame)
+            size += frame[0]
+        yield from self._give_frames(frames, exact=exact)
+
+    def _header(self) -> Generator[None, None, FrameHeader]:
+        while (header := zstd.parse_header(self._buffer)) is None:
+            if not (yield from self._need(len(self._buffer) + 1)):
+                raise self._cut_off()
+        zstd.check_header(header, self._max_window)
+        self._table_due |= _is_marked(header)
+        return header
+
+    def _follower(self, start: int) -> tuple[int, int] | None:
+        """Measure the frame at ``start`` if all of it is here, and nothing is odd about it."""
+        if self._buffer[start : start + 4] != zstd.MAGIC:
+            return None
+        try:
+            header = zstd.parse_header(self._buffer, start)
+            if header is None or header.content_size is None:
+                return None
+            zstd.check_header(header, self._max_window)
+            walk = FrameWalk(header)
+            walk.advance(self._buffer, start)
+        except AiocompressError:
+            return None
+        raw, end = header.content_size, start + walk.size
+        if not walk.ended or end > len(self._buffer) or raw + end > self._whole:
+            return None
+        self._table_due |= _is_marked(header)
+        self._count(header, walk.size, start)
+        return walk.size, raw
+
+    def _stream(self, walk: FrameWalk) -> Steps:
+        """Give out one frame in parts: it is too large, or may be."""
+        self._table = None
+        start = 0
+        while True:
+            walk.advance(self._buffer, start)
+            end = start + walk.size
+            here = min(len(self._buffer), PART)
+            last = walk.ended and end <= here
+            size = end if last else here
+            yield from self._give_part(size, last=last)
+            if last:
+                return
+            start -= size
+            if not (yield from self._need(1)):
+                raise self._cut_off()
+
+    def _count(self, header: FrameHeader, size: int, start: int) -> None:
+        """Add a frame to the table that the one in the file is compared with."""
+        raw = header.content_size
+        if self._table is None or raw is None or not header.has_checksum or raw > _U32_MAX:
+            self._table = None
+        else:
+            end = start + size
+            self._table.add(size, raw, self._buffer[end - 4 : end])
+
+    def _skippable(self) -> Steps:
+        """Skip a frame that decodes to nothing; a seek table must match what came before it."""
+        if not (yield from self._need(_SKIPPABLE.size)):
+            raise self._cut_off()
+        magic, size = _SKIPPABLE.unpack_from(self._buffer)
+        size = left = size + _SKIPPABLE.size
+        while left > PART and not (self._table is not None and size == self._table.size):
+            if not (yield from self._need(PART)):
+                raise self._cut_off()
+            self._drop(PART)
+            left -= PART
+        if not (yield from self._need(left)):
+            raise self._cut_off()
+        if magic == _TABLE_MAGIC and self._buffer[left - 4 : left] == _FOOTER_MAGIC:
+            if self._table_due and self._table is not None and self._buffer[:left] != bytes(self._table):
+                self._index_is_damaged()
+            self._table, self._table_due = SeekTable(), False
+        elif self._table is not None:
+            self._table.add_skippable(size)
+        self._drop(left)
+
+
+def _marked(header: FrameHeader) -> bytes:
+    """Return the same header with the mark; windows above 64 MiB go without."""
+    content = header.content_size or 0
+    if header.window_byte is None:
+        log = max(10, (content - 1).bit_length())
+    else:
+        log = 10 + (header.window_byte >> 3)
+    if log > _LARGEST_WINDOW_LOG or content > _U32_MAX:
+        return header.data
+    descriptor = 3 << 6 | header.descriptor & 0x1F
+    mark = struct.pack("<BBQ", descriptor, (log - 10) << 3 | 1, content)
+    return zstd.MAGIC + mark
+
+
+def _is_marked(header: FrameHeader) -> bool:
+    return (
+        header.descriptor >> 6 == 3  # noqa: PLR2004 - a content size of 8 bytes
+        and header.has_checksum
+        and header.window_byte is not None
+        and header.window_byte & 7 == 1
+        and (header.content_size or 0) <= _U32_MAX
+    )

@@ -1,0 +1,103 @@
+"""Plain values that all floors share: reports, progress, statistics, sizes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+PathLike: TypeAlias = str | os.PathLike[str]
+Size: TypeAlias = int | str
+"""A number of bytes: an int, or text such as ``"4MiB"``, ``"4M"`` or ``"512k"``."""
+OnExists: TypeAlias = Literal["error", "replace", "skip"]
+
+KIB, MIB = 1 << 10, 1 << 20
+DEFAULT_MAX_WINDOW = 128 * MIB
+
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
+
+
+def parse_size(size: Size, name: str = "size") -> int:
+    """Return ``size`` in bytes; units are powers of 1024, whichever way they are spelled.
+
+    :param size: a positive int, or text such as ``"4MiB"``.
+    :param name: what the size is called in an error.
+    :raises TypeError: not an int or text.
+    :raises ValueError: not positive, or not a size.
+    """
+    if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
+        size = int(match[1]) * _UNITS[match[2].upper()]
+    if isinstance(size, bool) or not isinstance(size, int | str):
+        msg = f"{name} must be bytes (int) or text such as '4MiB', not {type(size).__name__}"
+        raise TypeError(msg)
+    if isinstance(size, str) or size < 1:
+        msg = f"{name} must be a positive number of bytes such as '4MiB', not {size!r}"
+        raise ValueError(msg)
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a verb has come.
+
+    ``raw_bytes`` and ``compressed_bytes`` are done; ``done`` of ``total`` is the part of the
+    *source* that was consumed, both in bytes, ``total`` None where the source does not say.
+    """
+
+    raw_bytes: int
+    compressed_bytes: int
+    done: int
+    total: int | None
+
+
+class ProgressCallback(Protocol):
+    """Called on the event loop's thread, at most 10 times a second and once at the end."""
+
+    def __call__(self, progress: Progress, /) -> object: ...
+
+
+ProgressOption: TypeAlias = bool | Callable[[Progress], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a verb did: bytes on both sides, frames, files, and whatever it left out."""
+
+    raw_bytes: int
+    compressed_bytes: int
+    seconds: float
+    frames: int
+    files: int = 1
+    skipped: tuple[str, ...] = ()
+    skipped_count: int = 0
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """Raw bytes for each compressed byte; 0.0 where nothing was compressed."""
+        return self.raw_bytes / self.compressed_bytes if self.compressed_bytes else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """A look at an engine: slots (chunks in flight), their memory, and what went through.
+
+    ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,
+    ``memory_peak`` and ``memory_limit`` are bytes of the arena. ``raw_bytes`` and
+    ``compressed_bytes`` count both ways; ``chunks_redone`` those whose worker had died.
+    """
+
+    num_workers: int
+    slots_in_use: int
+    slots_peak: int
+    slots_total: int
+    memory_in_use: int
+    memory_peak: int
+    memory_limit: int
+    raw_bytes: int
+    compressed_bytes: int
+    chunks_redone: int
