@@ -1,0 +1,246 @@
+"""The engine: worker processes, memory and threads, shared by all streams of an application."""
+
+from __future__ import annotations
+
+import warnings
+from concurrent.futures import Executor
+from typing import Literal, Self
+
+from . import files, limits, streams
+from .arguments import as_bytes, codec_for, make_reading, make_recipe, make_writing
+from .model import (
+    DEFAULT_MAX_WINDOW,
+    Buffer,
+    EngineStatistics,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Report,
+    Size,
+    parse_size,
+)
+from .pool import WorkerPool
+from .sources import StreamSource
+from .streams import ByteStream
+
+
+class Engine:
+    """Compresses and decompresses in parallel, within a memory limit, for many streams at once.
+
+    Use it as an async context manager, or call ``aclose()``. It is for one event loop, and is
+    shared by all tasks of it: chunks are served first come, first served.
+
+    :param num_workers: chunks worked on at once; default: the processors this process may use.
+    :param memory_limit: bytes of all chunks in flight and their frames, an int or text such as
+        "256MiB"; default: 64 MiB for each of ``num_workers + 2``, at most a quarter of the memory
+        of this machine or cgroup. What is touched is less: see the README's formula.
+    :param executor: "process"; "thread"; or an executor of yours, which is sent bytes.
+    :raises ValueError: a number below 1, or no executor.
+    """
+
+    def __init__(
+        self,
+        num_workers: int | None = None,
+        memory_limit: Size | None = None,
+        *,
+        executor: Literal["process", "thread"] | Executor = "process",
+    ) -> None:
+        if not isinstance(executor, Executor) and executor not in {"process", "thread"}:
+            msg = f"executor must be 'process', 'thread' or an Executor, not {executor!r}"
+            raise ValueError(msg)
+        workers = limits.processors() if num_workers is None else num_workers
+        if isinstance(workers, bool) or not isinstance(workers, int):
+            msg = f"num_workers must be an int, not {type(workers).__name__}"
+            raise TypeError(msg)
+        if workers < 1:
+            msg = f"num_workers must be at least 1, not {workers}"
+            raise ValueError(msg)
+        memory = None if memory_limit is None else parse_size(memory_limit, "memory_limit")
+        self._pool = WorkerPool(workers, memory, executor)
+        self._used = False
+
+    def prefork(self) -> Self:
+        """Fork the workers now: for programs that have neither threads nor a loop yet.
+
+        The command line does; inside an application workers come from a small server process.
+        """
+        self._used = True
+        self._pool.prefork()
+        return self
+
+    async def __aenter__(self) -> Self:
+        self._pool.check()
+        self._used = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End workers and threads, and free the memory. What still runs ends with ClosedError."""
+        await self._pool.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_used", False) and not self._pool.is_closed:
+            warnings.warn("an Engine was not closed", ResourceWarning, stacklevel=2, source=self)
+            self._pool.abandon()
+
+    def statistics(self) -> EngineStatistics:
+        """Return what is in flight now, and what has gone through."""
+        return self._pool.statistics()
+
+    async def compress(
+        self, data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
+    ) -> bytes:
+        """Compress bytes into a container.
+
+        :param data: bytes-like.
+        :param codec: "zstd" or "gzip".
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :raises ValueError: no such codec or level.
+        """
+        stream = self.compress_stream(as_bytes(data), codec=codec, compression_level=compression_level)
+        async with stream:
+            return b"".join([part async for part in stream])
+
+    async def decompress(self, data: Buffer, *, max_output: Size | None = None) -> bytes:
+        """Decompress bytes: zstd, gzip or zlib, whoever wrote them.
+
+        :param data: bytes-like.
+        :param max_output: the most bytes to return.
+        :raises FormatError: it is none of these.
+        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
+        :raises LimitError: there is more than ``max_output``.
+        """
+        stream = self.decompress_stream(as_bytes(data), max_output=max_output)
+        async with stream:
+            return b"".join([part async for part in stream])
+
+    def compress_stream(
+        self,
+        source: StreamSource,
+        *,
+        codec: str = "zstd",
+        compression_level: int | None = None,
+        chunk_size: Size | None = None,
+    ) -> ByteStream:
+        """Compress a stream; the bytes are those that ``compress_file`` writes.
+
+        :param source: a path, bytes-like, an object with ``async read(n)``, or an async iterable
+            of bytes-like.
+        :param codec: "zstd" or "gzip".
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param chunk_size: raw bytes of a frame; default: by codec and level, 4 MiB for zstd 3.
+        :returns: the container's bytes, about a frame at a time.
+        :raises ValueError: no such codec, level or size. When read: what reading the source
+            raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
+        """
+        recipe = make_recipe(codec, compression_level, chunk_size)
+        return ByteStream(streams.compressed(self._pool, source, recipe))
+
+    def decompress_stream(
+        self,
+        source: StreamSource,
+        *,
+        max_output: Size | None = None,
+        max_window: Size = DEFAULT_MAX_WINDOW,
+    ) -> ByteStream:
+        """Decompress a stream of zstd, gzip or zlib, whoever wrote it.
+
+        Several frames are decoded in parallel, a single one as a stream; memory is bounded
+        either way. Bytes come as soon as they are checked: an error at the end of a stream
+        comes after good bytes.
+
+        :param source: as of ``compress_stream``.
+        :param max_output: the most bytes to yield.
+        :param max_window: the largest zstd window, in bytes or text.
+        :raises ValueError: not a size. When read: as ``decompress``.
+        """
+        reading = make_reading(max_output, max_window)
+        return ByteStream(streams.decompressed(self._pool, source, reading))
+
+    async def compress_file(
+        self,
+        source: PathLike,
+        destination: PathLike,
+        chunk_size: Size | None = None,
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Compress a file into a ``.zst`` (zstd's seekable format) or ``.gz`` file.
+
+        The bytes depend on the data, ``codec``, ``compression_level`` and ``chunk_size`` alone.
+        The file gets its name, and its source's mode, times and owner, when it is whole.
+
+        :param source: a path.
+        :param destination: a path; its suffix says the codec unless ``codec`` does.
+        :param chunk_size: raw bytes of a frame; default: by codec and level, 4 MiB for zstd 3.
+        :param codec: "zstd" or "gzip".
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
+        :param fsync: whether the file is on the disk before it gets its name; default: yes.
+        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        :raises FormatError: the source is a folder.
+        :raises ValueError: bad arguments; source and destination are the same file.
+        :raises LimitError: a chunk does not fit into the memory limit.
+        :raises WorkerError: workers died twice on the same chunk.
+        """
+        codec = codec_for(destination) if codec is None else codec
+        recipe = make_recipe(codec, compression_level, chunk_size)
+        writing = make_writing(on_exists, fsync, progress)
+        return await files.compress_file(self._pool, source, destination, recipe, writing)
+
+    async def decompress_file(
+        self,
+        source: PathLike,
+        destination: PathLike,
+        chunk_size: Size | None = None,
+        *,
+        max_output: Size | None = None,
+        max_window: Size = DEFAULT_MAX_WINDOW,
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Decompress a zstd, gzip or zlib file, whoever wrote it; its content says which.
+
+        :param source: a path.
+        :param destination: a path; it gets its name when all is checked.
+        :param chunk_size: bytes read at once; default: 1 MiB.
+        :param max_output: the most bytes to write.
+        :param max_window: the largest zstd window, in bytes or text.
+        :param on_exists: as of ``compress_file``; so are ``fsync`` and ``progress``.
+        :raises FormatError: it is none of these.
+        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
+        :raises LimitError: there is more than ``max_output``, or a window above ``max_window``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        :raises ValueError: bad arguments; source and destination are the same file.
+        :raises WorkerError: workers died twice on the same chunk.
+        """
+        reading = make_reading(max_output, max_window, chunk_size)
+        writing = make_writing(on_exists, fsync, progress)
+        return await files.decompress_file(self._pool, source, destination, reading, writing)
+
+    async def test(
+        self,
+        source: StreamSource,
+        *,
+        max_window: Size = DEFAULT_MAX_WINDOW,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Decode all of a file, check every frame, checksum and the index, and keep nothing.
+
+        :param source: a path, or as of ``compress_stream``.
+        :param max_window: the largest zstd window, in bytes or text.
+        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
+        :raises FormatError: it is not compressed.
+        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
+        :raises OSError: it cannot be read.
+        """
+        reading = make_reading(None, max_window)
+        return await files.test(self._pool, source, reading, progress)

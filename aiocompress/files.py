@@ -1,0 +1,157 @@
+"""Files: compressed and decompressed into files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import pipeline, worker
+from .model import OnExists, PathLike, Progress, ProgressOption, Report
+from .pipeline import Reading, Recipe, Tally
+from .pool import WorkerPool
+from .progress import Meter
+from .sources import Source, StreamSource, opened
+from .storage import FileSink, call
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How a file is written: over an older one or not, synced or not, and who is told."""
+
+    on_exists: OnExists = "error"
+    fsync: bool | None = None
+    progress: ProgressOption = False
+
+
+async def compress_file(
+    pool: WorkerPool, source: StreamSource, destination: PathLike, recipe: Recipe, writing: Writing
+) -> Report:
+    """Compress a file into a container of its own."""
+    async with _verb(pool, source, destination, writing) as verb:
+        if verb.sink is not None:
+            frames = pipeline.compressed(pool, verb.source, recipe, verb.tally)
+            with verb.meter("compressing") as meter:
+                async with aclosing(frames):
+                    async for parts in frames:
+                        await verb.sink.write(*parts)
+                        meter.update()
+                await verb.commit()
+    return verb.report()
+
+
+async def decompress_file(
+    pool: WorkerPool,
+    source: StreamSource,
+    destination: PathLike,
+    reading: Reading,
+    writing: Writing,
+) -> Report:
+    """Decompress a container into a file; workers write in place what they decode."""
+    async with _verb(pool, source, destination, writing) as verb:
+        if verb.sink is not None:
+            reading = replace(reading, target=verb.sink.reach)
+            blocks = pipeline.decompressed(pool, verb.source, reading, verb.tally)
+            with verb.meter("decompressing", back=True) as meter:
+                async with aclosing(blocks):
+                    async for size, data in blocks:
+                        if data is None:
+                            verb.sink.skip(size)
+                        else:
+                            await verb.sink.write(data)
+                        meter.update()
+                await verb.commit()
+    return verb.report()
+
+
+async def test(
+    pool: WorkerPool, source: StreamSource, reading: Reading, progress: ProgressOption
+) -> Report:
+    """Decode all of a container, check everything, and drop it."""
+    reading = replace(reading, target=worker.DISCARD, strict=True)
+    async with opened(source, pool) as data:
+        verb = _Verb(data, Writing(progress=progress))
+        blocks = pipeline.decompressed(pool, data, reading, verb.tally)
+        with verb.meter("testing", back=True) as meter:
+            async with aclosing(blocks):
+                async for _ in blocks:
+                    meter.update()
+    return verb.report()
+
+
+class _Verb:
+    """One call of a verb: what it reads, where it writes, and what it counts."""
+
+    def __init__(self, source: Source, writing: Writing, sink: FileSink | None = None) -> None:
+        self.source, self.sink = source, sink
+        self.tally = Tally()
+        self.skipped: str | None = None
+        self._writing = writing
+        self._begun = time.perf_counter()
+
+    def meter(self, label: str, *, back: bool = False) -> Meter:
+        """Measure what of the source was consumed: raw bytes out, compressed bytes back."""
+        tally, total = self.tally, self.source.size
+
+        def measure() -> Progress:
+            done = tally.compressed_bytes if back else tally.raw_bytes
+            return Progress(tally.raw_bytes, tally.compressed_bytes, done, total)
+
+        return Meter(self._writing.progress, measure, label)
+
+    async def commit(self) -> None:
+        """Give the file its name, and what it takes after: its source, if that is a file."""
+        assert self.sink is not None
+        status: os.stat_result | None = getattr(self.source, "status", None)
+        regular = status is not None and stat.S_ISREG(status.st_mode)
+        await self.sink.commit(status if regular else None)
+
+    def report(self) -> Report:
+        """Sum it up."""
+        tally, skipped = self.tally, self.skipped
+        return Report(
+            raw_bytes=tally.raw_bytes,
+            compressed_bytes=tally.compressed_bytes,
+            seconds=time.perf_counter() - self._begun,
+            frames=tally.frames,
+            files=int(skipped is None),
+            skipped=() if skipped is None else (skipped,),
+            skipped_count=int(skipped is not None),
+            warnings=tuple(tally.warnings),
+        )
+
+
+@asynccontextmanager
+async def _verb(
+    pool: WorkerPool, source: StreamSource, destination: PathLike, writing: Writing
+) -> AsyncGenerator[_Verb]:
+    """Open both sides; without a sink where the destination exists and is to be kept."""
+    path = os.fspath(destination)
+    async with opened(source, pool) as data:
+        verb = _Verb(data, writing)
+        await call(pool.files, _check_not_same, data, path)
+        if writing.on_exists == "skip" and await call(pool.files, os.path.lexists, path):
+            verb.skipped = path
+            yield verb
+            return
+        fsync = writing.fsync is not False
+        verb.sink = await FileSink.open(
+            path, pool.files, on_exists=writing.on_exists, fsync=fsync
+        )
+        try:
+            yield verb
+        finally:
+            await verb.sink.aclose()
+
+
+def _check_not_same(source: Any, path: str) -> None:
+    status: os.stat_result | None = getattr(source, "status", None)
+    if status is None or not stat.S_ISREG(status.st_mode) or not os.path.exists(path):
+        return
+    if os.path.samestat(status, os.stat(path)):
+        msg = f"{source.name}: source and destination are the same file"
+        raise ValueError(msg)

@@ -1,0 +1,39 @@
+"""How many processors and how much memory this process may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def processors() -> int:
+    """Return the number of processors: of the affinity, at most the quota of the cgroup."""
+    if hasattr(os, "sched_getaffinity"):
+        number = len(os.sched_getaffinity(0))
+    else:
+        number = os.cpu_count() or 1
+    quota, _, period = _read("cpu.max").partition(" ")
+    if quota.isdigit() and period.isdigit():
+        number = min(number, -(-int(quota) // int(period)))
+    return max(1, number)
+
+
+def memory() -> int:
+    """Return the bytes of memory of this machine, at most the limit of the cgroup."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _read("memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _read(name: str) -> str:
+    """Read a limit of the cgroup (v2) that this process is in; "" where there is none."""
+    try:
+        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
+        for folder in (_CGROUP / own.lstrip("/"), _CGROUP):
+            if (file := folder / name).is_file():
+                return file.read_text().strip()
+    except OSError:
+        pass
+    return ""

@@ -1,0 +1,375 @@
+"""The way of a byte, out and back: source, producer, slot, worker, ordered consumer.
+
+Both directions are async generators of the same parts. A producer fills slots and starts jobs,
+at most a window ahead of the consumer, who takes their outcomes in the order of reading. A
+stream reserves room in its window before it takes a slot, gathers what a slow source sends
+before that, and has what a slow reader takes copied out of the slot at once: so no slot ever
+waits for anybody outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from . import worker
+from .codecs import HEAD_SIZE, Codec, StreamDecoder, detect
+from .containers import CONTAINERS, Piece
+from .errors import AiocompressError, LimitError, TruncatedError
+from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
+from .pool import Job, WorkerPool
+from .sources import Source
+from .waiting import ended, settled
+
+READ_SIZE: Final = MIB
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has gone through a stream so far."""
+
+    raw_bytes: int = 0
+    compressed_bytes: int = 0
+    frames: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Releasable(Protocol):
+    def release(self) -> None: ...
+
+
+T = TypeVar("T", bound=_Releasable)
+
+
+async def _in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
+    """Run a producer ahead, by at most ``window`` items that are not released yet."""
+    room = asyncio.Semaphore(window)
+    queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
+
+    async def produce() -> None:
+        try:
+            async with aclosing(items):
+                while await room.acquire() and (item := await anext(items, None)) is not None:
+                    queue.put_nowait(item)
+            queue.put_nowait(None)
+        except BaseException as error:
+            queue.put_nowait(error)  # the consumer raises it, in its turn
+            if not isinstance(error, Exception):
+                raise
+
+    producer = asyncio.ensure_future(produce())
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            try:
+                yield item
+            finally:
+                item.release()
+                room.release()
+    finally:
+        producer.cancel()
+        await ended(producer)
+        while not queue.empty():
+            if (left := queue.get_nowait()) is not None and not isinstance(left, BaseException):
+                left.release()
+
+
+# Out: chunks to frames.
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that the bytes of a container depend on, but for the data."""
+
+    codec: Codec
+    level: int
+    chunk_size: int
+
+
+async def compressed(
+    pool: WorkerPool, source: Source, recipe: Recipe, tally: Tally, *, detach: bool = False
+) -> AsyncGenerator[tuple[Buffer, ...]]:
+    """Yield the container's bytes, a frame at a time; valid until the next one is asked for.
+
+    :param detach: the reader may be slow: no slot waits for it.
+    """
+    make_writer = CONTAINERS[recipe.codec.name].writer
+    assert make_writer is not None
+    writer = make_writer()
+    chunks = _chunks(pool, source, recipe, detach=detach)
+    async with aclosing(_in_order(chunks, pool.window)) as jobs:
+        async for job in jobs:
+            await job.result()
+            parts = writer.add(memoryview(job.data), job.used)
+            _count(pool, tally, job.used, sum(map(len, parts)))
+            yield parts
+    end = writer.finish()
+    _count(pool, tally, 0, len(end), 0)
+    yield (end,)
+
+
+async def _chunks(
+    pool: WorkerPool, source: Source, recipe: Recipe, *, detach: bool
+) -> AsyncGenerator[Job]:
+    """Read chunks into slots; an empty source has one chunk, which is empty."""
+    known = source.size is not None and source.size < recipe.chunk_size
+    size = (source.size or 0) + 1 if known else recipe.chunk_size
+    gathered = memoryview(bytearray(size if source.waits else 0))
+    first, used = True, size
+    while used == size:
+        if source.waits and not (used := await source.fill(gathered)) and not first:
+            return
+        slot = await pool.slots.take(size, recipe.codec.bound(size))
+        try:
+            if source.waits:
+                slot.input[:used] = gathered[:used]
+            else:
+                used = await source.fill(slot.input[:size])
+        except BaseException:
+            slot.free()
+            raise
+        if not used and not first:
+            slot.free()
+            return
+        alone = first and (used < size or source.size == size)
+        arguments = (recipe.codec.name, recipe.level)
+        yield await pool.run(
+            slot, used, worker.compress, *arguments, alone=alone, detach=detach
+        )
+        first = False
+
+
+# Back: frames to chunks.
+
+
+class Block(NamedTuple):
+    """Raw bytes in order; ``data`` is None where a worker has written them already."""
+
+    size: int
+    data: Buffer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a container is read.
+
+    ``read_size`` is in bytes; ``max_window`` and ``max_output`` are limits in bytes; ``target`` is a path that workers may
+    write to (``worker.DISCARD``: the data is only checked); ``detach``: the reader may be slow;
+    ``strict``: a damaged index is an error.
+    """
+
+    read_size: int = READ_SIZE
+    max_window: int = DEFAULT_MAX_WINDOW
+    max_output: int | None = None
+    target: str | None = None
+    detach: bool = False
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class _Decoding:
+    """A piece on its way: decoded by a worker's job, or, without one, as part of a stream."""
+
+    codec: Codec
+    offset: int
+    size: int
+    first_frame: int
+    frames: int
+    last: bool
+    job: Job | None
+    part: bytes
+
+    @property
+    def input(self) -> Buffer:
+        return self.part if self.job is None else self.job.input
+
+    def release(self) -> None:
+        if self.job is not None:
+            self.job.release()
+
+
+async def decompressed(
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally
+) -> AsyncGenerator[Block]:
+    """Yield the raw bytes in order; a block's data is valid until the next one is asked for.
+
+    Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
+    that follows a frame that was not as its index said, until a frame ends where a piece does.
+    """
+    stream = _Stream(pool, reading)
+    async with aclosing(_in_order(_pieces(pool, source, reading, tally), pool.window)) as items:
+        async for item in items:
+            size = item.size
+            done = None if item.job is None else await _outcome(item, strict=not stream.is_open)
+            if done is not None and done.size >= 0 and not stream.is_open:
+                _count(pool, tally, done.size, size, item.frames, reading.max_output)
+                assert item.job is not None
+                yield Block(done.size, None if done.written else item.job.data)
+                continue
+            async with aclosing(stream.decode(item)) as blocks:
+                async for data in blocks:
+                    _count(pool, tally, len(data), 0, 0, reading.max_output)
+                    yield Block(len(data), data)
+            _count(pool, tally, 0, size, item.frames or item.last)
+    stream.finish()
+
+
+async def _outcome(item: _Decoding, *, strict: bool) -> worker.Result | None:
+    """Wait for the worker; its errors do not count where the index has proved wrong."""
+    assert item.job is not None
+    try:
+        return await item.job.result()
+    except AiocompressError as error:
+        if strict:
+            raise error.located(base=item.offset, frame=item.first_frame) from None
+        return None
+
+
+class _Stream:
+    """Decodes in a thread what workers cannot: pieces one after another, with one decoder."""
+
+    def __init__(self, pool: WorkerPool, reading: Reading) -> None:
+        self._pool, self._max_window = pool, reading.max_window
+        self._decoder: StreamDecoder | None = None
+        self._start = self._frame = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame began in an earlier piece and has not ended."""
+        return self._decoder is not None
+
+    async def decode(self, item: _Decoding) -> AsyncGenerator[Buffer]:
+        """Yield the raw blocks of a piece, the next one being decoded meanwhile."""
+        if self._decoder is None:
+            self._decoder = item.codec.open_stream(self._max_window)
+            self._start, self._frame = item.offset, item.first_frame
+        blocks = self._decoder.feed(item.input)
+        try:
+            ahead = self._decode_next(blocks)
+            try:
+                while (block := await settled(ahead)) is not None:
+                    ahead = self._decode_next(blocks)
+                    yield block
+            finally:
+                await ended(ahead)
+        except AiocompressError as error:
+            raise self._located(error) from None
+        if item.last or (item.job is not None and self._decoder.boundary):
+            self.finish()
+
+    def _decode_next(self, blocks: Iterator[Buffer]) -> asyncio.Future[Buffer | None]:
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool.threads, next, blocks, None)
+
+    def finish(self) -> None:
+        """Say that nothing follows."""
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            try:
+                decoder.finish()
+            except AiocompressError as error:
+                raise self._located(error) from None
+
+    def _located(self, error: AiocompressError) -> AiocompressError:
+        return error.located(base=self._start, frame=self._frame)
+
+
+async def _pieces(
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally
+) -> AsyncGenerator[_Decoding]:
+    """Read blocks, have the container's reader find frames, and start a job for each run."""
+    block = memoryview(bytearray(max(HEAD_SIZE, reading.read_size)))
+    size = await source.fill(block[:HEAD_SIZE])
+    if not size:
+        raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
+    codec = detect(bytes(block[:size]))
+    reader = CONTAINERS[codec.name].reader(
+        whole=pool.slots.largest, max_window=reading.max_window, strict=reading.strict
+    )
+    tally.warnings = reader.warnings
+    start = _Start(pool, codec, reading, small=source.size is not None and source.size <= READ_SIZE)
+    while size:
+        reader.feed(block[:size])
+        while (piece := reader.next_piece()) is not None:
+            yield await start(piece)
+        size = await source.readinto(block)
+    reader.end()
+    while (piece := reader.next_piece()) is not None:
+        yield await start(piece)
+
+
+class _Start:
+    """Starts the job of a piece, and keeps count of where its raw bytes belong."""
+
+    def __init__(self, pool: WorkerPool, codec: Codec, reading: Reading, *, small: bool) -> None:
+        self._pool, self._codec, self._reading, self._small = pool, codec, reading, small
+        self._first = True
+        self._raw_offset: int | None = 0
+
+    async def __call__(self, piece: Piece) -> _Decoding:
+        frames = piece.frames
+        about = (
+            self._codec,
+            piece.offset,
+            len(piece.data),
+            piece.first_frame,
+            len(frames or ()),
+            piece.last,
+        )
+        if frames is None:
+            self._raw_offset = None
+            part = bytes(piece.data)
+            piece.data.release()
+            return _Decoding(*about, None, part)
+        used = len(piece.data)
+        slot = await self._pool.slots.take(used, piece.room)
+        slot.input[:used] = piece.data
+        piece.data.release()
+        job = await self._pool.run(
+            slot,
+            used,
+            worker.decompress,
+            self._codec.name,
+            frames,
+            self._target(piece),
+            # A first frame may be the only one, and is not worth starting processes.
+            alone=self._small or (self._first and not self._pool.has_processes),
+            detach=self._reading.detach,
+            keep_input=not piece.exact,
+        )
+        self._first = False
+        return _Decoding(*about, job, b"")
+
+    def _target(self, piece: Piece) -> tuple[str, int] | None:
+        """Where a worker may write: only where all sizes so far are certain."""
+        offset = self._raw_offset
+        self._raw_offset = offset + piece.room if piece.exact and offset is not None else None
+        if self._reading.target is None:
+            return None
+        if self._reading.target == worker.DISCARD:
+            return worker.DISCARD, 0
+        return (self._reading.target, offset) if self._raw_offset is not None else None
+
+
+def _count(
+    pool: WorkerPool,
+    tally: Tally,
+    raw: int,
+    compressed: int,
+    frames: int = 1,
+    max_output: int | None = None,
+) -> None:
+    tally.raw_bytes += raw
+    tally.compressed_bytes += compressed
+    tally.frames += frames
+    pool.raw_bytes += raw
+    pool.compressed_bytes += compressed
+    if max_output is not None and tally.raw_bytes > max_output:
+        raise LimitError(
+            f"the data is larger than the {max_output} bytes allowed",
+            hint="raise max_output (--max-output) if you trust it",
+        )

@@ -1,0 +1,341 @@
+"""Workers and slots: who runs a chunk, and what happens when a worker dies.
+
+Worker processes are forked from a small server process (inside an application), or from the
+command line before it has threads. A chunk is a ``Job``; its slot is free only when its worker
+is done with it, whoever stopped waiting for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+
+from . import limits
+from .errors import AiocompressError, ClosedError, WorkerError
+from .model import MIB, Buffer, EngineStatistics
+from .slots import Slot, Slots
+from .waiting import settled
+from .worker import Result
+
+if TYPE_CHECKING:
+    from .processes import Workers
+
+ExecutorOption: TypeAlias = Literal["process", "thread"] | Executor
+T = TypeVar("T")
+
+_log = logging.getLogger("aiocompress")
+_SLOT_MEMORY = 64 * MIB
+_FILE_THREADS = 8
+_DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
+
+
+class Job:
+    """One chunk in flight: its slot, the function that a worker runs on it, and its outcome."""
+
+    def __init__(
+        self, slot: Slot, used: int, function: Callable[..., Result], arguments: tuple[Any, ...]
+    ) -> None:
+        self.slot, self.used = slot, used
+        self.function, self.arguments = function, arguments
+        self.alone = self.detach = self.keep_input = self.released = False
+        self.attempts = 0
+        self._outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._output: bytes | None = None
+        self._input: bytes | None = None
+        self._freed = False
+
+    async def result(self) -> Result:
+        """Wait for the outcome; cancelling the wait does not stop the worker."""
+        return await asyncio.shield(self._outcome)
+
+    @property
+    def input(self) -> Buffer:
+        """What the worker was given."""
+        return self.slot.input[: self.used] if self._input is None else self._input
+
+    @property
+    def data(self) -> Buffer:
+        """What the worker made."""
+        if self._output is not None:
+            return self._output
+        return self.slot.view(self._outcome.result())
+
+    def settle(self, outcome: Result | BaseException) -> None:
+        """Take the outcome. The worker is done with the slot."""
+        if isinstance(outcome, BaseException):
+            self._outcome.set_exception(outcome)
+            self._outcome.exception()  # whoever waits for it sees it all the same
+        else:
+            self._outcome.set_result(outcome)
+        if self.released:
+            self._free()
+        elif self.detach:
+            self._copy_out(outcome)
+
+    def _copy_out(self, outcome: Result | BaseException) -> None:
+        failed = isinstance(outcome, BaseException) or outcome.size < 0
+        if self.keep_input or failed:
+            self._input = bytes(self.slot.input[: self.used])
+        else:
+            self._input = b""
+        self._output = b"" if failed or outcome.written else bytes(self.data)
+        self._free()
+
+    def release(self) -> None:
+        """Say that nobody will look at it any more; the slot is free once the worker is done."""
+        self.released = True
+        if self._outcome.done():
+            self._free()
+
+    def _free(self) -> None:
+        if not self._freed:
+            self._freed = True
+            self.slot.free()
+
+
+class WorkerPool:
+    """Runs jobs in processes, threads or the caller's executor, within a memory limit.
+
+    :param num_workers: how many chunks are worked on at the same time.
+    :param memory_limit: bytes of all slots together; None: 64 MiB for each of workers + 2, at
+        most a quarter of the memory of this machine or cgroup.
+    :param executor: "process", "thread", or the caller's own executor.
+    """
+
+    def __init__(
+        self, num_workers: int, memory_limit: int | None, executor: ExecutorOption
+    ) -> None:
+        self.num_workers = num_workers
+        self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
+        total = num_workers + 2
+        self._memory_limit = memory_limit or min(total * _SLOT_MEMORY, limits.memory() // 4)
+        self._own = None if isinstance(executor, str) else executor
+        self._wants_processes = executor == "process"
+        self._workers: Workers | None = None
+        self._jobs: set[Job] = set()
+        self._repairs: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changing = asyncio.Lock()
+        self._closed = False
+
+    @cached_property
+    def slots(self) -> Slots:
+        """The memory of all chunks in flight."""
+        return Slots(self.num_workers + 2, self._memory_limit)
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """Threads that compute: single chunks, streams, everything where processes cannot run."""
+        return ThreadPoolExecutor(self.num_workers, "aiocompress-compute")
+
+    @cached_property
+    def files(self) -> ThreadPoolExecutor:
+        """Threads that wait for files: the loop's own would starve (``getaddrinfo`` uses it)."""
+        return ThreadPoolExecutor(_FILE_THREADS, "aiocompress-files")
+
+    @property
+    def window(self) -> int:
+        """How many chunks of one stream are under way at once."""
+        return self.num_workers + 2
+
+    @property
+    def has_processes(self) -> bool:
+        """Whether worker processes run already."""
+        return self._workers is not None
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``aclose`` was called."""
+        return self._closed
+
+    def check(self) -> None:
+        """Bind the pool to the running loop, for good.
+
+        :raises ClosedError: it was closed.
+        :raises AiocompressError: it is bound to another loop.
+        """
+        loop = asyncio.get_running_loop()
+        if self._closed:
+            raise ClosedError("the engine is closed")
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise AiocompressError(
+                "the engine belongs to another event loop", hint="make one engine for each loop"
+            )
+
+    def prefork(self) -> None:
+        """Fork the workers now, from a process that has neither threads nor a loop."""
+        if self._wants_processes:
+            self._workers = self._launch(fork=True)
+
+    async def run(
+        self,
+        slot: Slot,
+        used: int,
+        function: Callable[..., Result],
+        *arguments: Any,
+        alone: bool = False,
+        detach: bool = False,
+        keep_input: bool = False,
+    ) -> Job:
+        """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
+
+        :param alone: nothing else runs beside it, so a thread will do.
+        :param detach: free the slot as soon as the worker is done; the job keeps a copy
+            of what came out, and, where asked to, of what went in.
+        """
+        job = Job(slot, used, function, arguments)
+        job.alone, job.detach, job.keep_input = alone, detach, keep_input
+        try:
+            if not alone and self._wants_processes and self._workers is None:
+                await self._start()
+            self.check()
+        except BaseException:
+            slot.free()
+            raise
+        self._jobs.add(job)
+        self._submit(job)
+        return job
+
+    async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a function in a thread; a cancelled wait ends only with the function."""
+        loop = asyncio.get_running_loop()
+        return await settled(loop.run_in_executor(self.threads, function, *arguments))
+
+    def statistics(self) -> EngineStatistics:
+        """Return what is in flight now, and what went through."""
+        slots = self.slots
+        return EngineStatistics(
+            num_workers=self.num_workers,
+            slots_in_use=slots.in_use,
+            slots_peak=slots.peak,
+            slots_total=slots.total,
+            memory_in_use=slots.memory_in_use,
+            memory_peak=slots.memory_peak,
+            memory_limit=slots.arena.size,
+            raw_bytes=self.raw_bytes,
+            compressed_bytes=self.compressed_bytes,
+            chunks_redone=self.chunks_redone,
+        )
+
+    async def aclose(self) -> None:
+        """End the workers, at once those that still work, and wait for them."""
+        if not self._closed:
+            self._closed = True
+            await settled(asyncio.ensure_future(self._close()))
+
+    async def _close(self) -> None:
+        async with self._changing:
+            if self._workers is not None:
+                if self._jobs:
+                    self._workers.kill()
+                await self._in_thread(self._workers.close)
+        while self._repairs:
+            await asyncio.wait(self._repairs)
+        # What runs in threads cannot be stopped: at most one chunk each.
+        if "threads" in vars(self):
+            await self._in_thread(self.threads.shutdown)
+        if "files" in vars(self):
+            self.files.shutdown(wait=False)
+        if "slots" in vars(self):
+            self.slots.arena.close()
+
+    def abandon(self) -> None:
+        """Give everything up without waiting: nobody closed the pool."""
+        if self._workers is not None and not self._closed:
+            self._workers.kill()
+            self._workers.executor.shutdown(wait=False, cancel_futures=True)
+
+    # Which executor a job runs on, and how the place is said to it.
+
+    def _submit(self, job: Job) -> None:
+        assert self._loop is not None
+        workers, place = self._workers, job.slot.place(job.used)
+        executor: Executor = self.threads
+        if job.alone or (self._own is None and workers is None):
+            call: tuple[Any, ...] = (job.slot.input[: job.used], job.slot.output)
+        elif self._own is not None:
+            executor, call = self._own, (bytes(job.slot.input[: job.used]), len(job.slot.output))
+        else:
+            assert workers is not None
+            executor, call = workers.executor, place
+        try:
+            future = self._loop.run_in_executor(executor, job.function, call, *job.arguments)
+        except RuntimeError as error:  # broken, or being replaced
+            self._failed(job, workers, error)
+            return
+        job.attempts += 1
+        future.add_done_callback(partial(self._done, job, workers))
+
+    def _done(self, job: Job, workers: Workers | None, future: asyncio.Future[Result]) -> None:
+        error = ClosedError("the engine is closed") if future.cancelled() else future.exception()
+        if isinstance(error, BrokenExecutor):
+            self._failed(job, workers, error)
+        else:
+            self._settle(job, error or future.result())
+
+    def _settle(self, job: Job, outcome: Result | BaseException) -> None:
+        self._jobs.discard(job)
+        job.settle(outcome)
+
+    def _failed(self, job: Job, workers: Workers | None, error: Exception) -> None:
+        if self._own is not None or workers is None:
+            self._settle(job, WorkerError(f"the executor cannot run a chunk ({error})"))
+            return
+        task = asyncio.ensure_future(self._redo(job, workers))
+        self._repairs.add(task)
+        task.add_done_callback(self._repairs.discard)
+
+    async def _redo(self, job: Job, broken: Workers) -> None:
+        """Replace the pool, and run the job once more: its input is still in the slot.
+
+        Until the old pool is down, its other workers may still write into the slot.
+        """
+        async with self._changing:
+            if self._workers is broken and not self._closed:
+                await self._in_thread(broken.close)
+                self._workers = None
+        if job.released or self._closed:
+            self._settle(job, ClosedError("the engine is closed"))
+        elif job.attempts > 1:
+            self._settle(
+                job, WorkerError("worker processes died twice on the same chunk", hint=_DEATH_HINT)
+            )
+        else:
+            self.chunks_redone += job.attempts
+            if self._workers is None:
+                await self._start()
+            self._submit(job)
+
+    # The worker processes.
+
+    async def _start(self) -> None:
+        async with self._changing:
+            if self._workers is None and self._wants_processes and not self._closed:
+                try:
+                    self._workers = await self._in_thread(self._launch)
+                except (OSError, ImportError, AssertionError, RuntimeError) as error:
+                    # No semaphores, a daemonic process, too few descriptors ...
+                    _log.warning("worker processes cannot start here (%s): using threads", error)
+                    self._wants_processes = False
+
+    def _launch(self, *, fork: bool = False) -> Workers:
+        from .processes import Workers  # noqa: PLC0415 - one-chunk files never start a pool
+
+        workers = Workers(self.num_workers, self.slots.arena, fork=fork)
+        if not fork:
+            try:
+                workers.wait()
+            except BaseException:
+                workers.close()
+                raise
+        return workers
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        assert self._loop is not None
+        return await settled(self._loop.run_in_executor(self.files, function))

@@ -1,0 +1,140 @@
+"""Worker processes as this library needs them, by ``ProcessPoolExecutor``.
+
+They differ from the standard library's in two ways: they never import the caller's main module,
+so that a script needs no ``__main__`` guard, and the server they are forked from is our own, so
+that the application's is not touched, and ours can end with the last pool.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures.process import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+from . import worker
+from .slots import Arena
+
+_server = forkserver.ForkServer()
+_server.set_forkserver_preload([worker.__name__])
+_users = 0
+_users_lock = threading.Lock()
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Workers:
+    """A process pool whose processes can be ended at once."""
+
+    def __init__(self, number: int, arena: Arena, *, fork: bool) -> None:
+        self._context = _Fork() if fork else _Server()
+        self.executor = ProcessPoolExecutor(
+            number, self._context, initializer=worker.initialize, initargs=(arena,)
+        )
+        with self._context.signals_blocked():
+            # In the order of submission each finds no idle worker yet, and starts one.
+            self._first = [self.executor.submit(worker.ready) for _ in range(number)]
+
+    def wait(self) -> None:
+        """Wait until the workers answer.
+
+        :raises BrokenExecutor: they cannot run here.
+        """
+        for first in self._first:
+            first.result()
+
+    def kill(self) -> None:
+        """End the processes, whatever they are doing."""
+        for process in self._context.started:
+            process.terminate()
+
+    def close(self) -> None:
+        """Wait for the processes to end, and for their server if nobody else uses it."""
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self._context.close()
+
+
+class _Fork(context.ForkContext):
+    """Forks this very process: right only before it has threads."""
+
+    def __init__(self) -> None:
+        self.started: list[context.ForkProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> context.ForkProcess:  # noqa: N802
+        process = context.ForkProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+    @contextmanager
+    def signals_blocked(self) -> Iterator[None]:
+        """Hold signals back until the workers have their own handlers."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def close(self) -> None:
+        pass
+
+
+class _Server(context.ForkServerContext):
+    """Has a small server process of ours fork."""
+
+    def __init__(self) -> None:
+        global _users  # noqa: PLW0603 - one server for all pools of this process
+        self.started: list[_ServerProcess] = []
+        with _users_lock:
+            _users += 1
+
+    def Process(self, *args: Any, **kwargs: Any) -> _ServerProcess:  # noqa: N802
+        process = _ServerProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+    @contextmanager
+    def signals_blocked(self) -> Iterator[None]:
+        """Start the server so that its children hold signals back until they have handlers."""
+        resource_tracker.ensure_running()  # it would unblock the signals
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            _server.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield
+
+    def close(self) -> None:
+        global _users  # noqa: PLW0603
+        with _users_lock:
+            _users -= 1
+            if not _users:
+                _server._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = spawn.get_preparation_data(name)
+    data.pop("init_main_from_name", None)
+    data.pop("init_main_from_path", None)
+    return data
+
+
+class _Popen(popen_forkserver.Popen):
+    # The same launch, but for what it finds under these two names.
+    _launch = FunctionType(
+        popen_forkserver.Popen._launch.__code__,  # type: ignore[attr-defined]  # noqa: SLF001
+        vars(popen_forkserver)
+        | {
+            "spawn": SimpleNamespace(get_preparation_data=_preparation_data),
+            "forkserver": SimpleNamespace(
+                connect_to_new_process=_server.connect_to_new_process,
+                read_signed=forkserver.read_signed,  # type: ignore[attr-defined]
+            ),
+        },
+    )
+
+
+class _ServerProcess(context.ForkServerProcess):
+    _Popen = staticmethod(_Popen)

@@ -1,0 +1,178 @@
+"""Where bytes come from: files, pipes, memory, readers and iterables, all read the same way."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from .errors import AiocompressError, FormatError
+from .model import MIB, Buffer, PathLike
+from .pipes import PipeSource
+from .pool import WorkerPool
+from .storage import FileSource, call
+
+
+class Source(Protocol):
+    """Bytes in order. ``size`` is None where it is not known before the end.
+
+    ``waits`` says that the other side may be slow: its bytes are gathered before a slot is taken.
+    """
+
+    name: str | None
+    size: int | None
+    waits: bool
+
+    async def readinto(self, view: memoryview) -> int:
+        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
+        ...
+
+    async def fill(self, view: memoryview) -> int:
+        """Read until ``view`` is full or nothing is left; returns the number of bytes."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the source back; what the caller opened stays open."""
+        ...
+
+
+@runtime_checkable
+class AsyncReader(Protocol):
+    """An object with ``async read(n)``: at most n bytes, none at the end."""
+
+    async def read(self, size: int, /) -> Buffer: ...
+
+
+StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
+
+
+class MemorySource:
+    """Bytes that are all here."""
+
+    name = None
+    waits = False
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = memoryview(data).cast("B")
+        self.size: int | None = len(self._view)
+
+    async def readinto(self, view: memoryview) -> int:
+        size = min(len(view), len(self._view))
+        view[:size] = self._view[:size]
+        self._view = self._view[size:]
+        return size
+
+    async def fill(self, view: memoryview) -> int:
+        return await self.readinto(view)
+
+    async def aclose(self) -> None:
+        pass
+
+
+class IterableSource:
+    """An async iterable of bytes-like objects, each of any size."""
+
+    name = None
+    size: int | None = None
+    waits = True
+
+    def __init__(self, iterable: AsyncIterable[Buffer]) -> None:
+        self._iterator: AsyncIterator[Buffer] = aiter(iterable)
+        self._left = memoryview(b"")
+
+    async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - readers want it
+        """Return bytes that are not empty, or none at the end."""
+        async for data in self._iterator:
+            if len(data):
+                return data
+        return b""
+
+    async def readinto(self, view: memoryview) -> int:
+        if not self._left:
+            self._left = memoryview(await self._next(len(view))).cast("B")
+        size = min(len(view), len(self._left))
+        view[:size] = self._left[:size]
+        self._left = self._left[size:]
+        return size
+
+    async def fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+    async def aclose(self) -> None:
+        self._left = memoryview(b"")
+
+
+class ReaderSource(IterableSource):
+    """An object with ``async read(n)``."""
+
+    def __init__(self, reader: AsyncReader) -> None:
+        self._reader = reader
+        self._left = memoryview(b"")
+
+    async def _next(self, size: int) -> Buffer:
+        data = self._reader.read(min(size, MIB))
+        if not isinstance(data, Awaitable):
+            msg = f"source.read must be async, that of {type(self._reader).__name__} is not"
+            raise TypeError(msg)
+        return await data
+
+
+@asynccontextmanager
+async def opened(source: StreamSource, pool: WorkerPool) -> AsyncGenerator[Source]:
+    """Open a source, name it in the errors of what is done with it, and close it.
+
+    :raises OSError: a path that cannot be opened.
+    :raises FormatError: a folder.
+    :raises TypeError: nothing that bytes can be read from.
+    """
+    pool.check()
+    data = await _open(source, pool)
+    try:
+        yield data
+    except AiocompressError as error:
+        raise error.located(file=data.name) from error.__cause__
+    finally:
+        await data.aclose()
+
+
+async def _open(source: StreamSource, pool: WorkerPool) -> Source:
+    if isinstance(source, PipeSource):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return MemorySource(source)
+    if isinstance(source, str | os.PathLike):
+        return await _open_path(os.fspath(source), pool)
+    if isinstance(source, AsyncReader):
+        return ReaderSource(source)
+    if isinstance(source, AsyncIterable):
+        return IterableSource(source)
+    msg = (
+        "source must be a path, bytes, an object with async read(n), or an async iterable of "
+        f"bytes, not {type(source).__name__}"
+    )
+    raise TypeError(msg)
+
+
+class _OpenedPipe(PipeSource):
+    """A named pipe or a device: the descriptor is ours."""
+
+    async def aclose(self) -> None:
+        if self._descriptor >= 0:
+            await super().aclose()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+async def _open_path(path: str, pool: WorkerPool) -> Source:
+    mode = (await call(pool.files, os.stat, path)).st_mode
+    if stat.S_ISDIR(mode):
+        raise FormatError("is a folder", file=path, hint="pack it with tar and compress that")
+    if stat.S_ISREG(mode):
+        return await FileSource.open(path, pool.files)
+    flags = os.O_RDONLY | os.O_NONBLOCK
+    return _OpenedPipe(await call(pool.files, os.open, path, flags), path)

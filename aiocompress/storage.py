@@ -1,0 +1,268 @@
+"""Files on disk: read in one thread hop a block, written whole or not at all.
+
+The only module that knows aiofiles. Each blocking call runs on the engine's file threads, and a
+cancelled call is waited for: a thread may not write into memory that somebody else has got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, Final, Self, TypeVar
+
+import aiofiles
+import aiofiles.ospath
+
+from .model import MIB, Buffer, OnExists
+from .waiting import ended, settled
+
+T = TypeVar("T")
+
+_SYNC_EVERY: Final = 64 * MIB
+_MOST_BUFFERS: Final = 512
+
+
+async def call(executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
+    """Run a blocking function on the file threads."""
+    run = aiofiles.ospath.wrap(function)
+    result: T = await settled(asyncio.ensure_future(run(*arguments, executor=executor)))
+    return result
+
+
+class FileSource:
+    """A regular file, read from its beginning; see ``sources.Source``."""
+
+    waits = False
+
+    def __init__(self, file: Any, path: str, status: os.stat_result) -> None:
+        self.name, self.status = path, status
+        self.size: int | None = status.st_size
+        self._file = file
+
+    @classmethod
+    async def open(cls, path: str, executor: Executor) -> Self:
+        """Open a file.
+
+        :raises OSError: it cannot be opened; ``IsADirectoryError`` for a folder.
+        """
+        opened: Any = aiofiles.open(path, "rb", buffering=0, executor=executor)
+        file = await opened
+        status = os.fstat(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return cls(file, path, status)
+
+    async def readinto(self, view: memoryview) -> int:
+        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
+        size: int = await settled(asyncio.ensure_future(self._file.readinto(view)))
+        return size
+
+    async def fill(self, view: memoryview) -> int:
+        """Read until ``view`` is full or the file ends; returns the number of bytes."""
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await settled(asyncio.ensure_future(self._file.close()))
+
+
+class FileSink:
+    """A file that appears under its name only when it is whole; see ``_Temporary``.
+
+    :param fsync: what is written is on the disk before it gets its name; most of it already
+        is by then, since syncing goes on in the background.
+    """
+
+    def __init__(self, temporary: _Temporary, executor: Executor, *, fsync: bool) -> None:
+        self._temporary, self._executor, self._fsync = temporary, executor, fsync
+        self._synced = 0
+        self._syncing: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, path: str, executor: Executor, *, on_exists: OnExists, fsync: bool
+    ) -> FileSink:
+        """Begin a file.
+
+        :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
+        :raises OSError: it cannot be created there.
+        """
+        temporary = await call(executor, _Temporary, path, on_exists)
+        return cls(temporary, executor, fsync=fsync)
+
+    @property
+    def position(self) -> int:
+        """Where the next bytes go."""
+        return self._temporary.position
+
+    @property
+    def reach(self) -> str:
+        """The path by which other processes of the same user can write to it."""
+        return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
+
+    async def write(self, *buffers: Buffer) -> None:
+        """Append buffers."""
+        await call(self._executor, self._temporary.write, buffers)
+        self._sync_behind()
+
+    def skip(self, size: int) -> None:
+        """Go on behind bytes that a worker has written."""
+        self._temporary.position += size
+        self._sync_behind()
+
+    def _sync_behind(self) -> None:
+        """Sync in the background what was written so far, so that the last sync is short."""
+        if not self._fsync or self.position - self._synced < _SYNC_EVERY:
+            return
+        if self._syncing is None or self._syncing.done():
+            self._synced = self.position
+            run = call(self._executor, os.fdatasync, self._temporary.descriptor)
+            self._syncing = asyncio.ensure_future(run)
+
+    async def commit(self, like: os.stat_result | None) -> None:
+        """Give the file its name, and the mode, times and owner of ``like`` (default: umask)."""
+        if self._syncing is not None:
+            await self._syncing
+        await call(self._executor, self._temporary.commit, like, self._fsync)
+
+    async def aclose(self) -> None:
+        """Remove what was not committed."""
+        if self._syncing is not None:
+            await ended(self._syncing)
+        await call(self._executor, self._temporary.close)
+
+
+class _Temporary:
+    """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
+
+    Plain blocking code: it runs on a file thread. A link as destination stays one: the file it
+    points to is replaced. Devices, pipes and the like are written to as they are.
+    """
+
+    def __init__(self, path: str, on_exists: OnExists) -> None:
+        self.position = 0
+        self.path = path
+        self._on_exists = on_exists
+        self._final = os.path.realpath(path)
+        self._folder = -1
+        self._name: str | None = None
+        self._special = False
+        try:
+            status: os.stat_result | None = os.stat(path)
+        except FileNotFoundError:
+            status = None
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            self._special = True
+            self.descriptor = os.open(path, os.O_WRONLY)
+            return
+        if status is not None and on_exists != "replace":
+            raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
+        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+        self._folder = self._named(os.open, os.path.dirname(self._final), flags)
+        try:
+            self.descriptor = self._named(self._create)
+        except BaseException:
+            os.close(self._folder)
+            raise
+
+    def _create(self) -> int:
+        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                return os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self._folder)
+        self._name = self._new_name()
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        return os.open(self._name, flags, 0o600, dir_fd=self._folder)
+
+    def _new_name(self) -> str:
+        return f".aiocompress-{secrets.token_hex(8)}.tmp"
+
+    def _named(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Have an OSError name the file as the caller knows it."""
+        try:
+            return function(*arguments)
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, self.path) from None
+
+    def write(self, buffers: tuple[Buffer, ...]) -> None:
+        self._named(self._write, [memoryview(buffer) for buffer in buffers])
+
+    def _write(self, views: list[memoryview]) -> None:
+        while views:
+            if self._special:
+                done = os.writev(self.descriptor, views[:_MOST_BUFFERS])
+            else:
+                done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
+            self.position += done
+            while views and done >= len(views[0]):
+                done -= len(views.pop(0))
+            if done:
+                views[0] = views[0][done:]
+
+    def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
+        if not self._special:
+            self._named(self._commit, like, fsync)
+
+    def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
+        os.ftruncate(self.descriptor, self.position)
+        self._take_after(like)
+        if fsync:
+            os.fsync(self.descriptor)
+        final = os.path.basename(self._final)
+        if self._on_exists == "replace":
+            if self._name is None:
+                name = self._new_name()
+                self._link(name)
+                self._name = name
+            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            self._name = None
+        else:
+            self._link(final)
+        if fsync:
+            os.fsync(self._folder)
+
+    def _link(self, name: str) -> None:
+        """Give it a name that nobody has: unlike a rename, a link never replaces a file."""
+        here = self._folder
+        if self._name is not None:
+            os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        else:
+            path = f"/proc/self/fd/{self.descriptor}"
+            os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
+
+    def _take_after(self, like: os.stat_result | None) -> None:
+        if like is None:
+            mask = os.umask(0o077)
+            os.umask(mask)
+            os.fchmod(self.descriptor, 0o666 & ~mask)
+            return
+        mode = stat.S_IMODE(like.st_mode) & 0o777
+        try:
+            os.fchown(self.descriptor, like.st_uid, like.st_gid)
+        except OSError:
+            # Another group than the source's may not get what only that group could read.
+            if os.fstat(self.descriptor).st_gid != like.st_gid:
+                mode &= ~0o070
+        os.fchmod(self.descriptor, mode)
+        os.utime(self.descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+            if self._name is not None:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._name, dir_fd=self._folder)
+            if self._folder >= 0:
+                os.close(self._folder)

@@ -1,0 +1,88 @@
+"""Streams and bytes in memory: compressed and decompressed as they come."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Self
+
+from . import pipeline
+from .errors import AiocompressError, ClosedError
+from .pipeline import Reading, Recipe, Tally
+from .pool import WorkerPool
+from .sources import StreamSource, opened
+
+
+class ByteStream(AsyncIterator[bytes]):
+    """Bytes as they are ready: an async iterator, and an async context manager.
+
+    Its end, an error and a cancellation close it; one that is left earlier is closed by
+    ``async with`` or ``aclose()``. It is for one task at a time.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
+        self._chunks = chunks
+        self._reading = self._begun = self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next bytes, never empty.
+
+        :raises ClosedError: after ``aclose()``.
+        :raises AiocompressError: another task is reading; or as the verb says.
+        """
+        if self._closed:
+            raise ClosedError("the stream is closed")
+        if self._reading:
+            raise AiocompressError("another task is reading this stream")
+        self._reading = self._begun = True
+        try:
+            return await anext(self._chunks)
+        finally:
+            self._reading = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop, and give everything back. Closing twice does no harm.
+
+        :raises AiocompressError: another task is reading.
+        """
+        if self._reading:
+            raise AiocompressError("another task is reading this stream")
+        self._closed = True
+        await self._chunks.aclose()
+
+    def __del__(self) -> None:
+        if self._begun and not self._closed and self._chunks.ag_frame is not None:
+            warnings.warn("a ByteStream was not closed", ResourceWarning, stacklevel=2, source=self)
+
+
+async def compressed(
+    pool: WorkerPool, source: StreamSource, recipe: Recipe
+) -> AsyncGenerator[bytes]:
+    """Yield the container's bytes, a frame at a time."""
+    async with opened(source, pool) as data:
+        frames = pipeline.compressed(pool, data, recipe, Tally(), detach=True)
+        async with aclosing(frames):
+            async for parts in frames:
+                yield b"".join(parts)
+
+
+async def decompressed(
+    pool: WorkerPool, source: StreamSource, reading: Reading
+) -> AsyncGenerator[bytes]:
+    """Yield the raw bytes, a block at a time."""
+    async with opened(source, pool) as data:
+        blocks = pipeline.decompressed(pool, data, reading, Tally())
+        async with aclosing(blocks):
+            async for block in blocks:
+                if block.data:
+                    yield block.data if isinstance(block.data, bytes) else bytes(block.data)

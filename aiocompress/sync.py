@@ -1,0 +1,102 @@
+"""The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
+
+Each runs its loop in a thread of its own, so that it also works where a loop runs already, as in
+a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from . import verbs
+from .streams import ByteStream
+
+__all__ = [
+    "compress",
+    "compress_file",
+    "compress_stream",
+    "decompress",
+    "decompress_file",
+    "decompress_stream",
+    "test",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """An event loop in a thread; a KeyboardInterrupt here cancels what runs there, and waits."""
+
+    def __enter__(self) -> _LoopThread:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="aiocompress-loop")
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what ``work`` returns."""
+        ended = threading.Event()
+        future = asyncio.run_coroutine_threadsafe(_then(work, ended), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            ended.wait()
+            raise
+
+
+async def _then(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
+    try:
+        return await work
+    finally:
+        ended.set()
+
+
+def _plain(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _LoopThread() as loop:
+            return loop.run(verb(*args, **kwargs))
+
+    return run
+
+
+def _plain_stream(verb: Callable[P, ByteStream]) -> Callable[P, Iterator[bytes]]:
+    @functools.wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Iterator[bytes]:
+        return _iterate(verb(*args, **kwargs))
+
+    return run
+
+
+def _iterate(stream: ByteStream) -> Iterator[bytes]:
+    with _LoopThread() as loop:
+        try:
+            while (data := loop.run(_next(stream))) is not None:
+                yield data
+        finally:
+            loop.run(stream.aclose())
+
+
+async def _next(stream: ByteStream) -> bytes | None:
+    return await anext(stream, None)
+
+
+compress = _plain(verbs.compress)
+decompress = _plain(verbs.decompress)
+compress_file = _plain(verbs.compress_file)
+decompress_file = _plain(verbs.decompress_file)
+test = _plain(verbs.test)
+compress_stream = _plain_stream(verbs.compress_stream)
+decompress_stream = _plain_stream(verbs.decompress_stream)

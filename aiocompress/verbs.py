@@ -1,0 +1,127 @@
+"""The verbs as functions: each makes an engine for one call. Beyond a script, make one Engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from .arguments import make_reading, make_recipe
+from .engine import Engine
+from .model import DEFAULT_MAX_WINDOW, Buffer, OnExists, PathLike, ProgressOption, Report, Size
+from .sources import StreamSource
+from .streams import ByteStream
+
+
+async def compress(
+    data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
+) -> bytes:
+    """Compress bytes into a container; see ``Engine.compress``."""
+    async with Engine() as engine:
+        return await engine.compress(data, codec=codec, compression_level=compression_level)
+
+
+async def decompress(data: Buffer, *, max_output: Size | None = None) -> bytes:
+    """Decompress bytes of zstd, gzip or zlib; see ``Engine.decompress``."""
+    async with Engine() as engine:
+        return await engine.decompress(data, max_output=max_output)
+
+
+def compress_stream(
+    source: StreamSource,
+    *,
+    codec: str = "zstd",
+    compression_level: int | None = None,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+) -> ByteStream:
+    """Compress a stream; see ``Engine.compress_stream``."""
+    make_recipe(codec, compression_level, chunk_size)  # bad arguments are told at once
+    engine = Engine(num_workers)
+    stream = engine.compress_stream(
+        source, codec=codec, compression_level=compression_level, chunk_size=chunk_size
+    )
+    return ByteStream(_with_engine(engine, stream))
+
+
+def decompress_stream(
+    source: StreamSource,
+    *,
+    max_output: Size | None = None,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    num_workers: int | None = None,
+) -> ByteStream:
+    """Decompress a stream of zstd, gzip or zlib; see ``Engine.decompress_stream``."""
+    make_reading(max_output, max_window)
+    engine = Engine(num_workers)
+    stream = engine.decompress_stream(source, max_output=max_output, max_window=max_window)
+    return ByteStream(_with_engine(engine, stream))
+
+
+async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[bytes]:
+    async with engine, aclosing(stream):
+        async for data in stream:
+            yield data
+
+
+async def compress_file(
+    source: PathLike,
+    destination: PathLike,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    *,
+    codec: str | None = None,
+    compression_level: int | None = None,
+    on_exists: OnExists = "error",
+    fsync: bool | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Compress a file into a ``.zst`` or ``.gz`` file; see ``Engine.compress_file``."""
+    async with Engine(num_workers) as engine:
+        return await engine.compress_file(
+            source,
+            destination,
+            chunk_size,
+            codec=codec,
+            compression_level=compression_level,
+            on_exists=on_exists,
+            fsync=fsync,
+            progress=progress,
+        )
+
+
+async def decompress_file(
+    source: PathLike,
+    destination: PathLike,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    *,
+    max_output: Size | None = None,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    on_exists: OnExists = "error",
+    fsync: bool | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Decompress a zstd, gzip or zlib file; see ``Engine.decompress_file``."""
+    async with Engine(num_workers) as engine:
+        return await engine.decompress_file(
+            source,
+            destination,
+            chunk_size,
+            max_output=max_output,
+            max_window=max_window,
+            on_exists=on_exists,
+            fsync=fsync,
+            progress=progress,
+        )
+
+
+async def test(
+    source: StreamSource,
+    *,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    num_workers: int | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Check all of a compressed file, and keep nothing; see ``Engine.test``."""
+    async with Engine(num_workers) as engine:
+        return await engine.test(source, max_window=max_window, progress=progress)
