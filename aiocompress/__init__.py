@@ -30,8 +30,7 @@ from .verbs import (
     decompress_stream,
     test,
 )
-
-__version__ = "0.1.0"
+from .version import __version__
 
 __all__ = [
     # the engine

@@ -19,6 +19,7 @@ from .model import (
     Size,
     parse_size,
 )
+from .pipeline import Tally
 from .pool import WorkerPool
 from .sources import StreamSource
 from .streams import ByteStream
@@ -99,7 +100,9 @@ class Engine:
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :raises ValueError: no such codec or level.
         """
-        stream = self.compress_stream(as_bytes(data), codec=codec, compression_level=compression_level)
+        stream = self.compress_stream(
+            as_bytes(data), codec=codec, compression_level=compression_level
+        )
         async with stream:
             return b"".join([part async for part in stream])
 
@@ -136,7 +139,8 @@ class Engine:
             raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
         recipe = make_recipe(codec, compression_level, chunk_size)
-        return ByteStream(streams.compressed(self._pool, source, recipe))
+        tally = Tally()
+        return ByteStream(streams.compressed(self._pool, source, recipe, tally), tally)
 
     def decompress_stream(
         self,
@@ -157,11 +161,12 @@ class Engine:
         :raises ValueError: not a size. When read: as ``decompress``.
         """
         reading = make_reading(max_output, max_window)
-        return ByteStream(streams.decompressed(self._pool, source, reading))
+        tally = Tally()
+        return ByteStream(streams.decompressed(self._pool, source, reading, tally), tally)
 
     async def compress_file(
         self,
-        source: PathLike,
+        source: StreamSource,
         destination: PathLike,
         chunk_size: Size | None = None,
         *,
@@ -176,7 +181,7 @@ class Engine:
         The bytes depend on the data, ``codec``, ``compression_level`` and ``chunk_size`` alone.
         The file gets its name, and its source's mode, times and owner, when it is whole.
 
-        :param source: a path.
+        :param source: a path; or any other source of ``compress_stream``.
         :param destination: a path; its suffix says the codec unless ``codec`` does.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 4 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
@@ -197,7 +202,7 @@ class Engine:
 
     async def decompress_file(
         self,
-        source: PathLike,
+        source: StreamSource,
         destination: PathLike,
         chunk_size: Size | None = None,
         *,
@@ -209,7 +214,7 @@ class Engine:
     ) -> Report:
         """Decompress a zstd, gzip or zlib file, whoever wrote it; its content says which.
 
-        :param source: a path.
+        :param source: a path; or any other source of ``compress_stream``.
         :param destination: a path; it gets its name when all is checked.
         :param chunk_size: bytes read at once; default: 1 MiB.
         :param max_output: the most bytes to write.

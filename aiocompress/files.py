@@ -112,17 +112,10 @@ class _Verb:
 
     def report(self) -> Report:
         """Sum it up."""
-        tally, skipped = self.tally, self.skipped
-        return Report(
-            raw_bytes=tally.raw_bytes,
-            compressed_bytes=tally.compressed_bytes,
-            seconds=time.perf_counter() - self._begun,
-            frames=tally.frames,
-            files=int(skipped is None),
-            skipped=() if skipped is None else (skipped,),
-            skipped_count=int(skipped is not None),
-            warnings=tuple(tally.warnings),
-        )
+        report = self.tally.report(time.perf_counter() - self._begun)
+        if self.skipped is None:
+            return report
+        return replace(report, files=0, skipped=(self.skipped,), skipped_count=1)
 
 
 @asynccontextmanager
@@ -139,9 +132,7 @@ async def _verb(
             yield verb
             return
         fsync = writing.fsync is not False
-        verb.sink = await FileSink.open(
-            path, pool.files, on_exists=writing.on_exists, fsync=fsync
-        )
+        verb.sink = await FileSink.open(path, pool.files, on_exists=writing.on_exists, fsync=fsync)
         try:
             yield verb
         finally:

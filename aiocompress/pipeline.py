@@ -19,7 +19,7 @@ from . import worker
 from .codecs import HEAD_SIZE, Codec, StreamDecoder, detect
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError, LimitError, TruncatedError
-from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
+from .model import DEFAULT_MAX_WINDOW, MIB, Buffer, Report
 from .pool import Job, WorkerPool
 from .sources import Source
 from .waiting import ended, settled
@@ -29,12 +29,23 @@ READ_SIZE: Final = MIB
 
 @dataclass(slots=True)
 class Tally:
-    """What has gone through a stream so far."""
+    """What has gone through a stream so far; ``read_bytes`` also what is only on its way."""
 
     raw_bytes: int = 0
     compressed_bytes: int = 0
     frames: int = 0
+    read_bytes: int = 0
     warnings: list[str] = field(default_factory=list)
+
+    def report(self, seconds: float) -> Report:
+        """Sum it up."""
+        return Report(
+            raw_bytes=self.raw_bytes,
+            compressed_bytes=self.compressed_bytes,
+            seconds=seconds,
+            frames=self.frames,
+            warnings=tuple(self.warnings),
+        )
 
 
 class _Releasable(Protocol):
@@ -137,9 +148,7 @@ async def _chunks(
             return
         alone = first and (used < size or source.size == size)
         arguments = (recipe.codec.name, recipe.level)
-        yield await pool.run(
-            slot, used, worker.compress, *arguments, alone=alone, detach=detach
-        )
+        yield await pool.run(slot, used, worker.compress, *arguments, alone=alone, detach=detach)
         first = False
 
 
@@ -216,6 +225,8 @@ async def decompressed(
                     yield Block(len(data), data)
             _count(pool, tally, 0, size, item.frames or item.last)
     stream.finish()
+    # Padding and the index belong to no frame.
+    _count(pool, tally, 0, tally.read_bytes - tally.compressed_bytes, 0)
 
 
 async def _outcome(item: _Decoding, *, strict: bool) -> worker.Result | None:
@@ -294,6 +305,7 @@ async def _pieces(
     start = _Start(pool, codec, reading, small=source.size is not None and source.size <= READ_SIZE)
     while size:
         reader.feed(block[:size])
+        tally.read_bytes += size
         while (piece := reader.next_piece()) is not None:
             yield await start(piece)
         size = await source.readinto(block)
@@ -352,7 +364,7 @@ class _Start:
             return None
         if self._reading.target == worker.DISCARD:
             return worker.DISCARD, 0
-        return (self._reading.target, offset) if self._raw_offset is not None else None
+        return None if offset is None or not piece.exact else (self._reading.target, offset)
 
 
 def _count(

@@ -77,12 +77,10 @@ class Job:
             self._copy_out(outcome)
 
     def _copy_out(self, outcome: Result | BaseException) -> None:
+        made = isinstance(outcome, Result) and outcome.size >= 0 and not outcome.written
+        self._output = bytes(self.data) if made else b""
         failed = isinstance(outcome, BaseException) or outcome.size < 0
-        if self.keep_input or failed:
-            self._input = bytes(self.slot.input[: self.used])
-        else:
-            self._input = b""
-        self._output = b"" if failed or outcome.written else bytes(self.data)
+        self._input = bytes(self.slot.input[: self.used]) if failed or self.keep_input else b""
         self._free()
 
     def release(self) -> None:

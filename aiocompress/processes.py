@@ -63,7 +63,9 @@ class _Fork(context.ForkContext):
     def __init__(self) -> None:
         self.started: list[context.ForkProcess] = []
 
-    def Process(self, *args: Any, **kwargs: Any) -> context.ForkProcess:  # noqa: N802
+    def Process(  # type: ignore[override]  # noqa: N802
+        self, *args: Any, **kwargs: Any
+    ) -> context.ForkProcess:
         process = context.ForkProcess(*args, **kwargs)
         self.started.append(process)
         return process
@@ -90,7 +92,9 @@ class _Server(context.ForkServerContext):
         with _users_lock:
             _users += 1
 
-    def Process(self, *args: Any, **kwargs: Any) -> _ServerProcess:  # noqa: N802
+    def Process(  # type: ignore[override]  # noqa: N802
+        self, *args: Any, **kwargs: Any
+    ) -> _ServerProcess:
         process = _ServerProcess(*args, **kwargs)
         self.started.append(process)
         return process
@@ -130,7 +134,7 @@ class _Popen(popen_forkserver.Popen):
             "spawn": SimpleNamespace(get_preparation_data=_preparation_data),
             "forkserver": SimpleNamespace(
                 connect_to_new_process=_server.connect_to_new_process,
-                read_signed=forkserver.read_signed,  # type: ignore[attr-defined]
+                read_signed=forkserver.read_signed,
             ),
         },
     )

@@ -111,7 +111,7 @@ class Slots:
         return Slot(self, extent, input_size)
 
     async def _wait(self, size: int) -> tuple[int, int]:
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         entry = (size, turn)
         self._waiting.append(entry)
         try:

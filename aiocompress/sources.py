@@ -21,9 +21,14 @@ class Source(Protocol):
     ``waits`` says that the other side may be slow: its bytes are gathered before a slot is taken.
     """
 
-    name: str | None
-    size: int | None
-    waits: bool
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    @property
+    def waits(self) -> bool: ...
 
     async def readinto(self, view: memoryview) -> int:
         """Read what is there into ``view``; returns the number of bytes, 0 at the end."""

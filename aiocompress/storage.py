@@ -17,7 +17,7 @@ from concurrent.futures import Executor
 from typing import Any, Final, Self, TypeVar
 
 import aiofiles
-import aiofiles.ospath
+import aiofiles.os
 
 from .model import MIB, Buffer, OnExists
 from .waiting import ended, settled
@@ -30,7 +30,7 @@ _MOST_BUFFERS: Final = 512
 
 async def call(executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking function on the file threads."""
-    run = aiofiles.ospath.wrap(function)
+    run = aiofiles.os.wrap(function)
     result: T = await settled(asyncio.ensure_future(run(*arguments, executor=executor)))
     return result
 

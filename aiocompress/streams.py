@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Self
 
 from . import pipeline
 from .errors import AiocompressError, ClosedError
+from .model import Report
 from .pipeline import Reading, Recipe, Tally
 from .pool import WorkerPool
 from .sources import StreamSource, opened
@@ -21,9 +24,10 @@ class ByteStream(AsyncIterator[bytes]):
     ``async with`` or ``aclose()``. It is for one task at a time.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
-        self._chunks = chunks
-        self._reading = self._begun = self._closed = False
+    def __init__(self, chunks: AsyncGenerator[bytes], tally: Tally) -> None:
+        self._chunks, self.tally = chunks, tally
+        self._started: float | None = None
+        self._reading = self._ended = self._closed = False
 
     def __aiter__(self) -> Self:
         return self
@@ -38,11 +42,21 @@ class ByteStream(AsyncIterator[bytes]):
             raise ClosedError("the stream is closed")
         if self._reading:
             raise AiocompressError("another task is reading this stream")
-        self._reading = self._begun = True
+        self._reading = True
+        self._started = self._started or time.perf_counter()
         try:
             return await anext(self._chunks)
+        except BaseException:
+            self._ended = True
+            raise
         finally:
             self._reading = False
+
+    @property
+    def report(self) -> Report:
+        """What has gone through so far."""
+        started = self._started or time.perf_counter()
+        return self.tally.report(time.perf_counter() - started)
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,27 +75,27 @@ class ByteStream(AsyncIterator[bytes]):
         await self._chunks.aclose()
 
     def __del__(self) -> None:
-        if self._begun and not self._closed and self._chunks.ag_frame is not None:
+        if self._started and not (self._ended or self._closed):
             warnings.warn("a ByteStream was not closed", ResourceWarning, stacklevel=2, source=self)
 
 
 async def compressed(
-    pool: WorkerPool, source: StreamSource, recipe: Recipe
+    pool: WorkerPool, source: StreamSource, recipe: Recipe, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield the container's bytes, a frame at a time."""
     async with opened(source, pool) as data:
-        frames = pipeline.compressed(pool, data, recipe, Tally(), detach=True)
+        frames = pipeline.compressed(pool, data, recipe, tally, detach=True)
         async with aclosing(frames):
             async for parts in frames:
                 yield b"".join(parts)
 
 
 async def decompressed(
-    pool: WorkerPool, source: StreamSource, reading: Reading
+    pool: WorkerPool, source: StreamSource, reading: Reading, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield the raw bytes, a block at a time."""
     async with opened(source, pool) as data:
-        blocks = pipeline.decompressed(pool, data, reading, Tally())
+        blocks = pipeline.decompressed(pool, data, replace(reading, detach=True), tally)
         async with aclosing(blocks):
             async for block in blocks:
                 if block.data:

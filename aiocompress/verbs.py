@@ -40,7 +40,7 @@ def compress_stream(
     stream = engine.compress_stream(
         source, codec=codec, compression_level=compression_level, chunk_size=chunk_size
     )
-    return ByteStream(_with_engine(engine, stream))
+    return ByteStream(_with_engine(engine, stream), stream.tally)
 
 
 def decompress_stream(
@@ -54,7 +54,7 @@ def decompress_stream(
     make_reading(max_output, max_window)
     engine = Engine(num_workers)
     stream = engine.decompress_stream(source, max_output=max_output, max_window=max_window)
-    return ByteStream(_with_engine(engine, stream))
+    return ByteStream(_with_engine(engine, stream), stream.tally)
 
 
 async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[bytes]:
@@ -64,7 +64,7 @@ async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[byt
 
 
 async def compress_file(
-    source: PathLike,
+    source: StreamSource,
     destination: PathLike,
     chunk_size: Size | None = None,
     num_workers: int | None = None,
@@ -90,7 +90,7 @@ async def compress_file(
 
 
 async def decompress_file(
-    source: PathLike,
+    source: StreamSource,
     destination: PathLike,
     chunk_size: Size | None = None,
     num_workers: int | None = None,

@@ -18,9 +18,7 @@ from .errors import CorruptError
 if TYPE_CHECKING:
     from .slots import Arena
 
-Place: TypeAlias = (
-    tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
-)
+Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
 """Input and output: (offset, size, offset, size) in the arena, two views, or (bytes, room)."""
 
 DISCARD = ""
@@ -111,7 +109,9 @@ def _views(place: Place) -> tuple[memoryview, memoryview | None]:
     return place[0], place[1]
 
 
-def _deliver(place: Place, frame: bytes | bytearray | memoryview, room: memoryview | None) -> Result:
+def _deliver(
+    place: Place, frame: bytes | bytearray | memoryview, room: memoryview | None
+) -> Result:
     if room is None:
         return Result(len(frame), bytes(frame))
     room[: len(frame)] = frame

@@ -35,10 +35,11 @@ def check_head(head: bytes) -> str | None:
 def compress(data: memoryview, level: int) -> bytes | bytearray:
     """Compress one chunk into one member with a plain header of 10 bytes."""
     if level == 1 and inflater() is not zlib:
-        return inflater().compress(data, 2, _WBITS)  # type: ignore[no-any-return]
+        frame: bytes = inflater().compress(data, 2, _WBITS)
+        return frame
     import deflate  # noqa: PLC0415 - only those who write gzip pay for it
 
-    return deflate.gzip_compress(data, level)  # type: ignore[no-any-return]
+    return deflate.gzip_compress(data, level)
 
 
 def decompress(frame: memoryview, room: memoryview) -> int:

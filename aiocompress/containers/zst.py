@@ -197,7 +197,11 @@ class Reader(base.Reader):
         if not (yield from self._need(left)):
             raise self._cut_off()
         if magic == _TABLE_MAGIC and self._buffer[left - 4 : left] == _FOOTER_MAGIC:
-            if self._table_due and self._table is not None and self._buffer[:left] != bytes(self._table):
+            if (
+                self._table_due
+                and self._table is not None
+                and self._buffer[:left] != bytes(self._table)
+            ):
                 self._index_is_damaged()
             self._table, self._table_due = SeekTable(), False
         elif self._table is not None:

@@ -1,0 +1,81 @@
+"""Small programs that the benchmark starts: the limit, a slow reader, an application."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from threading import Barrier
+from typing import Final
+
+import zstandard
+
+import aiocompress
+
+MIB: Final = 1 << 20
+CHUNK: Final = 4 * MIB
+LEVEL: Final = 3
+
+
+def limit(path: str, workers: str) -> None:
+    """Print the seconds that bare processes take, each for its share, memory to memory."""
+    context = multiprocessing.get_context("fork")
+    number = int(workers)
+    barrier = context.Barrier(number + 1)
+    for first in range(number):
+        share = (path, first, number, barrier)
+        context.Process(target=_compress_share, args=share, daemon=True).start()
+    barrier.wait()
+    start = time.perf_counter()
+    barrier.wait()
+    sys.stdout.write(f"{time.perf_counter() - start}\n")
+
+
+def _compress_share(path: str, first: int, step: int, barrier: Barrier) -> None:
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            starts = range(first * CHUNK, size, step * CHUNK)
+            chunks = [os.pread(file.fileno(), CHUNK, start) for start in starts]
+        compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        barrier.wait()
+        for chunk in chunks:
+            compressor.compress(chunk)
+        barrier.wait()
+    except BaseException:
+        barrier.abort()
+        raise
+
+
+def slow() -> None:
+    """Read standard input: nothing for 2 seconds, then at most 200 MB a second."""
+    time.sleep(2)
+    while sys.stdin.buffer.read(MIB):
+        time.sleep(0.005)
+
+
+def application(verb: str, source: str, destination: str) -> None:
+    """Do what an application does that works on one file."""
+    asyncio.run(_work_on_file(verb, source, destination))
+
+
+async def _work_on_file(verb: str, source: str, destination: str) -> None:
+    async with aiocompress.Engine(2) as engine:
+        if verb == "compress":
+            await engine.compress_file(source, destination, fsync=False)
+        else:
+            await engine.decompress_file(source, destination, fsync=False)
+
+
+PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
+    "limit": limit,
+    "slow": slow,
+    "application": application,
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,121 @@
+"""The errors: one family that names file, offset, frame and hint, and survives pickling."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aiocompress
+from aiocompress import errors
+from aiocompress.errors import AiocompressError, CorruptError
+
+TREE = {
+    "AiocompressError": Exception,
+    "FormatError": errors.AiocompressError,
+    "CorruptError": errors.AiocompressError,
+    "TruncatedError": errors.CorruptError,
+    "LimitError": errors.AiocompressError,
+    "WorkerError": errors.AiocompressError,
+    "ClosedError": errors.AiocompressError,
+}
+CLASSES = [getattr(errors, name) for name in TREE]
+ATTRIBUTES = ("reason", "file", "offset", "frame", "hint")
+
+every_class = pytest.mark.parametrize("kind", CLASSES)
+texts = st.none() | st.text()
+numbers = st.none() | st.integers(0, 1 << 63)
+
+
+def test_the_family_is_complete() -> None:
+    """Every error in the module stands in the tree below, and in its docstring."""
+    found = {
+        name: value.__base__
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert found == TREE
+    assert all(name in (errors.__doc__ or "") for name in TREE)
+
+
+@every_class
+def test_every_error_is_public(kind: type[AiocompressError]) -> None:
+    """Callers catch what the package exports."""
+    assert getattr(aiocompress, kind.__name__) is kind
+    assert kind.__name__ in aiocompress.__all__
+
+
+@every_class
+def test_attributes_default_to_none(kind: type[AiocompressError]) -> None:
+    """A reason is enough, and all that is printed then."""
+    error = kind("it broke")
+    assert [getattr(error, name) for name in ATTRIBUTES] == ["it broke", None, None, None, None]
+    assert str(error) == "it broke"
+
+
+@every_class
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickling_changes_nothing(kind: type[AiocompressError], protocol: int) -> None:
+    """An error that crosses a process boundary is the same error."""
+    error = kind("it broke", file="x.zst", offset=0, frame=7, hint="mend it")
+    error.add_note("seen on a Monday")
+    for twin in (pickle.loads(pickle.dumps(error, protocol)), copy.copy(error)):
+        assert type(twin) is kind
+        assert vars(twin) == vars(error)
+        assert twin.args == error.args
+        assert str(twin) == str(error)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(CLASSES), st.text(), texts, numbers, numbers, texts)
+def test_pickling_keeps_any_value(  # noqa: PLR0913
+    kind: type[AiocompressError],
+    reason: str,
+    file: str | None,
+    offset: int | None,
+    frame: int | None,
+    hint: str | None,
+) -> None:
+    """Every attribute survives, whatever it holds."""
+    error = kind(reason, file=file, offset=offset, frame=frame, hint=hint)
+    twin = pickle.loads(pickle.dumps(error))
+    assert type(twin) is kind
+    assert [getattr(twin, name) for name in ATTRIBUTES] == [reason, file, offset, frame, hint]
+
+
+@pytest.mark.parametrize(
+    ("file", "offset", "frame", "hint"),
+    list(product((None, "a/b.zst"), (None, 0, 1234), (None, 0, 56), (None, "raise the limit"))),
+)
+def test_the_text_names_what_is_known(
+    file: str | None, offset: int | None, frame: int | None, hint: str | None
+) -> None:
+    """File first, then the reason, the offset, the frame; what to do comes last."""
+    expected = "it broke" if file is None else f"{file}: it broke"
+    expected += "" if offset is None else f" at byte {offset}"
+    expected += "" if frame is None else f" (frame {frame})"
+    expected += "" if hint is None else f"; {hint}"
+    assert str(AiocompressError("it broke", file=file, offset=offset, frame=frame, hint=hint)) == (
+        expected
+    )
+
+
+def test_located_adds_up_from_the_inside_out() -> None:
+    """Each caller adds where its own bytes and frames begin; the innermost file stays."""
+    error = CorruptError("it broke", offset=3)
+    assert error.located(base=100, frame=2) is error
+    error.located(base=1000, frame=40, file="inner").located(file="outer")
+    assert (error.offset, error.frame, error.file) == (1103, 42, "inner")
+
+
+def test_located_leaves_alone_what_it_is_not_told() -> None:
+    """An offset that is not known stays unknown until a base is."""
+    error = CorruptError("it broke")
+    error.located(file="x")
+    assert (error.offset, error.frame) == (None, None)
+    error.located(base=0, frame=0)
+    assert (error.offset, error.frame) == (0, 0)
