@@ -5,6 +5,7 @@ Flags are only validated here; ``console`` works out what they mean, once, and d
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
@@ -164,7 +165,11 @@ def test(**flags: Any) -> None:
 
 
 def _run(verb: Literal["compress", "decompress", "test"], flags: dict[str, Any]) -> None:
-    sys.exit(console.run(console.Options(verb=verb, **flags)))
+    code = console.run(console.Options(verb=verb, **flags))
+    # All is closed; tearing down the interpreter would take longer than a small file.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import os
 import signal
 import stat
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from .arguments import codec_for, make_recipe
 from .codecs import CODECS
@@ -38,8 +36,7 @@ class UsageError(Exception):
 _ERRORS: Final = (UsageError, AiocompressError, OSError, ValueError, MemoryError)
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The flags, as they were given."""
 
     verb: Literal["compress", "decompress", "test"]
@@ -63,8 +60,7 @@ class Options:
     chunk_size: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One source and where it goes; ``STREAM`` is stdin or stdout, None: nowhere."""
 
     source: str
@@ -351,8 +347,10 @@ class _Session:
         for warning in report.warnings:
             _say(f"{_shown(task.source)}: warning: {warning}")
         if options.as_json:
+            import json  # noqa: PLC0415 - costs what a small file does
+
             about = {"source": task.source, "destination": task.destination}
-            text = json.dumps(about | asdict(report) | {"ratio": report.ratio})
+            text = json.dumps(about | report._asdict() | {"ratio": report.ratio})
             print(text, file=sys.stderr if task.destination == STREAM else sys.stdout)
         elif report.skipped_count:
             if not options.quiet:

@@ -7,8 +7,7 @@ import stat
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import pipeline, worker
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
@@ -19,8 +18,7 @@ from .sources import Source, StreamSource, opened
 from .storage import FileSink, call
 
 
-@dataclass(frozen=True, slots=True)
-class Writing:
+class Writing(NamedTuple):
     """How a file is written: over an older one or not, synced or not, and who is told."""
 
     on_exists: OnExists = "error"
@@ -54,7 +52,7 @@ async def decompress_file(
     """Decompress a container into a file; workers write in place what they decode."""
     async with _verb(pool, source, destination, writing) as verb:
         if verb.sink is not None:
-            reading = replace(reading, target=verb.sink.reach)
+            reading = reading._replace(target=verb.sink.reach)
             blocks = pipeline.decompressed(pool, verb.source, reading, verb.tally)
             with verb.meter("decompressing", back=True) as meter:
                 async with aclosing(blocks):
@@ -72,7 +70,7 @@ async def test(
     pool: WorkerPool, source: StreamSource, reading: Reading, progress: ProgressOption
 ) -> Report:
     """Decode all of a container, check everything, and drop it."""
-    reading = replace(reading, target=worker.DISCARD, strict=True)
+    reading = reading._replace(target=worker.DISCARD, strict=True)
     async with opened(source, pool) as data:
         verb = _Verb(data, Writing(progress=progress))
         blocks = pipeline.decompressed(pool, data, reading, verb.tally)
@@ -115,7 +113,7 @@ class _Verb:
         report = self.tally.report(time.perf_counter() - self._begun)
         if self.skipped is None:
             return report
-        return replace(report, files=0, skipped=(self.skipped,), skipped_count=1)
+        return report._replace(files=0, skipped=(self.skipped,), skipped_count=1)
 
 
 @asynccontextmanager

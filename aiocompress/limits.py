@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Final
 
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP: Final = "/sys/fs/cgroup"
 
 
 def processors() -> int:
@@ -29,11 +29,13 @@ def memory() -> int:
 
 def _read(name: str) -> str:
     """Read a limit of the cgroup (v2) that this process is in; "" where there is none."""
+    own = _read_file("/proc/self/cgroup").rpartition("::")[2]
+    return _read_file(f"{_CGROUP}{own}/{name}") or _read_file(f"{_CGROUP}/{name}")
+
+
+def _read_file(path: str) -> str:
     try:
-        own = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        for folder in (_CGROUP / own.lstrip("/"), _CGROUP):
-            if (file := folder / name).is_file():
-                return file.read_text().strip()
+        with open(path) as file:
+            return file.read().strip()
     except OSError:
-        pass
-    return ""
+        return ""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -40,8 +39,7 @@ def parse_size(size: Size, name: str = "size") -> int:
     return size
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """How far a verb has come.
 
     ``raw_bytes`` and ``compressed_bytes`` are done; ``done`` of ``total`` is the part of the
@@ -63,8 +61,7 @@ class ProgressCallback(Protocol):
 ProgressOption: TypeAlias = bool | Callable[[Progress], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a verb did: bytes on both sides, frames, files, and whatever it left out."""
 
     raw_bytes: int
@@ -82,8 +79,7 @@ class Report:
         return self.raw_bytes / self.compressed_bytes if self.compressed_bytes else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class EngineStatistics:
+class EngineStatistics(NamedTuple):
     """A look at an engine: slots (chunks in flight), their memory, and what went through.
 
     ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,

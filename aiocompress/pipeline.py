@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from . import worker
@@ -27,15 +26,12 @@ from .waiting import ended, settled
 READ_SIZE: Final = MIB
 
 
-@dataclass(slots=True)
 class Tally:
     """What has gone through a stream so far; ``read_bytes`` also what is only on its way."""
 
-    raw_bytes: int = 0
-    compressed_bytes: int = 0
-    frames: int = 0
-    read_bytes: int = 0
-    warnings: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
+        self.warnings: list[str] = []
 
     def report(self, seconds: float) -> Report:
         """Sum it up."""
@@ -92,8 +88,7 @@ async def _in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
 # Out: chunks to frames.
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """All that the bytes of a container depend on, but for the data."""
 
     codec: Codec
@@ -162,8 +157,7 @@ class Block(NamedTuple):
     data: Buffer | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How a container is read.
 
     ``read_size`` is in bytes; ``max_window`` and ``max_output`` are limits in bytes; ``target`` is a path that workers may
@@ -179,8 +173,7 @@ class Reading:
     strict: bool = False
 
 
-@dataclass(slots=True)
-class _Decoding:
+class _Decoding(NamedTuple):
     """A piece on its way: decoded by a worker's job, or, without one, as part of a stream."""
 
     codec: Codec

@@ -12,7 +12,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn
+from multiprocessing import (
+    context,
+    forkserver,
+    popen_forkserver,
+    resource_tracker,
+    spawn,
+)
 from types import FunctionType, SimpleNamespace
 from typing import Any
 

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -186,7 +185,7 @@ class _Temporary:
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
     def _new_name(self) -> str:
-        return f".aiocompress-{secrets.token_hex(8)}.tmp"
+        return f".aiocompress-{os.urandom(8).hex()}.tmp"
 
     def _named(self, function: Callable[..., T], *arguments: Any) -> T:
         """Have an OSError name the file as the caller knows it."""

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Self
 
 from . import pipeline
@@ -95,7 +94,7 @@ async def decompressed(
 ) -> AsyncGenerator[bytes]:
     """Yield the raw bytes, a block at a time."""
     async with opened(source, pool) as data:
-        blocks = pipeline.decompressed(pool, data, replace(reading, detach=True), tally)
+        blocks = pipeline.decompressed(pool, data, reading._replace(detach=True), tally)
         async with aclosing(blocks):
             async for block in blocks:
                 if block.data:

@@ -7,7 +7,15 @@ from contextlib import aclosing
 
 from .arguments import make_reading, make_recipe
 from .engine import Engine
-from .model import DEFAULT_MAX_WINDOW, Buffer, OnExists, PathLike, ProgressOption, Report, Size
+from .model import (
+    DEFAULT_MAX_WINDOW,
+    Buffer,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Report,
+    Size,
+)
 from .sources import StreamSource
 from .streams import ByteStream
 

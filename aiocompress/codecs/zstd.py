@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import zstandard
 
@@ -27,8 +26,7 @@ _BLOCKS_AT_ONCE = 16
 _codecs = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+class FrameHeader(NamedTuple):
     """The header of a frame (RFC 8878, 3.1.1.1); sizes in bytes, None where it does not say."""
 
     data: bytes

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import gz, zst
 from .base import Piece, Reader, StreamReader, Writer
@@ -12,8 +11,7 @@ from .base import Piece, Reader, StreamReader, Writer
 __all__ = ["CONTAINERS", "Container", "Piece", "Reader", "Writer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Container:
+class Container(NamedTuple):
     """How to write a container, unless it is read only, and how to read it."""
 
     reader: type[Reader]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
@@ -14,8 +13,7 @@ PART: Final = MIB
 _RUN_RAW, _RUN_COMPRESSED, _RUN_FRAMES = 4 * MIB, MIB, 256
 
 
-@dataclass(slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A run of bytes of a container: whole frames, or a part of a stream.
 
     Where ``frames`` is not None it holds (compressed, raw) bytes of each whole frame in ``data``;
