@@ -23,7 +23,7 @@ from .pool import Job, WorkerPool
 from .sources import Source
 from .waiting import ended, settled
 
-READ_SIZE: Final = MIB
+READ_SIZE: Final = 2 * MIB
 
 
 class Tally:

@@ -46,11 +46,11 @@ class Job:
         self._outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._output: bytes | None = None
         self._input: bytes | None = None
-        self._freed = False
+        self._settled = self._freed = False
 
     async def result(self) -> Result:
         """Wait for the outcome; cancelling the wait does not stop the worker."""
-        return await asyncio.shield(self._outcome)
+        return await self._outcome
 
     @property
     def input(self) -> Buffer:
@@ -66,11 +66,14 @@ class Job:
 
     def settle(self, outcome: Result | BaseException) -> None:
         """Take the outcome. The worker is done with the slot."""
-        if isinstance(outcome, BaseException):
+        if self._outcome.cancelled():
+            pass  # nobody waits any more
+        elif isinstance(outcome, BaseException):
             self._outcome.set_exception(outcome)
             self._outcome.exception()  # whoever waits for it sees it all the same
         else:
             self._outcome.set_result(outcome)
+        self._settled = True
         if self.released:
             self._free()
         elif self.detach:
@@ -86,7 +89,7 @@ class Job:
     def release(self) -> None:
         """Say that nobody will look at it any more; the slot is free once the worker is done."""
         self.released = True
-        if self._outcome.done():
+        if self._settled:
             self._free()
 
     def _free(self) -> None:

@@ -11,15 +11,15 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, Future
 from typing import Any, Final, Self, TypeVar
 
 import aiofiles
 import aiofiles.os
 
 from .model import MIB, Buffer, OnExists
-from .waiting import ended, settled
+from .waiting import ended
 
 T = TypeVar("T")
 
@@ -29,9 +29,33 @@ _MOST_BUFFERS: Final = 512
 
 async def call(executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
     """Run a blocking function on the file threads."""
-    run = aiofiles.os.wrap(function)
-    result: T = await settled(asyncio.ensure_future(run(*arguments, executor=executor)))
-    return result
+    return await _Threads(executor).call(function, *arguments)
+
+
+class _Threads(Executor):
+    """The file threads, as one file uses them: one call at a time, and none is left behind."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._last: Future[Any] | None = None
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start a call, for aiofiles."""
+        future = self._last = self._executor.submit(function, *args, **kwargs)
+        return future
+
+    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function."""
+        return await self.whole(aiofiles.os.wrap(function)(*arguments, executor=self))
+
+    async def whole(self, running: Awaitable[T]) -> T:
+        """Wait for a call of aiofiles; if cancelled, go only after its thread is done."""
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if self._last is not None:
+                await ended(asyncio.wrap_future(self._last))
+            raise
 
 
 class FileSource:
@@ -39,10 +63,12 @@ class FileSource:
 
     waits = False
 
-    def __init__(self, file: Any, path: str, status: os.stat_result) -> None:
+    def __init__(
+        self, file: Any, path: str, status: os.stat_result, threads: _Threads
+    ) -> None:
         self.name, self.status = path, status
         self.size: int | None = status.st_size
-        self._file = file
+        self._file, self._threads = file, threads
 
     @classmethod
     async def open(cls, path: str, executor: Executor) -> Self:
@@ -50,17 +76,18 @@ class FileSource:
 
         :raises OSError: it cannot be opened; ``IsADirectoryError`` for a folder.
         """
-        opened: Any = aiofiles.open(path, "rb", buffering=0, executor=executor)
-        file = await opened
+        threads = _Threads(executor)
+        opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
+        file = await threads.whole(opened)
         status = os.fstat(file.fileno())
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return cls(file, path, status)
+        return cls(file, path, status, threads)
 
     async def readinto(self, view: memoryview) -> int:
         """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
-        size: int = await settled(asyncio.ensure_future(self._file.readinto(view)))
+        size: int = await self._threads.whole(self._file.readinto(view))
         return size
 
     async def fill(self, view: memoryview) -> int:
@@ -72,7 +99,7 @@ class FileSource:
 
     async def aclose(self) -> None:
         """Close the file."""
-        await settled(asyncio.ensure_future(self._file.close()))
+        await self._threads.whole(self._file.close())
 
 
 class FileSink:
@@ -84,6 +111,7 @@ class FileSink:
 
     def __init__(self, temporary: _Temporary, executor: Executor, *, fsync: bool) -> None:
         self._temporary, self._executor, self._fsync = temporary, executor, fsync
+        self._threads = _Threads(executor)
         self._synced = 0
         self._syncing: asyncio.Future[None] | None = None
 
@@ -111,7 +139,7 @@ class FileSink:
 
     async def write(self, *buffers: Buffer) -> None:
         """Append buffers."""
-        await call(self._executor, self._temporary.write, buffers)
+        await self._threads.call(self._temporary.write, buffers)
         self._sync_behind()
 
     def skip(self, size: int) -> None:
@@ -132,13 +160,13 @@ class FileSink:
         """Give the file its name, and the mode, times and owner of ``like`` (default: umask)."""
         if self._syncing is not None:
             await self._syncing
-        await call(self._executor, self._temporary.commit, like, self._fsync)
+        await self._threads.call(self._temporary.commit, like, self._fsync)
 
     async def aclose(self) -> None:
         """Remove what was not committed."""
         if self._syncing is not None:
             await ended(self._syncing)
-        await call(self._executor, self._temporary.close)
+        await self._threads.call(self._temporary.close)
 
 
 class _Temporary:

@@ -10,6 +10,8 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .codecs import CODECS, STREAM
@@ -83,20 +85,55 @@ def decompress(
     data, room = _views(place)
     if room is None:
         room = memoryview(bytearray(sum(raw for _, raw in frames)))
-    at = size = 0
-    for number, (compressed, raw) in enumerate(frames):
-        frame = data[at : at + compressed]
-        try:
-            done = CODECS[codec].decompress(frame, room[size : size + raw])
-        except CorruptError as error:
-            raise error.located(base=at, frame=number) from None
-        if done == STREAM:
-            return Result(STREAM)
-        at += compressed
-        size += done
-    if target is not None and _write(*target, room[:size]):
+    with _opened(target) as write:
+        at = size = 0
+        for number, (compressed, raw) in enumerate(frames):
+            # What is written at once leaves its room to the next frame, hot in the cache.
+            start = size if write is None else 0
+            frame = data[at : at + compressed]
+            try:
+                done = CODECS[codec].decompress(frame, room[start : start + raw])
+            except CorruptError as error:
+                raise error.located(base=at, frame=number) from None
+            if done == STREAM:
+                return Result(STREAM)
+            if write is not None:
+                write(room[:done], size)
+            at += compressed
+            size += done
+    if write is not None:
         return Result(size, written=True)
     return Result(size, bytes(room[:size]) if isinstance(place[0], bytes) else None)
+
+
+Write: TypeAlias = Callable[[memoryview, int], None]
+
+
+@contextmanager
+def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
+    """Open the target for one job: it belongs to a stream, which may end without this worker."""
+    if target is None:
+        yield None
+        return
+    path, base = target
+    if path == DISCARD:
+        yield lambda _data, _offset: None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:
+        yield None
+        return
+
+    def write(data: memoryview, offset: int) -> None:
+        while data:
+            written = os.pwrite(descriptor, data, base + offset)
+            data, offset = data[written:], offset + written
+
+    try:
+        yield write
+    finally:
+        os.close(descriptor)
 
 
 def _views(place: Place) -> tuple[memoryview, memoryview | None]:
@@ -116,20 +153,3 @@ def _deliver(
         return Result(len(frame), bytes(frame))
     room[: len(frame)] = frame
     return Result(len(frame))
-
-
-def _write(path: str, offset: int, data: memoryview) -> bool:
-    """Write at an offset of the temporary; False: it cannot be opened from here."""
-    if path == DISCARD:
-        return True
-    try:
-        descriptor = os.open(path, os.O_WRONLY)
-    except OSError:
-        return False
-    try:
-        while data:
-            written = os.pwrite(descriptor, data, offset)
-            data, offset = data[written:], offset + written
-    finally:
-        os.close(descriptor)
-    return True

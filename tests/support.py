@@ -82,7 +82,9 @@ def without_isal() -> Iterator[None]:
 # Out.
 
 
-def frames_of(chunks: Iterable[bytes], codec: str = "zstd", level: int | None = None) -> list[bytes]:
+def frames_of(
+    chunks: Iterable[bytes], codec: str = "zstd", level: int | None = None
+) -> list[bytes]:
     """Write a container: the bytes of each frame, and then those that end it."""
     row, make_writer = CODECS[codec], CONTAINERS[codec].writer
     assert make_writer is not None
@@ -251,6 +253,12 @@ class _Pieces:
                 raise error.located(base=self._start, frame=self._frame) from None
 
 
+def check_offset(error: AiocompressError, size: int) -> None:
+    """Assert that the error says where in the file of that many bytes it is."""
+    assert error.offset is not None, error
+    assert 0 <= error.offset <= size, error
+
+
 # Files built by hand.
 
 SKIPPABLE_MAGICS = tuple(range(0x184D2A50, 0x184D2A60))
@@ -290,7 +298,7 @@ def zstd_frame(
     descriptor |= (window is None) << 5 | {0: 0, 1: 1, 2: 2, 4: 3}[len(dictionary)]
     head = b"\x28\xb5\x2f\xfd" + bytes([descriptor])
     head += b"" if window is None else bytes([window])
-    size = (content or 0) - 256 * (size_bytes == 2)  # noqa: PLR2004
+    size = (content or 0) - 256 * (size_bytes == 2)
     return head + dictionary + size.to_bytes(size_bytes, "little") + b"".join(blocks)
 
 
@@ -310,9 +318,9 @@ def gzip_member(  # noqa: PLR0913 - one for each field of RFC 1952
 ) -> bytes:
     """A gzip member with these optional fields."""
     fields = (extra, name, comment)
-    flags = sum(
-        bit for bit, given in zip((4, 8, 16), fields, strict=True) if given is not None
-    ) | (2 if header_crc else 0)
+    flags = sum(bit for bit, given in zip((4, 8, 16), fields, strict=True) if given is not None) | (
+        2 if header_crc else 0
+    )
     head = struct.pack("<4sIBB", b"\x1f\x8b\x08" + bytes([flags]), 0, 0, 255)
     if extra is not None:
         head += struct.pack("<H", len(extra)) + extra

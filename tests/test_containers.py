@@ -10,7 +10,8 @@ import tarfile
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import accumulate
+from contextlib import nullcontext
+from itertools import accumulate, product
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocompress.codecs import CODECS
+from aiocompress.codecs import CODECS, HEAD_SIZE, detect
 from aiocompress.containers import CONTAINERS, Piece
 from aiocompress.errors import (
     AiocompressError,
@@ -39,6 +40,7 @@ from .support import (
     at_once,
     by_byte,
     by_sizes,
+    check_offset,
     decode,
     encode,
     frames_of,
@@ -58,6 +60,7 @@ from .support import (
 )
 
 LARGEST = 2 * MIB
+"""Bytes of the largest block that may come out of a stream."""
 CHUNKS = [text(90), noise(40), bytes(300)]
 RAW = b"".join(CHUNKS)
 WRITERS = [name for name, container in CONTAINERS.items() if container.writer]
@@ -102,24 +105,26 @@ FILES: dict[str, bytes] = {
     "zlib": join(map(zlib.compress, CHUNKS)),
 }
 """The same data by every writer, with checksums. What follows must hold for each of them."""
+TABLE = len(frames_of(CHUNKS)[-1])
 OURS = {name: data for name, data in FILES.items() if name.startswith("ours")}
 WHOLES = {"whole": WHOLE, "some whole": 250, "streams": TINY}
 
 every_file = pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 every_one_of_ours = pytest.mark.parametrize("data", OURS.values(), ids=OURS)
-every_split = pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
 every_whole = pytest.mark.parametrize("whole", WHOLES.values(), ids=WHOLES)
 every_writer = pytest.mark.parametrize("name", WRITERS)
 
 
-@pytest.fixture(scope="module", params=["isal", "zlib"])
-def library(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.fixture(params=["isal", "zlib"])
+def library(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both libraries that read DEFLATE."""
-    if request.param == "isal":
-        yield
-    else:
-        with without_isal():
-            yield
+    with nullcontext() if request.param == "isal" else without_isal():
+        yield request.param
+
+
+def codec_of(data: bytes) -> str:
+    """The name of the codec of a file that is not damaged."""
+    return detect(data[:HEAD_SIZE]).name
 
 
 def attempt(data: bytes, **how: object) -> bytes | type[AiocompressError]:
@@ -127,8 +132,7 @@ def attempt(data: bytes, **how: object) -> bytes | type[AiocompressError]:
     try:
         return bytes(decode(data, **how).data)  # type: ignore[arg-type]
     except AiocompressError as error:
-        assert error.offset is not None, error
-        assert 0 <= error.offset <= len(data), error
+        check_offset(error, len(data))
         return type(error)
 
 
@@ -146,20 +150,21 @@ def failure(data: bytes, split: Split = at_once, **how: object) -> tuple[Aiocomp
 def test_every_codec_has_a_container() -> None:
     """They go by the same names, and what a codec can write, its container can."""
     assert list(CONTAINERS) == list(CODECS)
-    assert WRITERS == [name for name, codec in CODECS.items() if codec.levels]
+    assert [name for name, codec in CODECS.items() if codec.levels] == WRITERS
 
 
+@pytest.mark.usefixtures("library")
 @every_file
-@every_split
 @every_whole
-def test_every_file_reads_the_same_in_every_split(
-    library: None, data: bytes, split: Split, whole: int
-) -> None:
+def test_every_file_reads_the_same_in_every_split(data: bytes, whole: int) -> None:
     """Whole, byte by byte, as frames, as streams: the same data, frames, and no warnings."""
-    decoded = decode(data, split=split, whole=whole, strict=True)
-    assert decoded.data == RAW
-    assert decoded.frames == decode(data, whole=whole).frames
-    assert decoded.warnings == []
+    frames = set()
+    for split in SPLITS.values():
+        decoded = decode(data, split=split, whole=whole, strict=True)
+        assert decoded.data == RAW
+        assert decoded.warnings == []
+        frames.add(decoded.frames)
+    assert len(frames) == 1
 
 
 @every_writer
@@ -179,14 +184,14 @@ def test_any_chunks_round_trip(name: str, data: st.DataObject) -> None:
 
 
 @every_writer
-@every_split
 @every_whole
 @pytest.mark.parametrize("chunks", [[], [b""], [b"", b""], [b"a"], [b"", b"a", b"", b"b"]])
-def test_empty_chunks_and_files(name: str, split: Split, whole: int, chunks: list[bytes]) -> None:
+def test_empty_chunks_and_files(name: str, whole: int, chunks: list[bytes]) -> None:
     """A file of nothing is a file, and empty frames may stand anywhere."""
-    decoded = decode(encode(chunks, name), split=split, whole=whole, strict=True)
-    assert decoded.data == b"".join(chunks)
-    assert decoded.warnings == []
+    for split in SPLITS.values():
+        decoded = decode(encode(chunks, name), split=split, whole=whole, strict=True)
+        assert decoded.data == b"".join(chunks)
+        assert decoded.warnings == []
 
 
 @every_writer
@@ -203,32 +208,33 @@ def test_frames_are_counted(name: str) -> None:
 
 
 @every_file
-@every_split
 @every_whole
-def test_pieces_follow_one_another(data: bytes, split: Split, whole: int) -> None:
-    """Offsets and frames go on where the piece before ended; what lies between decodes to nothing."""
-    at = frame = 0
-    for piece in decode(data, split=split, whole=whole).pieces:
-        assert piece.offset >= at
-        if piece.offset > at:
-            assert decode(data[at : piece.offset], codec="zstd").data == b""
-        assert piece.first_frame == frame
-        if piece.frames is not None:
-            assert piece.size == sum(compressed for compressed, _ in piece.frames)
-            assert piece.room == sum(raw for _, raw in piece.frames)
-            assert piece.frames
-        at = piece.offset + piece.size
-        frame += len(piece.frames) if piece.frames is not None else piece.last
-    assert decode(data[at:], codec="zstd").data == b""
+def test_pieces_follow_one_another(data: bytes, whole: int) -> None:
+    """Offsets and frames go on where the piece before ended; skippable frames lie between."""
+    for split in SPLITS.values():
+        at = frame = 0
+        for piece in decode(data, split=split, whole=whole).pieces:
+            assert piece.offset >= at
+            assert decode(data[at : piece.offset], codec="zstd").frames == 0
+            assert piece.first_frame == frame
+            if piece.frames is not None:
+                assert piece.frames
+                assert piece.size == sum(compressed for compressed, _ in piece.frames)
+                assert piece.room == sum(raw for _, raw in piece.frames)
+            at = piece.offset + piece.size
+            frame += len(piece.frames) if piece.frames is not None else piece.last
+        assert decode(data[at:], codec="zstd").frames == 0
 
 
-@pytest.mark.parametrize("name", ["ours zstd", "zstd", "pzstd", "ours gzip", "BGZF", "pgzip", "mgzip"])
-@every_split
-def test_frames_are_found_where_they_can_be(name: str, split: Split) -> None:
+@pytest.mark.parametrize(
+    "name", ["ours zstd", "zstd", "pzstd", "ours gzip", "BGZF", "pgzip", "mgzip"]
+)
+def test_frames_are_found_where_they_can_be(name: str) -> None:
     """What is decoded in parallel: whole frames, never a stream."""
-    pieces = decode(FILES[name], split=split).pieces
-    assert pieces
-    assert all(piece.frames is not None for piece in pieces)
+    for split in SPLITS.values():
+        pieces = decode(FILES[name], split=split).pieces
+        assert pieces
+        assert all(piece.frames is not None for piece in pieces)
 
 
 @pytest.mark.parametrize("name", ["ours zstd", "zstd"])
@@ -245,7 +251,7 @@ def test_runs_of_frames_are_bounded(name: str) -> None:
     chunk = b"x" * 10
     decoded = decode(encode([chunk] * 1000, name))
     assert decoded.data == chunk * 1000
-    assert 2 <= len(decoded.pieces) <= 20  # noqa: PLR2004
+    assert 2 <= len(decoded.pieces) <= 20
     decoded = decode(encode([bytes(MIB)] * 10, name))
     assert max(piece.room for piece in decoded.pieces) <= 5 * MIB
 
@@ -265,9 +271,7 @@ def test_no_piece_takes_more_than_the_limit(name: str, whole: int) -> None:
 @every_file
 def test_nothing_is_kept_of_a_piece(data: bytes) -> None:
     """A reader goes on when its piece has been released, and not before it was asked to."""
-    name = next(name for name, data_ in FILES.items() if data_ is data)
-    codec = "zlib" if name == "zlib" else "zstd" if "zstd" in name else "gzip"
-    reader = CONTAINERS[codec].reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
+    reader = CONTAINERS[codec_of(data)].reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
     pieces: list[Piece] = []
     for byte in by_byte(data):
         reader.feed(byte)
@@ -284,7 +288,7 @@ def test_nothing_is_kept_of_a_piece(data: bytes) -> None:
 
 
 def test_a_stream_of_gzip_flows_at_once() -> None:
-    """What arrives of a plain member is given out; it is not held back for its end (a live pipe)."""
+    """What arrives of a plain member is given out, not held back for its end (a live pipe)."""
     deflate = zlib.compressobj(9, wbits=31)
     data = deflate.compress(noise(30)) + deflate.flush(zlib.Z_SYNC_FLUSH)
     reader = CONTAINERS["gzip"].reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
@@ -298,14 +302,13 @@ def test_a_stream_of_gzip_flows_at_once() -> None:
 
 
 @every_file
-@every_split
 @every_whole
-@pytest.mark.parametrize("count", [1, 3, 4, 600])
-def test_zeros_may_follow(data: bytes, split: Split, whole: int, count: int) -> None:
+def test_zeros_may_follow(data: bytes, whole: int) -> None:
     """Tapes and block devices pad."""
-    decoded = decode(data + bytes(count), split=split, whole=whole, strict=True)
-    assert decoded.data == RAW
-    assert decoded.warnings == []
+    for split, count in product(SPLITS.values(), (1, 3, 4, 600)):
+        decoded = decode(data + bytes(count), split=split, whole=whole, strict=True)
+        assert decoded.data == RAW
+        assert decoded.warnings == []
 
 
 GARBAGE = [b"x", b"\x28\xb5\x2f\xfe", b"\x1f\x8b\x07\0", b"garbage " * 9, b"\xff" * 4, b"\x01"]
@@ -316,33 +319,23 @@ GARBAGE = [b"x", b"\x28\xb5\x2f\xfe", b"\x1f\x8b\x07\0", b"garbage " * 9, b"\xff
 @pytest.mark.parametrize("padding", [0, 1, 600])
 def test_garbage_may_not_follow(data: bytes, whole: int, padding: int) -> None:
     """All of the data comes out, then an error that points at the first byte of the garbage."""
-    for garbage in GARBAGE:
-        for split in SPLITS.values():
-            error, before = failure(data + bytes(padding) + garbage, split, whole=whole)
-            assert isinstance(error, CorruptError)
-            assert before == RAW
-            assert error.offset == len(data) + padding
+    for garbage, split in product(GARBAGE, SPLITS.values()):
+        error, before = failure(data + bytes(padding) + garbage, split, whole=whole)
+        assert isinstance(error, CorruptError)
+        assert before == RAW
+        assert error.offset == len(data) + padding
 
 
 @every_one_of_ours
 @every_whole
 def test_garbage_is_called_garbage(data: bytes, whole: int) -> None:
-    """Not a cut, and not a member that is broken."""
-    error, _ = failure(data + b"garbage", whole=whole)
-    assert not isinstance(error, TruncatedError)
-    assert "garbage" in error.reason
+    """It is no cut, however short it is."""
+    for garbage in GARBAGE:
+        assert not isinstance(failure(data + garbage, whole=whole)[0], TruncatedError)
 
 
-SUITE = [  # pairs that belong to one codec
-    *[(one, two) for one in FILES if "zstd" in one for two in FILES if "zstd" in two],
-    *[
-        (one, two)
-        for one in FILES
-        for two in FILES
-        if not {"zstd", "zlib"} & set(one.split()) | {"zstd", "zlib"} & set(two.split())
-        and "pzstd" not in (one, two)
-    ],
-    ("zlib", "zlib"),
+SUITE = [
+    (one, two) for one, two in product(FILES, FILES) if codec_of(FILES[one]) == codec_of(FILES[two])
 ]
 
 
@@ -369,12 +362,11 @@ def test_codecs_do_not_mix(name: str) -> None:
 # Cut off.
 
 
+@pytest.mark.usefixtures("library")
 @every_one_of_ours
 @every_whole
 @pytest.mark.parametrize("split", ["at once", "byte by byte"])
-def test_ours_cut_at_any_byte_is_an_error(
-    library: None, data: bytes, whole: int, split: str
-) -> None:
+def test_ours_cut_at_any_byte_is_an_error(data: bytes, whole: int, split: str) -> None:
     """Also exactly between two frames; what came out before is the beginning of the data."""
     for cut in range(1, len(data)):
         error, before = failure(data[:cut], SPLITS[split], whole=whole)
@@ -439,8 +431,8 @@ def test_a_cut_file_of_ours_behind_others_is_an_error(name: str) -> None:
 
 @every_file
 @every_whole
-def test_files_of_others_cut_inside_a_frame_are_errors(data: bytes, whole: int) -> None:
-    """Never data that was not there; between two of their frames nothing can be seen."""
+def test_any_file_cut_inside_a_frame_is_an_error(data: bytes, whole: int) -> None:
+    """Only between two frames of others, after all of their data, can nothing be seen."""
     for cut in range(1, len(data)):
         into = Decoded()
         try:
@@ -448,8 +440,8 @@ def test_files_of_others_cut_inside_a_frame_are_errors(data: bytes, whole: int) 
         except (CorruptError, FormatError):
             assert RAW.startswith(into.data)
         else:
+            assert data not in OURS.values()
             assert into.data in list(accumulate(CHUNKS, initial=b""))
-            assert data[:4] not in {FILES["ours zstd"][:4]} or data is not FILES["ours zstd"]
 
 
 def test_bgzf_without_its_end_is_truncated() -> None:
@@ -465,17 +457,28 @@ def test_bgzf_without_its_end_is_truncated() -> None:
 
 @every_file
 @every_whole
-@pytest.mark.parametrize("strict", [False, True])
-def test_every_flipped_bit_is_noticed(
-    library: None, data: bytes, whole: int, strict: bool
-) -> None:
+def test_every_flipped_bit_is_noticed(library: str, data: bytes, whole: int) -> None:
     """An error of ours, or the same data where the bit means nothing."""
-    codec = "zlib" if data is FILES["zlib"] else None
+    codec = codec_of(data)
+    if (library, codec) == ("zlib", "zstd"):
+        return
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
         damaged[bit >> 3] ^= 1 << (bit & 7)
-        found = attempt(bytes(damaged), codec=codec, whole=whole, strict=strict)
+        found = attempt(bytes(damaged), codec=codec, whole=whole)
         assert not isinstance(found, bytes) or found == RAW, f"bit {bit}"
+
+
+@every_whole
+def test_every_flipped_bit_of_ours_is_noticed_where_it_is_strict(whole: int) -> None:
+    """No bit of a seek table is ignored then."""
+    data = FILES["ours zstd"]
+    for bit in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[bit >> 3] ^= 1 << (bit & 7)
+        found = attempt(bytes(damaged), codec="zstd", whole=whole, strict=True)
+        assert not isinstance(found, bytes) or found == RAW, f"bit {bit}"
+        assert not isinstance(found, bytes) or bit < 8 * (len(data) - TABLE), f"bit {bit}"
 
 
 @every_one_of_ours
@@ -517,7 +520,7 @@ def test_shuffled_parts_raise_nothing_else(
     data: bytes, cuts: list[tuple[int, int]], sizes: list[int], whole: int
 ) -> None:
     """Parts of a file in any order: data or our errors, the same in every split."""
-    codec = "zlib" if data is FILES["zlib"] else "gzip" if data[0] == gzip.compress(b"")[0] else "zstd"
+    codec = codec_of(data)
     parts = [data[:40]]
     for one, two in cuts:
         first, last = sorted((one % len(data), two % len(data)))
@@ -559,7 +562,7 @@ def test_large_frames_come_in_parts(name: str, size: int) -> None:
         assert decoded.data == b"".join(chunks)
         assert decoded.largest <= LARGEST
         parts = [piece for piece in decoded.pieces if piece.frames is None]
-        assert len(parts) >= 3  # noqa: PLR2004
+        assert len(parts) >= 3
         assert all(part.size <= MIB for part in parts)
         assert decoded.pieces[0].frames is not None
         if name == "zstd":
@@ -586,8 +589,7 @@ def rle_frame(size: int, **header: int | None) -> bytes:
 BOMBS: dict[str, Callable[[], bytes]] = {
     "zstd, size known": lambda: zeros_by_zstd(1 << 30, known=True),
     "zstd, size unknown": lambda: zeros_by_zstd(1 << 30, known=False),
-    "zstd, a small window": lambda: rle_frame(1 << 30, window=window_byte(KIB)),
-    "zstd, a size that lies": lambda: zeros_by_zstd(1 << 30, known=False),
+    "zstd, a small window": lambda: rle_frame(1 << 30, window=window_byte(128 * KIB)),
     "gzip": lambda: gzip.compress(bytes(128 * MIB), 1),
     "gzip, its size said": lambda: indexed_member(bytes(128 * MIB), level=1),
 }
@@ -622,7 +624,7 @@ def test_bombs_stay_flat(bomb: str) -> None:
 @pytest.mark.parametrize("block", [2, 9, 13])
 def test_damage_deep_in_a_large_frame_is_located(block: int) -> None:
     """A block of the reserved type: the same offset from the file's start, however it is read."""
-    blocks = [raw_block(noise(128 * KIB), last=number == 13) for number in range(14)]  # noqa: PLR2004
+    blocks = [raw_block(noise(128 * KIB), last=number == 13) for number in range(14)]
     blocks[block] = b"\x06\0\0" + blocks[block][3:]
     first = zstd_of(b"a frame before it")
     frame = zstd_frame(*blocks, window=window_byte(128 * KIB))
@@ -649,12 +651,11 @@ def with_lie(index: int, lie: int, name: bytes, chunks: list[bytes]) -> bytes | 
     return b"".join(members)
 
 
+@pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("name", [b"IG", b"MZ", b"BC"])
 @pytest.mark.parametrize("index", range(5))
-@every_whole
-def test_sizes_that_lie_give_no_wrong_bytes(
-    library: None, name: bytes, index: int, whole: int
-) -> None:
+@pytest.mark.parametrize("whole", [WHOLE, TINY])
+def test_sizes_that_lie_give_no_wrong_bytes(name: bytes, index: int, whole: int) -> None:
     """Too small, too large, into the middle of any member: the data, or an error."""
     chunks = [*CHUNKS, bytes(70), b""]
     for lie in LIES:
@@ -662,7 +663,7 @@ def test_sizes_that_lie_give_no_wrong_bytes(
         if data is None:
             continue
         assert gzip.decompress(data) == b"".join(chunks)
-        for split in (at_once, by_byte):
+        for split in (at_once, by_sizes(3, 1, 50)):
             found = attempt(data, split=split, whole=whole)
             assert not isinstance(found, bytes) or found == b"".join(chunks), (lie, split)
 
@@ -672,10 +673,12 @@ def test_sizes_that_lie_give_no_wrong_bytes(
 def test_sizes_that_lie_are_only_hints(name: bytes, index: int) -> None:
     """What gunzip reads is read: from front to back, where the sizes are no help (FAULTS)."""
     chunks = [*CHUNKS, bytes(70), b""]
+    # The end of BGZF is an empty block where the sizes lead to: it and the last may hide it.
+    allowed = {TruncatedError} if name == b"BC" and index >= 3 else set()
     wrong = []
     for lie in LIES:
         data = with_lie(index, lie, name, chunks)
-        if data is not None and attempt(data) != b"".join(chunks):
+        if data is not None and attempt(data) not in {b"".join(chunks), *allowed}:
             wrong.append(lie)
     assert wrong == []
 
@@ -730,7 +733,10 @@ def test_the_size_may_stand_behind_other_fields() -> None:
 def test_long_headers_are_read() -> None:
     """Every optional field, 64 KiB of extra field, long names: across any border of reading."""
     member = gzip_member(
-        RAW, extra=b"XX" + struct.pack("<H", 60_000) + noise(60_000), name=b"n" * 70_000, comment=b"c"
+        RAW,
+        extra=b"XX" + struct.pack("<H", 60_000) + noise(60_000),
+        name=b"n" * 70_000,
+        comment=b"c",
     )
     for split in (at_once, by_sizes(1000), by_sizes(64 * KIB), by_sizes(66_666, 3)):
         assert decode(member * 3, split=split).data == RAW * 3
@@ -789,7 +795,6 @@ def test_a_frame_behind_others_may_need_a_larger_window() -> None:
     assert decoded.data == b"beforeabc"
 
 
-@every_split
 @every_whole
 @pytest.mark.parametrize("before", [b"", zstd_of(b"one"), encode(CHUNKS) + skippable(b"abc")])
 @pytest.mark.parametrize(
@@ -802,39 +807,34 @@ def test_a_frame_behind_others_may_need_a_larger_window() -> None:
         (zstd_frame(b"\x06\0\0", content=3), CorruptError, 13),
     ],
 )
-def test_odd_frames_are_refused_where_they_stand(  # noqa: PLR0913
-    before: bytes,
-    frame: bytes,
-    kind: type[AiocompressError],
-    relative: int,
-    split: Split,
-    whole: int,
+def test_odd_frames_are_refused_where_they_stand(
+    before: bytes, frame: bytes, kind: type[AiocompressError], relative: int, whole: int
 ) -> None:
     """Reserved bits and blocks, dictionaries: the offset counts from the start of the file."""
-    error, data = failure(before + frame + zstd_of(b"more"), split, codec="zstd", whole=whole)
-    assert type(error) is kind
-    assert error.offset == len(before) + relative
-    assert error.frame == (0 if not before else decode(before).frames)
-    assert data == (decode(before).data if before else b"")
+    good = decode(before, codec="zstd")
+    for split in SPLITS.values():
+        error, data = failure(before + frame + zstd_of(b"more"), split, codec="zstd", whole=whole)
+        assert type(error) is kind
+        assert (error.offset, error.frame) == (len(before) + relative, good.frames)
+        assert data[: len(good.data)] == good.data
+        assert data[len(good.data) :] in {b"", b"abc"}
 
 
 @every_whole
 @pytest.mark.parametrize("claim", [0, 1, 5, 7, 8, 255, 70_000, 1 << 26, 1 << 27])
 @pytest.mark.parametrize("window", [None, 0, window_byte(MIB)])
-@pytest.mark.parametrize("block", [raw_block(b"abcdef"), rle_block(97, 6)])
-def test_content_sizes_that_lie_are_errors(
-    whole: int, claim: int, window: int | None, block: bytes
-) -> None:
+def test_content_sizes_that_lie_are_errors(whole: int, claim: int, window: int | None) -> None:
     """Too small or too large, in front of other frames or at the end."""
-    frame = zstd_frame(block, content=claim, window=window)
-    for data in (frame, zstd_of(b"one") + frame, frame + zstd_of(b"two")):
-        for split in (at_once, by_byte):
-            error, before = failure(data, split, whole=whole)
-            assert isinstance(error, CorruptError)
-            assert before[:3] in {b"", b"one", b"abc", b"aaa"}
+    for block in (raw_block(b"abcdef"), rle_block(97, 6)):
+        frame = zstd_frame(block, content=claim, window=window)
+        for data in (frame, zstd_of(b"one") + frame, frame + zstd_of(b"two")):
+            for split in (at_once, by_byte):
+                error, before = failure(data, split, whole=whole)
+                assert isinstance(error, CorruptError)
+                assert before[:3] in {b"", b"one", b"abc", b"aaa"}
 
 
-@pytest.mark.parametrize("claim", [1 << 28, 1 << 40, (1 << 64) - 1])
+@pytest.mark.parametrize("claim", [1 << 28, 1 << 40, (1 << 64) - 2])
 def test_huge_content_sizes_need_no_memory(claim: int) -> None:
     """A claim is no reason to make room: an error, and a flat way to it."""
     for window in (None, 0):
@@ -849,47 +849,46 @@ def test_huge_content_sizes_need_no_memory(claim: int) -> None:
         assert peak < 8 * MIB
 
 
-@every_split
-def test_unknown_sizes_that_do_not_fit_become_streams(split: Split) -> None:
+def test_unknown_sizes_that_do_not_fit_become_streams() -> None:
     """More than 4 windows of raw data: the guess was wrong, the data is right."""
-    blocks = [raw_block(noise(1000, number), last=number == 9) for number in range(10)]  # noqa: PLR2004
+    blocks = [raw_block(noise(1000, number), last=number == 9) for number in range(10)]
     frame = zstd_frame(*blocks, window=0)
     data = zstd_of(b"one") + frame + zstd_of(b"two") + frame + zstd_of(b"end", size=False)
     content = b"".join(noise(1000, number) for number in range(10))
-    assert decode(data, split=split).data == b"one" + content + b"two" + content + b"end"
+    for split in SPLITS.values():
+        assert decode(data, split=split).data == b"one" + content + b"two" + content + b"end"
 
 
 # Skippable frames.
 
 
-@every_split
 @every_whole
 @pytest.mark.parametrize("payload", [b"", b"a", bytes(9), noise(3000)])
-def test_skippable_frames_may_stand_anywhere(split: Split, whole: int, payload: bytes) -> None:
+def test_skippable_frames_may_stand_anywhere(whole: int, payload: bytes) -> None:
     """In front, in the middle, at the end, several, of each magic: they decode to nothing."""
-    for magic in SKIPPABLE_MAGICS[:: 1 if len(payload) < 9 else 5]:  # noqa: PLR2004
+    for split, magic in product(SPLITS.values(), SKIPPABLE_MAGICS[:: 1 + len(payload) // 600]):
         skipped = skippable(payload, magic)
         data = skipped + zstd_of(b"one") + skipped * 2 + zstd_of(b"two", size=False) + skipped
         decoded = decode(data, split=split, whole=whole, strict=True)
         assert decoded.data == b"onetwo"
-        assert decoded.frames == 2  # noqa: PLR2004
+        assert decoded.frames == 2
         assert decoded.warnings == []
 
 
-@every_split
 @every_whole
 @pytest.mark.parametrize("place", range(5))
-def test_skippable_frames_in_ours_change_no_data(split: Split, whole: int, place: int) -> None:
+def test_skippable_frames_in_ours_change_no_data(whole: int, place: int) -> None:
     """In front of it, between frames, before and behind the seek table."""
     frames = frames_of(CHUNKS)
     frames.insert(place, skippable(b"metadata"))
-    assert decode(b"".join(frames), split=split, whole=whole).data == RAW
+    for split in SPLITS.values():
+        assert decode(b"".join(frames), split=split, whole=whole).data == RAW
 
 
 def test_a_file_of_skippable_frames_is_empty() -> None:
     """Nothing to decode, and nothing wrong."""
     decoded = decode(skippable(b"one") + skippable(b"two", 0x184D2A5F))
-    assert (decoded.data, decoded.frames, decoded.pieces) == (b"", 0, [])
+    assert (bytes(decoded.data), decoded.frames, len(decoded.pieces)) == (b"", 0, 0)
 
 
 @every_whole
@@ -914,19 +913,15 @@ def test_large_skippable_frames_are_not_gathered(whole: int) -> None:
     assert peak < 5 * MIB
 
 
-@every_split
 @every_whole
-@pytest.mark.parametrize("place", ["front", "end"])
 @pytest.mark.parametrize("size", [4, 100, 5 * MIB, (1 << 32) - 1])
-def test_skippable_frames_that_are_cut_off(
-    split: Split, whole: int, place: str, size: int
-) -> None:
+def test_skippable_frames_that_are_cut_off(whole: int, size: int) -> None:
     """A size that is larger than the file: truncated, at the file's end."""
-    data = (zstd_of(b"one") if place == "end" else b"") + skippable(b"abc", size=size)
-    error, before = failure(data, split, whole=whole)
-    assert isinstance(error, TruncatedError)
-    assert error.offset == len(data)
-    assert before == (b"one" if place == "end" else b"")
+    for split, content in product(SPLITS.values(), (b"", b"one")):
+        data = (zstd_of(content) if content else b"") + skippable(b"abc", size=size)
+        error, before = failure(data, split, whole=whole)
+        assert isinstance(error, TruncatedError)
+        assert (error.offset, before) == (len(data), content)
 
 
 # The seek table: the zstd seekable format v0.1.0.
@@ -936,7 +931,7 @@ def seek_table(data: bytes) -> list[tuple[int, int, int]]:
     """Parse the seek table that ends a file: (compressed, raw, checksum) of each frame."""
     count, descriptor, footer = struct.unpack("<IBI", data[-9:])
     assert footer == FOOTER_MAGIC
-    assert descriptor == 0x80  # noqa: PLR2004 - checksums, and no reserved bit
+    assert descriptor == 0x80
     size = 12 * count + 9
     magic, said = struct.unpack("<II", data[-size - 8 : -size])
     assert (magic, said) == (SEEK_TABLE_MAGIC, size)
@@ -958,7 +953,7 @@ def test_the_seek_table_is_that_of_the_seekable_format(chunks: list[bytes], leve
         assert zstandard.ZstdDecompressor().decompress(frame) == chunk
         assert struct.pack("<I", checksum) == frame[-4:]
         if not chunk:
-            assert checksum == 0x51D8E999  # noqa: PLR2004 - XXH64 of nothing
+            assert checksum == 0x51D8E999
         at += compressed
     assert at + 8 + 12 * len(table) + 9 == len(data)
 
@@ -978,22 +973,20 @@ def test_marked_headers_are_read_by_libzstd(size: int, level: int) -> None:
     assert zstandard.ZstdDecompressor().decompress(data) == chunk
     header = zstandard.get_frame_parameters(data)
     assert header.content_size == size
-    assert header.window_size <= max(2 * size, 2 * KIB)
-    streamed = zstandard.ZstdDecompressor().decompressobj()
-    assert b"".join(streamed.decompress(byte) for byte in by_sizes(1000)(data)) == chunk
-
-
-TABLE = len(frames_of(CHUNKS)[-1])
+    assert header.window_size <= 2.25 * max(size, KIB)
+    frame = frames_of([chunk], level=level)[0]
+    stream = zstandard.ZstdDecompressor().decompressobj()
+    assert b"".join(stream.decompress(piece) for piece in by_sizes(1000)(frame)) == chunk
+    assert stream.eof
 
 
 @every_whole
-@pytest.mark.parametrize("byte", range(8, TABLE - 4))
-def test_a_damaged_seek_table_is_a_warning(byte: int, whole: int) -> None:
+def test_a_damaged_seek_table_is_a_warning(whole: int) -> None:
     """The data is right; the warning says where; strict, it is an error that says what to do."""
-    damaged = bytearray(FILES["ours zstd"])
-    start = len(damaged) - TABLE
-    damaged[start + byte] ^= 0x55
-    for split in (at_once, by_byte):
+    start = len(FILES["ours zstd"]) - TABLE
+    for byte, split in product(range(8, TABLE - 4), (at_once, by_byte)):
+        damaged = bytearray(FILES["ours zstd"])
+        damaged[start + byte] ^= 0x55
         decoded = decode(bytes(damaged), split=split, whole=whole)
         assert decoded.data == RAW
         (warning,) = decoded.warnings
@@ -1005,19 +998,19 @@ def test_a_damaged_seek_table_is_a_warning(byte: int, whole: int) -> None:
 
 
 @every_whole
-@pytest.mark.parametrize("byte", [*range(8), *range(TABLE - 4, TABLE)])
-def test_a_seek_table_that_cannot_be_recognised_is_noticed(byte: int, whole: int) -> None:
+def test_a_seek_table_that_cannot_be_recognised_is_noticed(whole: int) -> None:
     """A warning with the right data, or an error: strict or not, it never passes for whole."""
-    damaged = bytearray(FILES["ours zstd"])
-    damaged[len(damaged) - TABLE + byte] ^= 0x55
-    into = Decoded()
-    try:
-        decode(bytes(damaged), whole=whole, into=into)
-        assert into.warnings
-    except CorruptError:
-        pass
-    assert into.data == RAW
-    assert isinstance(failure(bytes(damaged), whole=whole, strict=True)[0], CorruptError)
+    for byte in (*range(8), *range(TABLE - 4, TABLE)):
+        damaged = bytearray(FILES["ours zstd"])
+        damaged[len(damaged) - TABLE + byte] ^= 0x55
+        into = Decoded()
+        try:
+            decode(bytes(damaged), whole=whole, into=into)
+            assert into.warnings
+        except CorruptError:
+            pass
+        assert into.data == RAW
+        assert isinstance(failure(bytes(damaged), whole=whole, strict=True)[0], CorruptError)
 
 
 def table_of(*entries: tuple[int, int, int], count: int | None = None) -> bytes:
@@ -1028,7 +1021,6 @@ def table_of(*entries: tuple[int, int, int], count: int | None = None) -> bytes:
     return skippable(payload + footer, SEEK_TABLE_MAGIC)
 
 
-@every_split
 @pytest.mark.parametrize(
     "lie",
     [
@@ -1042,15 +1034,14 @@ def table_of(*entries: tuple[int, int, int], count: int | None = None) -> bytes:
     ],
     ids=range(7),
 )
-def test_seek_tables_that_lie_change_no_data(lie: bytes, split: Split) -> None:
+def test_seek_tables_that_lie_change_no_data(lie: bytes) -> None:
     """Absent entries, overlapping, huge: a warning where the file is ours, nothing elsewhere."""
-    if split is by_byte and len(lie) > 10**5:
-        return
     frames = frames_of(CHUNKS)[:-1]
-    decoded = decode(b"".join(frames) + lie, split=split)
-    assert decoded.data == RAW
-    assert decoded.warnings
-    assert decode(FILES["zstd"] + lie, split=split).data == RAW
+    for split in (at_once, by_sizes(1 + len(lie) // 500), by_sizes(64 * KIB, 1)):
+        decoded = decode(b"".join(frames) + lie, split=split)
+        assert decoded.data == RAW
+        assert decoded.warnings
+        assert decode(FILES["zstd"] + lie, split=split).data == RAW
 
 
 def test_the_tables_of_others_are_read_past() -> None:
@@ -1060,12 +1051,11 @@ def test_the_tables_of_others_are_read_past() -> None:
         struct.pack("<II", len(frame), len(chunk))
         for frame, chunk in zip(frames, CHUNKS, strict=True)
     )
-    table = skippable(
-        entries + struct.pack("<IBI", len(frames), 0, FOOTER_MAGIC), SEEK_TABLE_MAGIC
-    )
+    table = skippable(entries + struct.pack("<IBI", len(frames), 0, FOOTER_MAGIC), SEEK_TABLE_MAGIC)
     for split in SPLITS.values():
         decoded = decode(b"".join(frames) + table, split=split, strict=True)
-        assert (decoded.data, decoded.warnings) == (RAW, [])
+        assert decoded.data == RAW
+        assert decoded.warnings == []
 
 
 def test_indexed_zstd_reads_at_random(tmp_path: Path) -> None:
@@ -1169,7 +1159,13 @@ def test_ours_is_read_by_gzip_modules(tmp_path: Path, chunks: list[bytes], level
 @pytest.mark.parametrize(
     "command",
     [
-        *("zstd -c FILE", "zstd -1c --no-check FILE", "zstd -19c FILE", "zstd -c", "zstd --fast=5 -c"),
+        *(
+            "zstd -c FILE",
+            "zstd -1c --no-check FILE",
+            "zstd -19c FILE",
+            "zstd -c",
+            "zstd --fast=5 -c",
+        ),
         *("zstd -c --long=27 FILE", "zstd -T2 -B16K -c FILE", "zstd -c --rsyncable", "zstd -c -"),
         *("pzstd -c FILE", "pzstd -c -p 3 -1 FILE", "pzstd -c"),
         *("gzip -c FILE", "gzip -1c", "gzip -9nc FILE"),
@@ -1183,16 +1179,16 @@ def test_others_are_read(tmp_path: Path, shape: str, command: str) -> None:
     path.write_bytes(raw)
     name, *arguments = (path if word == "FILE" else word for word in command.split())
     data = run(tool(str(name)), *arguments, data=b"" if "FILE" in command else raw)
-    for split in SPLITS.values():
-        for whole in (WHOLE, 40_000, TINY):
-            decoded = decode(data, split=split, whole=whole, strict=True)
-            assert decoded.data == raw
-            assert decoded.warnings == []
+    splits = (at_once, SPLITS["as the pipeline reads"], by_sizes(997), by_sizes(4000, 3, 1))
+    for split, whole in product(splits, (WHOLE, 40_000, TINY)):
+        decoded = decode(data, split=split, whole=whole, strict=True)
+        assert decoded.data == raw
+        assert decoded.warnings == []
     twice = decode(data * 2 + bytes(100), split=by_sizes(999))
     assert twice.data == raw * 2
 
 
-@every_shape
+@pytest.mark.parametrize("chunks", [LONG, LONG[:1]], ids=["several", "one"])
 def test_pgzip_is_read_in_parallel(tmp_path: Path, chunks: list[bytes]) -> None:
     """Its members say their sizes: whole frames, no stream."""
     path, raw = tmp_path / "x.gz", b"".join(chunks)

@@ -10,7 +10,7 @@ from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 PART: Final = MIB
-_RUN_RAW, _RUN_COMPRESSED, _RUN_FRAMES = 4 * MIB, MIB, 256
+_RUN_RAW, _RUN_COMPRESSED, _RUN_FRAMES = 8 * MIB, 2 * MIB, 256
 
 
 class Piece(NamedTuple):
