@@ -375,7 +375,7 @@ def _summary(task: Task, report: Report) -> str:
 
 def _size(number: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:  # noqa: PLR2004
+        if number < 1024:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TiB"
@@ -389,7 +389,7 @@ def _shown(name: str) -> str:
 
 
 def _say(text: str) -> None:
-    if 2 not in _closed:  # noqa: PLR2004
+    if 2 not in _closed:
         with suppress(OSError):
             print(f"aiocompress: {text}", file=sys.stderr, flush=True)
 

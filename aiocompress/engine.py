@@ -139,7 +139,7 @@ class Engine:
             raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
         recipe = make_recipe(codec, compression_level, chunk_size)
-        tally = Tally()
+        tally = Tally(self._pool)
         return ByteStream(streams.compressed(self._pool, source, recipe, tally), tally)
 
     def decompress_stream(
@@ -161,7 +161,7 @@ class Engine:
         :raises ValueError: not a size. When read: as ``decompress``.
         """
         reading = make_reading(max_output, max_window)
-        tally = Tally()
+        tally = Tally(self._pool)
         return ByteStream(streams.decompressed(self._pool, source, reading, tally), tally)
 
     async def compress_file(

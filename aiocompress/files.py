@@ -72,7 +72,7 @@ async def test(
     """Decode all of a container, check everything, and drop it."""
     reading = reading._replace(target=worker.DISCARD, strict=True)
     async with opened(source, pool) as data:
-        verb = _Verb(data, Writing(progress=progress))
+        verb = _Verb(pool, data, Writing(progress=progress))
         blocks = pipeline.decompressed(pool, data, reading, verb.tally)
         with verb.meter("testing", back=True) as meter:
             async with aclosing(blocks):
@@ -84,9 +84,10 @@ async def test(
 class _Verb:
     """One call of a verb: what it reads, where it writes, and what it counts."""
 
-    def __init__(self, source: Source, writing: Writing, sink: FileSink | None = None) -> None:
-        self.source, self.sink = source, sink
-        self.tally = Tally()
+    def __init__(self, pool: WorkerPool, source: Source, writing: Writing) -> None:
+        self.source = source
+        self.sink: FileSink | None = None
+        self.tally = Tally(pool)
         self.skipped: str | None = None
         self._writing = writing
         self._begun = time.perf_counter()
@@ -123,7 +124,7 @@ async def _verb(
     """Open both sides; without a sink where the destination exists and is to be kept."""
     path = os.fspath(destination)
     async with opened(source, pool) as data:
-        verb = _Verb(data, writing)
+        verb = _Verb(pool, data, writing)
         await call(pool.files, _check_not_same, data, path)
         if writing.on_exists == "skip" and await call(pool.files, os.path.lexists, path):
             verb.skipped = path

@@ -29,9 +29,18 @@ READ_SIZE: Final = 2 * MIB
 class Tally:
     """What has gone through a stream so far; ``read_bytes`` also what is only on its way."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.warnings: list[str] = []
+
+    def add(self, raw: int, compressed: int, frames: int) -> None:
+        """Count bytes and frames, here and in the engine's statistics."""
+        self.raw_bytes += raw
+        self.compressed_bytes += compressed
+        self.frames += frames
+        self._pool.raw_bytes += raw
+        self._pool.compressed_bytes += compressed
 
     def report(self, seconds: float) -> Report:
         """Sum it up."""
@@ -111,10 +120,10 @@ async def compressed(
         async for job in jobs:
             await job.result()
             parts = writer.add(memoryview(job.data), job.used)
-            _count(pool, tally, job.used, sum(map(len, parts)))
+            tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
     end = writer.finish()
-    _count(pool, tally, 0, len(end), 0)
+    tally.add(0, len(end), 0)
     yield (end,)
 
 
@@ -160,9 +169,9 @@ class Block(NamedTuple):
 class Reading(NamedTuple):
     """How a container is read.
 
-    ``read_size`` is in bytes; ``max_window`` and ``max_output`` are limits in bytes; ``target`` is a path that workers may
-    write to (``worker.DISCARD``: the data is only checked); ``detach``: the reader may be slow;
-    ``strict``: a damaged index is an error.
+    ``read_size`` is in bytes, as are the limits ``max_window`` and ``max_output``; ``target`` is
+    a path that workers may write to (``worker.DISCARD``: the data is only checked); ``detach``:
+    the reader may be slow; ``strict``: a damaged index is an error.
     """
 
     read_size: int = READ_SIZE
@@ -171,6 +180,14 @@ class Reading(NamedTuple):
     target: str | None = None
     detach: bool = False
     strict: bool = False
+
+    def check_output(self, raw_bytes: int) -> None:
+        """Hold the limit on what really came out, whatever headers claim."""
+        if self.max_output is not None and raw_bytes > self.max_output:
+            raise LimitError(
+                f"the data is larger than the {self.max_output} bytes allowed",
+                hint="raise max_output (--max-output) if you trust it",
+            )
 
 
 class _Decoding(NamedTuple):
@@ -208,18 +225,20 @@ async def decompressed(
             size = item.size
             done = None if item.job is None else await _outcome(item, strict=not stream.is_open)
             if done is not None and done.size >= 0 and not stream.is_open:
-                _count(pool, tally, done.size, size, item.frames, reading.max_output)
+                tally.add(done.size, size, item.frames)
+                reading.check_output(tally.raw_bytes)
                 assert item.job is not None
                 yield Block(done.size, None if done.written else item.job.data)
                 continue
             async with aclosing(stream.decode(item)) as blocks:
                 async for data in blocks:
-                    _count(pool, tally, len(data), 0, 0, reading.max_output)
+                    tally.add(len(data), 0, 0)
+                    reading.check_output(tally.raw_bytes)
                     yield Block(len(data), data)
-            _count(pool, tally, 0, size, item.frames or item.last)
+            tally.add(0, size, item.frames or item.last)
     stream.finish()
     # Padding and the index belong to no frame.
-    _count(pool, tally, 0, tally.read_bytes - tally.compressed_bytes, 0)
+    tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
 
 
 async def _outcome(item: _Decoding, *, strict: bool) -> worker.Result | None:
@@ -358,23 +377,3 @@ class _Start:
         if self._reading.target == worker.DISCARD:
             return worker.DISCARD, 0
         return None if offset is None or not piece.exact else (self._reading.target, offset)
-
-
-def _count(
-    pool: WorkerPool,
-    tally: Tally,
-    raw: int,
-    compressed: int,
-    frames: int = 1,
-    max_output: int | None = None,
-) -> None:
-    tally.raw_bytes += raw
-    tally.compressed_bytes += compressed
-    tally.frames += frames
-    pool.raw_bytes += raw
-    pool.compressed_bytes += compressed
-    if max_output is not None and tally.raw_bytes > max_output:
-        raise LimitError(
-            f"the data is larger than the {max_output} bytes allowed",
-            hint="raise max_output (--max-output) if you trust it",
-        )

@@ -63,9 +63,7 @@ class FileSource:
 
     waits = False
 
-    def __init__(
-        self, file: Any, path: str, status: os.stat_result, threads: _Threads
-    ) -> None:
+    def __init__(self, file: Any, path: str, status: os.stat_result, threads: _Threads) -> None:
         self.name, self.status = path, status
         self.size: int | None = status.st_size
         self._file, self._threads = file, threads

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from . import verbs
 from .streams import ByteStream
@@ -32,7 +32,7 @@ T = TypeVar("T")
 class _LoopThread:
     """An event loop in a thread; a KeyboardInterrupt here cancels what runs there, and waits."""
 
-    def __enter__(self) -> _LoopThread:
+    def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="aiocompress-loop")
         self._thread.start()

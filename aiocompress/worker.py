@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from .codecs import CODECS, STREAM
 from .errors import CorruptError
+from .model import Buffer
 
 if TYPE_CHECKING:
     from .slots import Arena
@@ -68,7 +69,7 @@ def compress(place: Place, codec: str, level: int) -> Result:
     """Compress one chunk into one frame."""
     data, room = _views(place)
     frame = CODECS[codec].compress(data, level)
-    return _deliver(place, frame, room)
+    return _deliver(frame, room)
 
 
 def decompress(
@@ -146,9 +147,7 @@ def _views(place: Place) -> tuple[memoryview, memoryview | None]:
     return place[0], place[1]
 
 
-def _deliver(
-    place: Place, frame: bytes | bytearray | memoryview, room: memoryview | None
-) -> Result:
+def _deliver(frame: Buffer, room: memoryview | None) -> Result:
     if room is None:
         return Result(len(frame), bytes(frame))
     room[: len(frame)] = frame

@@ -170,7 +170,7 @@ class Decoded:
             self.data += block
 
 
-def decode(  # noqa: PLR0913 - one for each way to read
+def decode(
     data: bytes,
     *,
     codec: str | None = None,
@@ -307,7 +307,7 @@ def skippable(payload: bytes, magic: int = 0x184D2A50, size: int | None = None) 
     return struct.pack("<II", magic, len(payload) if size is None else size) + payload
 
 
-def gzip_member(  # noqa: PLR0913 - one for each field of RFC 1952
+def gzip_member(
     data: bytes,
     *,
     extra: bytes | None = None,

@@ -252,8 +252,8 @@ def test_runs_of_frames_are_bounded(name: str) -> None:
     decoded = decode(encode([chunk] * 1000, name))
     assert decoded.data == chunk * 1000
     assert 2 <= len(decoded.pieces) <= 20
-    decoded = decode(encode([bytes(MIB)] * 10, name))
-    assert max(piece.room for piece in decoded.pieces) <= 5 * MIB
+    decoded = decode(encode([bytes(MIB)] * 40, name))
+    assert max(piece.room for piece in decoded.pieces) <= 16 * MIB
 
 
 @every_writer
@@ -304,11 +304,13 @@ def test_a_stream_of_gzip_flows_at_once() -> None:
 @every_file
 @every_whole
 def test_zeros_may_follow(data: bytes, whole: int) -> None:
-    """Tapes and block devices pad."""
+    """Tapes and block devices pad; the padding is no frame."""
+    frames = decode(data, whole=whole).frames
     for split, count in product(SPLITS.values(), (1, 3, 4, 600)):
         decoded = decode(data + bytes(count), split=split, whole=whole, strict=True)
         assert decoded.data == RAW
         assert decoded.warnings == []
+        assert decoded.frames == frames
 
 
 GARBAGE = [b"x", b"\x28\xb5\x2f\xfe", b"\x1f\x8b\x07\0", b"garbage " * 9, b"\xff" * 4, b"\x01"]
@@ -417,7 +419,7 @@ def test_a_cut_file_of_ours_before_another_is_an_error(name: str) -> None:
         for split in SPLITS.values():
             error, before = failure(b"".join(frames[:last]) + encode(CHUNKS, name), split)
             assert isinstance(error, TruncatedError)
-            assert (RAW + RAW).startswith(before) or before.startswith(b"".join(CHUNKS[:last]))
+            assert (b"".join(CHUNKS[:last]) + RAW).startswith(before)
 
 
 @every_writer
@@ -767,7 +769,7 @@ def windows(window: int) -> dict[str, bytes]:
     return frames
 
 
-@pytest.mark.parametrize("window", [2 * MIB, 256 * MIB, 1 << 31])
+@pytest.mark.parametrize("window", [2 * MIB, 256 * MIB])
 @pytest.mark.parametrize("kind", ["unknown size", "known size", "one segment"])
 @pytest.mark.parametrize("whole", [WHOLE, MIB])
 def test_windows_above_the_limit_are_refused(window: int, kind: str, whole: int) -> None:
@@ -786,13 +788,6 @@ def test_windows_above_the_limit_are_refused(window: int, kind: str, whole: int)
         assert (error.offset, error.frame) == (len(before), 1)
         assert f"--max-window {window}" in str(error)
         assert "max_window" in str(error)
-
-
-def test_a_frame_behind_others_may_need_a_larger_window() -> None:
-    """Allowed, it decodes as a whole frame too."""
-    frame = zstd_frame(raw_block(b"abc"), window=window_byte(256 * MIB))
-    decoded = decode(zstd_of(b"before") + frame, whole=1 << 31, max_window=256 * MIB)
-    assert decoded.data == b"beforeabc"
 
 
 @every_whole
@@ -1096,7 +1091,6 @@ def test_ours_says_the_size_of_each_member() -> None:
 LONG = [text(9000, 1), noise(5000), bytes(70_000), text(20_000, 2)]
 SHAPES = {"several": LONG, "one": LONG[:1], "empty": [b""]}
 every_shape = pytest.mark.parametrize("chunks", SHAPES.values(), ids=SHAPES)
-pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning:pgzip")
 
 
 @every_shape

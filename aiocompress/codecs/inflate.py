@@ -43,7 +43,7 @@ class StreamDecoder:
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         view = memoryview(data)
-        while len(view):
+        while view:
             if self._decoder is None:
                 view = self._begin(view)
             else:

@@ -14,7 +14,7 @@ _DEFLATE = 8
 def check_head(head: bytes) -> str | None:
     """Say what is wrong with the first 2 bytes of a stream, or None."""
     method, flags = head[0], head[1]
-    whole = method & 15 == _DEFLATE and method >> 4 <= 7 and (method << 8 | flags) % 31 == 0  # noqa: PLR2004
+    whole = method & 15 == _DEFLATE and method >> 4 <= 7 and (method << 8 | flags) % 31 == 0
     if not whole:
         return "not a zlib stream"
     return "the zlib stream needs a dictionary" if flags & 32 else None

@@ -49,7 +49,7 @@ class FrameHeader(NamedTuple):
 
 def is_skippable(data: Buffer, start: int = 0) -> bool:
     """Whether a skippable frame (RFC 8878, 3.1.2) begins there; 4 bytes must be present."""
-    return data[start] >> 4 == 5 and bytes(data[start + 1 : start + 4]) == SKIPPABLE_MAGIC  # noqa: PLR2004
+    return data[start] >> 4 == 5 and bytes(data[start + 1 : start + 4]) == SKIPPABLE_MAGIC
 
 
 def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
@@ -75,7 +75,7 @@ def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
     at += dictionary_size
     content_size = None
     if content_field:
-        content_size = int.from_bytes(data[at:end], "little") + 256 * (content_field == 2)  # noqa: PLR2004
+        content_size = int.from_bytes(data[at:end], "little") + 256 * (content_field == 2)
     if window_byte is None:
         window = content_size or 0
     else:
@@ -122,7 +122,7 @@ class FrameWalk:
         while not self.ended and at <= end and blocks:
             block = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             kind, size = block >> 1 & 3, block >> 3
-            if kind == 3 or size > LARGEST_BLOCK:  # noqa: PLR2004
+            if kind == 3 or size > LARGEST_BLOCK:
                 raise CorruptError("invalid zstd block", offset=at - start)
             at += 4 if kind == 1 else 3 + size
             blocks -= 1
@@ -222,7 +222,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
 
 def _chunk_size(level: int) -> int:
     # Larger windows want larger chunks; below level 10 they cost memory and gain under 1 %.
-    return (4 if level < 10 else 8 if level < 16 else 16 if level < 20 else 32) * MIB  # noqa: PLR2004
+    return (4 if level < 10 else 8 if level < 16 else 16 if level < 20 else 32) * MIB
 
 
 def _bound(size: int) -> int:
@@ -232,7 +232,7 @@ def _bound(size: int) -> int:
 CODEC = Codec(
     name="zstd",
     suffixes=(".zst", ".zstd"),
-    is_magic=lambda head: head[:4] == MAGIC or (len(head) >= 4 and is_skippable(head)),  # noqa: PLR2004
+    is_magic=lambda head: head[:4] == MAGIC or (len(head) >= 4 and is_skippable(head)),
     open_stream=StreamDecoder,
     decompress=decompress,
     levels=range(-7, 23),

@@ -91,7 +91,7 @@ class Reader(base.Reader):
 
     def _size(self) -> Generator[None, None, int]:
         yield from self._need(12)
-        if len(self._buffer) >= 12:  # noqa: PLR2004 - the length of FEXTRA stands before it
+        if len(self._buffer) >= 12:  # the length of FEXTRA stands before it
             yield from self._need(12 + int.from_bytes(self._buffer[10:12], "little"))
         return _indexed_size(self._buffer, 0)
 
@@ -122,9 +122,9 @@ def _indexed_size(data: bytearray, start: int) -> int:
     while at + 4 <= end <= len(data):
         name, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "little")
         value = int.from_bytes(data[at + 4 : at + 4 + length], "little")
-        if bytes(name) in {b"IG", b"MZ"} and length == 4:  # noqa: PLR2004
+        if bytes(name) in {b"IG", b"MZ"} and length == 4:
             return value if value >= _SMALLEST else 0
-        if name == b"BC" and length == 2:  # noqa: PLR2004
+        if name == b"BC" and length == 2:
             return value + 1 if value >= _SMALLEST else 0
         at += 4 + length
     return 0

@@ -225,7 +225,7 @@ def _marked(header: FrameHeader) -> bytes:
 
 def _is_marked(header: FrameHeader) -> bool:
     return (
-        header.descriptor >> 6 == 3  # noqa: PLR2004 - a content size of 8 bytes
+        header.descriptor >> 6 == 3  # a content size of 8 bytes
         and header.has_checksum
         and header.window_byte is not None
         and header.window_byte & 7 == 1

@@ -139,7 +139,7 @@ def _started(commands: Iterable[Command], output: Path) -> Iterator[list[subproc
 def _start(stack: ExitStack, command: Command, source: int, target: int) -> subprocess.Popen[bytes]:
     """Start a command; its ends of the pipes are its own from now on."""
     try:
-        process = subprocess.Popen(command, stdin=source, stdout=target)  # noqa: S603
+        process = subprocess.Popen(command, stdin=source, stdout=target)
     finally:
         for descriptor in (source, target):
             if descriptor >= 0:
