@@ -17,7 +17,7 @@ KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"\s*(\d+)\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*(\d{1,30})\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
 
 
 def parse_size(size: Size, name: str = "size") -> int:

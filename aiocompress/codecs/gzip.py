@@ -16,20 +16,50 @@ from typing import Final
 from ..errors import CorruptError
 from ..model import MIB
 from .base import STREAM, Codec
-from .inflate import StreamDecoder, inflater
+from .inflate import StreamDecoder, Wrapper, inflater
 
 MAGIC: Final = b"\x1f\x8b\x08"
 PLAIN_HEADER: Final = 10
 """Bytes before the DEFLATE data in every member that ``compress`` returns: no optional field."""
+_CHECKSUM, EXTRA, _NAME, COMMENT, _RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
 _WBITS = 31
-_RESERVED_FLAGS = 0xE0
 
 
-def check_head(head: bytes) -> str | None:
-    """Say what is wrong with the first 4 bytes of a member, or None."""
-    if head[:3] != MAGIC:
-        return "not a gzip member"
-    return "the gzip header has reserved flags set" if head[3] & _RESERVED_FLAGS else None
+def check_head(head: bytes) -> None:
+    """Check the first 4 bytes of a member.
+
+    :raises CorruptError: they are not, or reserved flags are set, which ISA-L would accept.
+    """
+    if not head.startswith(MAGIC[: len(head)]):
+        raise CorruptError("not a gzip member", offset=0)
+    if len(head) > 3 and head[3] & _RESERVED_FLAGS:
+        raise CorruptError("the gzip header has reserved flags set", offset=0)
+
+
+def parse_header(head: bytes) -> tuple[int, bytes] | None:
+    """Return the size of a member's header, and one without optional fields; see ``Wrapper``."""
+    check_head(head)
+    if len(head) < PLAIN_HEADER:
+        return None
+    flags, at = head[3], PLAIN_HEADER
+    if flags & EXTRA:
+        at += 2 + int.from_bytes(head[at : at + 2], "little")
+    for flag in (_NAME, COMMENT):
+        if flags & flag:
+            at = head.find(0, at) + 1
+            if not at:
+                return None
+    if flags & _CHECKSUM:
+        at += 2
+    if at > len(head):
+        return None
+    if flags & _CHECKSUM and zlib.crc32(head[: at - 2]) & 0xFFFF != _u16(head, at - 2):
+        raise CorruptError("the gzip header is damaged", offset=0)
+    return at, MAGIC + b"\0" + head[4:PLAIN_HEADER]
+
+
+def _u16(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "little")
 
 
 def compress(data: memoryview, level: int) -> bytes | bytearray:
@@ -48,8 +78,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     :returns: its raw length; ``STREAM`` where the member is not as long as the index says.
     :raises CorruptError: it is damaged.
     """
-    if wrong := check_head(bytes(frame[:4])):
-        raise CorruptError(wrong, offset=0)
+    check_head(bytes(frame[:4]))
     (claimed,) = struct.unpack("<I", frame[-4:])
     decoder = inflater().decompressobj(_WBITS)
     try:
@@ -67,7 +96,7 @@ CODEC = Codec(
     name="gzip",
     suffixes=(".gz", ".gzip"),
     is_magic=lambda head: head[:3] == MAGIC,
-    open_stream=lambda _max_window: StreamDecoder("gzip", _WBITS, check_head),
+    open_stream=lambda _max_window: StreamDecoder(Wrapper("gzip", _WBITS, parse_header)),
     decompress=decompress,
     levels=range(13),
     default_level=6,

@@ -6,14 +6,24 @@ import importlib
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ..errors import CorruptError, TruncatedError
+from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 _INPUT_AT_ONCE: Final = 64 << 10
-HEAD_SIZE: Final = 4
-Check = Callable[[bytes], str | None]
+_LARGEST_HEADER: Final = MIB
+
+
+class Wrapper(NamedTuple):
+    """What stands around DEFLATE data: RFC 1950 or RFC 1952."""
+
+    name: str
+    wbits: int
+    """As zlib's ``decompressobj`` takes it."""
+    parse: Callable[[bytes], tuple[int, bytes] | None]
+    """Given the first bytes of a stream, the size of its header and one that says the same in
+    the plainest way; None: more bytes are needed. Raises ``FormatError`` or ``CorruptError``."""
 
 
 @cache
@@ -26,16 +36,15 @@ def inflater() -> Any:
 
 
 class StreamDecoder:
-    """Decodes concatenated streams; zeros may follow the last one (tapes pad); see ``base``.
+    """Decodes concatenated streams; zeros may stand around them (tapes pad); see ``base``.
 
-    :param name: of the format, for errors.
-    :param wbits: which wrapper, as zlib's ``decompressobj`` takes it.
-    :param check: given the first bytes of a stream, what is wrong with them, or None.
+    Headers are parsed here, whole: ISA-L misreads some that come in two pieces, and accepts
+    reserved flags.
     """
 
-    def __init__(self, name: str, wbits: int, check: Check) -> None:
+    def __init__(self, wrapper: Wrapper) -> None:
         self.boundary = False
-        self._name, self._wbits, self._check = name, wbits, check
+        self._wrapper = wrapper
         self._taken = 0
         self._head = b""
         self._decoder: Any = None
@@ -44,35 +53,46 @@ class StreamDecoder:
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         view = memoryview(data)
         while view:
+            if self._padding or (self._decoder is None and not self._head and view[0] == 0):
+                self._pad(view)
+                return
             if self._decoder is None:
                 view = self._begin(view)
             else:
                 left = yield from self._inflate(bytes(view[:_INPUT_AT_ONCE]))
                 view = view[min(_INPUT_AT_ONCE, len(view)) - left :]
 
-    def _begin(self, view: memoryview) -> memoryview:
-        """Look at the first bytes after a stream: another one, or zeros to the end."""
-        if self._padding or (self._taken and not self._head and view[0] == 0):
-            self._padding = True
-            if any(view):
-                raise CorruptError(f"garbage after the {self._name} data", offset=self._taken)
-            self._taken += len(view)
-            return view[:0]
-        wanted = HEAD_SIZE - len(self._head)
-        self._head += bytes(view[:wanted])
-        self.boundary = False
-        if len(self._head) == HEAD_SIZE:
-            self._check_head()
-            head, self._head = self._head, b""
-            self._decoder = inflater().decompressobj(self._wbits)
-            return memoryview(head + bytes(view[wanted:]))
-        return view[wanted:]
+    def _pad(self, view: memoryview) -> None:
+        """Nothing but zeros may follow."""
+        self._padding = self.boundary = True
+        data = bytes(view)
+        self._taken += len(data) - len(data.lstrip(b"\0"))
+        if any(data):
+            raise self._garbage()
+        self._head = b""
 
-    def _check_head(self) -> None:
-        if wrong := self._check(self._head):
-            if self._taken:
-                wrong = f"garbage after the {self._name} data"
-            raise CorruptError(wrong, offset=self._taken)
+    def _begin(self, view: memoryview) -> memoryview:
+        """Gather a header; returns what follows it."""
+        self.boundary = False
+        before = len(self._head)
+        self._head += bytes(view[:_INPUT_AT_ONCE])
+        try:
+            header = self._wrapper.parse(self._head)
+        except AiocompressError as error:
+            raise (self._garbage() if self._taken else error.located(base=0)) from None
+        if header is None:
+            if len(self._head) > _LARGEST_HEADER:
+                raise CorruptError(f"endless {self._wrapper.name} header", offset=self._taken)
+            return view[_INPUT_AT_ONCE:]
+        size, plain = header
+        self._head = b""
+        self._taken += size
+        self._decoder = inflater().decompressobj(self._wrapper.wbits)
+        self._decoder.decompress(plain)
+        return view[size - before :]
+
+    def _garbage(self) -> CorruptError:
+        return CorruptError(f"garbage after the {self._wrapper.name} data", offset=self._taken)
 
     def _inflate(self, data: bytes) -> Generator[Buffer, None, int]:
         """Yield what ``data`` gives; returns how many of its bytes belong to what follows."""
@@ -81,7 +101,7 @@ class StreamDecoder:
             try:
                 raw = self._decoder.decompress(data, MIB)
             except (zlib.error, inflater().error) as error:
-                message = f"damaged {self._name} data ({error})"
+                message = f"damaged {self._wrapper.name} data ({error})"
                 raise CorruptError(message, offset=self._taken) from None
             if raw:
                 yield raw
@@ -98,6 +118,7 @@ class StreamDecoder:
 
     def finish(self) -> None:
         if self._head and self._taken:
-            raise CorruptError(f"garbage after the {self._name} data", offset=self._taken)
+            raise self._garbage()
         if not self.boundary:
-            raise TruncatedError(f"the {self._name} data is cut off", offset=self._taken)
+            name, offset = self._wrapper.name, self._taken + len(self._head)
+            raise TruncatedError(f"the {name} data is cut off", offset=offset)

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 from typing import Final
 
+from ..errors import CorruptError, FormatError
 from .base import STREAM, Codec
-from .inflate import StreamDecoder
+from .inflate import StreamDecoder, Wrapper
 
 _WBITS: Final = 15
-_DEFLATE = 8
+_DEFLATE: Final = 8
+_LARGEST_WINDOW: Final = 7
 
 
-def check_head(head: bytes) -> str | None:
-    """Say what is wrong with the first 2 bytes of a stream, or None."""
+def parse_header(head: bytes) -> tuple[int, bytes] | None:
+    """Return the size of a stream's header, and the header; see ``Wrapper``.
+
+    :raises CorruptError: it is none.
+    :raises FormatError: a dictionary is needed.
+    """
+    if len(head) < 2:
+        return None
     method, flags = head[0], head[1]
-    whole = method & 15 == _DEFLATE and method >> 4 <= 7 and (method << 8 | flags) % 31 == 0
-    if not whole:
-        return "not a zlib stream"
-    return "the zlib stream needs a dictionary" if flags & 32 else None
+    window = method >> 4
+    if method & 15 != _DEFLATE or window > _LARGEST_WINDOW or (method << 8 | flags) % 31:
+        raise CorruptError("not a zlib stream", offset=0)
+    if flags & 32:
+        raise FormatError("the zlib stream needs a dictionary", offset=0)
+    return 2, head[:2]
+
+
+def _is_magic(head: bytes) -> bool:
+    try:
+        return parse_header(head) is not None
+    except (CorruptError, FormatError):
+        return False
 
 
 CODEC = Codec(
     name="zlib",
     suffixes=(".zz", ".compressed"),
-    is_magic=lambda head: len(head) > 1 and check_head(head) is None,
-    open_stream=lambda _max_window: StreamDecoder("zlib", _WBITS, check_head),
+    is_magic=_is_magic,
+    open_stream=lambda _max_window: StreamDecoder(Wrapper("zlib", _WBITS, parse_header)),
     decompress=lambda _frame, _room: STREAM,
 )

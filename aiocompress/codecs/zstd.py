@@ -93,7 +93,16 @@ def check_header(header: FrameHeader, max_window: int) -> None:
     """
     if header.dictionary:
         raise FormatError(f"the frame needs dictionary {header.dictionary}", offset=0)
-    if header.window_byte is not None and header.window > max_window:
+    if header.window_byte is not None:
+        check_window(header, max_window)
+
+
+def check_window(header: FrameHeader, max_window: int) -> None:
+    """Refuse what takes a larger window; one segment is a window, unless it is decoded whole.
+
+    :raises LimitError: the window is above ``max_window`` bytes.
+    """
+    if header.window > max_window:
         raise LimitError(
             f"the frame needs a window of {header.window} bytes, {max_window} are allowed",
             offset=0,
@@ -145,7 +154,8 @@ class StreamDecoder:
         self._pending = bytearray()
         self._taken = 0
         self._walk: FrameWalk | None = None
-        decompressor = zstandard.ZstdDecompressor(max_window_size=max_window)
+        largest = min(max(max_window, 1 << 10), 1 << 31)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
         self._decoder = decompressor.decompressobj()
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
@@ -169,6 +179,7 @@ class StreamDecoder:
             if header is None:
                 return 0
             check_header(header, self._max_window)
+            check_window(header, self._max_window)
             self._walk = FrameWalk(header)
         walk, whole = self._walk, 0
         for _ in range(_BLOCKS_AT_ONCE):
@@ -203,7 +214,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     :raises CorruptError: it is damaged.
     """
     if not hasattr(_codecs, "decompressor"):
-        _codecs.decompressor = zstandard.ZstdDecompressor()
+        _codecs.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
     try:
         with _codecs.decompressor.stream_reader(frame) as reader:
             size: int = reader.readinto(room) if room else 0

@@ -131,7 +131,8 @@ class Reader(ABC):
         """Zeros may follow the last frame, as on tapes; anything else is garbage."""
         while (yield from self._need(1)):
             if any(self._buffer):
-                raise CorruptError("garbage after the compressed data", offset=0)
+                zeros = len(self._buffer) - len(self._buffer.lstrip(b"\0"))
+                raise CorruptError("garbage after the compressed data", offset=zeros)
             self._drop(len(self._buffer))
 
     def _cut_off(self) -> TruncatedError:

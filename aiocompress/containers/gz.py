@@ -18,7 +18,6 @@ from ..model import Buffer
 from . import base
 from .base import Steps
 
-_EXTRA, _COMMENT = 4, 16
 _HEADER: Final = struct.Struct("<4sIBBH2sHI")
 """Magic and flags, time, extra flags, system, FEXTRA length, subfield, its length, member size."""
 _UNKNOWN_SYSTEM: Final = 255
@@ -30,10 +29,15 @@ _HIGHEST_RATIO: Final = 1032
 
 def _header(data_size: int, mark: bytes = b"") -> bytes:
     """Return the header of a member with ``data_size`` bytes of data, CRC and length after it."""
-    flags = _EXTRA | (_COMMENT if mark else 0)
+    flags = gzip.EXTRA | (gzip.COMMENT if mark else 0)
     size = _HEADER.size + len(mark) + data_size
     magic = gzip.MAGIC + bytes([flags])
     return _HEADER.pack(magic, 0, 0, _UNKNOWN_SYSTEM, 8, b"IG", 4, size) + mark
+
+
+_END: Final = _header(len(_EMPTY)) + _EMPTY
+_BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+_ENDS: Final = (_END, _BGZF_END)
 
 
 class Writer:
@@ -49,7 +53,7 @@ class Writer:
         return header, data
 
     def finish(self) -> bytes:
-        return _header(len(_EMPTY)) + _EMPTY
+        return _END
 
 
 class Reader(base.Reader):
@@ -60,62 +64,95 @@ class Reader(base.Reader):
     """
 
     def _parse(self) -> Steps:
-        end_due = last_empty = False
+        self._end_due = False
+        self._tail = b""
         while (yield from self._need(1)):
-            if self._buffer[0] == 0 and self._offset:
-                yield from self._padding()
-                break
+            if self._buffer[0] == 0:
+                # Padding, or the middle of a member whose size lied: the stream decoder knows.
+                yield from self._give_part(min(len(self._buffer), base.PART), last=False)
+                continue
             member = yield from self._member()
+            if self._end_due and self._is_marked(0):
+                raise self._cut_between()
             if member is None:
                 yield from self._rest()
-                return
-            end_due |= self._has_end()
-            members, size = [member], member[0]
-            while not base.is_full(members, size) and (found := self._measure(size)):
-                members.append(found)
-                size += found[0]
-            last_empty = members[-1][1] == 0
-            yield from self._give_frames(members, exact=False)
-        if end_due and not last_empty:
-            raise TruncatedError(
-                "the file is cut off between two members: the empty one at its end is missing",
-                offset=0,
-            )
+                break
+            yield from self._give_frames(self._run(member), exact=False)
+        if self._end_due:
+            raise self._cut_between()
+
+    def _run(self, member: tuple[int, int]) -> list[tuple[int, int]]:
+        """Measure the members that are here, after the first one."""
+        members: list[tuple[int, int]] = []
+        size = raw = 0
+        found: tuple[int, int] | None = member
+        while found is not None:
+            self._note_end(size, found[0])
+            members.append(found)
+            size, raw = size + found[0], raw + found[1]
+            full = base.is_full(members, size) or self._is_marked(size)
+            found = None if full else self._measure(size, raw)
+        return members
 
     def _member(self) -> Generator[None, None, tuple[int, int] | None]:
         """Wait for a whole member; None: its size is unknown, or not to be believed."""
-        size = yield from self._size()
+        yield from self._need(_HEADER.size + len(_MARK))
+        if len(self._buffer) > 12 and self._buffer[3] & gzip.EXTRA:
+            yield from self._need(12 + int.from_bytes(self._buffer[10:12], "little"))
+        size = _indexed_size(self._buffer, 0)
         if not size or size > self._whole or not (yield from self._need(size)):
             return None
-        return self._measure(0)
+        return self._measure(0, 0)
 
-    def _size(self) -> Generator[None, None, int]:
-        yield from self._need(12)
-        if len(self._buffer) >= 12:  # the length of FEXTRA stands before it
-            yield from self._need(12 + int.from_bytes(self._buffer[10:12], "little"))
-        return _indexed_size(self._buffer, 0)
-
-    def _measure(self, start: int) -> tuple[int, int] | None:
+    def _measure(self, start: int, raw_before: int) -> tuple[int, int] | None:
         """Return (compressed, raw) of the member at ``start`` if all of it is here."""
         size = _indexed_size(self._buffer, start)
         end = start + size
         if not size or end > len(self._buffer):
             return None
         raw = int.from_bytes(self._buffer[end - 4 : end], "little")
-        if raw + end > self._whole or raw > size * _HIGHEST_RATIO:
+        if end + raw_before + raw > self._whole or raw > size * _HIGHEST_RATIO:
             return None
         return size, raw
 
-    def _has_end(self) -> bool:
-        """Whether the writer of the first member ends its files with an empty one."""
-        at = _HEADER.size
-        return self._buffer[at : at + len(_MARK)] == _MARK or self._buffer[12:14] == b"BC"
+    def _is_marked(self, start: int) -> bool:
+        at = start + _HEADER.size
+        return self._buffer[at : at + len(_MARK)] == _MARK
+
+    def _is_bgzf(self, start: int) -> bool:
+        return self._buffer[start + 12 : start + 16] == b"BC\2\0"
+
+    def _note_end(self, start: int, size: int) -> None:
+        """Expect the end of ours or of a BGZF file, or see it."""
+        if self._buffer[start : start + size].endswith(_ENDS):
+            self._end_due = False
+        elif self._is_marked(start) or self._is_bgzf(start):
+            self._end_due = True
+
+    def _rest(self) -> Steps:
+        if self._buffer[:3] == gzip.MAGIC:
+            self._end_due |= self._is_marked(0) or self._is_bgzf(0)
+        return super()._rest()
+
+    def _give_part(self, size: int, *, last: bool) -> Steps:
+        """Look for the end in a stream too, whose members are not walked."""
+        if self._end_due:
+            seen = self._tail + self._buffer[:size]
+            self._end_due = not any(end in seen for end in _ENDS)
+            self._tail = seen[-len(_END) :]
+        return super()._give_part(size, last=last)
+
+    def _cut_between(self) -> TruncatedError:
+        return TruncatedError(
+            "the file is cut off between two members: the empty one at its end is missing",
+            offset=0,
+        )
 
 
 def _indexed_size(data: bytearray, start: int) -> int:
     """Return the size that the member's FEXTRA says; 0: none, or it is not all here."""
     head = bytes(data[start : start + 4])
-    if len(data) < start + 12 or gzip.check_head(head) or not head[3] & _EXTRA:
+    if len(data) < start + 12 or head[:3] != gzip.MAGIC or not head[3] & gzip.EXTRA:
         return 0
     at = start + 12
     end = at + int.from_bytes(data[start + 10 : at], "little")

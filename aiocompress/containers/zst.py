@@ -16,7 +16,7 @@ from typing import Final
 
 from ..codecs import zstd
 from ..codecs.zstd import FrameHeader, FrameWalk
-from ..errors import AiocompressError, TruncatedError
+from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import Buffer
 from . import base
 from .base import PART, Steps
@@ -101,10 +101,7 @@ class Reader(base.Reader):
             else:
                 yield from self._padding()
         if self._table_due:
-            raise TruncatedError(
-                "the file is cut off between two frames: the seek table at its end is missing",
-                offset=0,
-            )
+            raise self._without_table()
 
     def _frames(self) -> Steps:
         """One frame as soon as it is whole, with those behind it that are here; or a stream."""
@@ -116,17 +113,18 @@ class Reader(base.Reader):
         while True:
             walk.advance(self._buffer, 0)
             if raw + walk.size > self._whole:
-                yield from self._stream(walk)
+                yield from self._stream(header, walk)
                 return
             if walk.ended and walk.size <= len(self._buffer):
                 break
             if not (yield from self._need(walk.size + (0 if walk.ended else 3))):
                 raise self._cut_off()
         frames, size = [(walk.size, raw)], walk.size
-        self._count(header, size, 0)
-        while exact and not base.is_full(frames, size) and (frame := self._follower(size)):
+        self._count(header, size, self._buffer[size - 4 : size])
+        while exact and not base.is_full(frames, size) and (frame := self._follower(size, raw)):
             frames.append(frame)
             size += frame[0]
+            raw += frame[1]
         yield from self._give_frames(frames, exact=exact)
 
     def _header(self) -> Generator[None, None, FrameHeader]:
@@ -134,10 +132,23 @@ class Reader(base.Reader):
             if not (yield from self._need(len(self._buffer) + 1)):
                 raise self._cut_off()
         zstd.check_header(header, self._max_window)
-        self._table_due |= _is_marked(header)
+        self._begin_table(header)
         return header
 
-    def _follower(self, start: int) -> tuple[int, int] | None:
+    def _begin_table(self, header: FrameHeader) -> None:
+        """Expect a seek table where a file of ours begins: it counts from here."""
+        if _is_marked(header):
+            if self._table_due:
+                raise self._without_table()
+            self._table, self._table_due = SeekTable(), True
+
+    def _without_table(self) -> TruncatedError:
+        return TruncatedError(
+            "the file is cut off between two frames: the seek table at its end is missing",
+            offset=0,
+        )
+
+    def _follower(self, start: int, before: int) -> tuple[int, int] | None:
         """Measure the frame at ``start`` if all of it is here, and nothing is odd about it."""
         if self._buffer[start : start + 4] != zstd.MAGIC:
             return None
@@ -151,37 +162,48 @@ class Reader(base.Reader):
         except AiocompressError:
             return None
         raw, end = header.content_size, start + walk.size
-        if not walk.ended or end > len(self._buffer) or raw + end > self._whole:
+        if not walk.ended or end > len(self._buffer) or before + raw + end > self._whole:
             return None
-        self._table_due |= _is_marked(header)
-        self._count(header, walk.size, start)
+        if _is_marked(header):
+            return None  # a file of ours begins
+        self._count(header, walk.size, self._buffer[end - 4 : end])
         return walk.size, raw
 
-    def _stream(self, walk: FrameWalk) -> Steps:
-        """Give out one frame in parts: it is too large, or may be."""
-        self._table = None
-        start = 0
+    def _stream(self, header: FrameHeader, walk: FrameWalk) -> Steps:
+        """Give out one frame in parts: it is too large, or may be.
+
+        The bytes of a block header stay together: the walk has to see all of them.
+        """
+        zstd.check_window(header, self._max_window)
+        start, tail = 0, b""
         while True:
-            walk.advance(self._buffer, start)
+            try:
+                walk.advance(self._buffer, start)
+            except CorruptError as error:
+                error.offset = start + (error.offset or 0)
+                raise
             end = start + walk.size
-            here = min(len(self._buffer), PART)
-            last = walk.ended and end <= here
-            size = end if last else here
-            yield from self._give_part(size, last=last)
+            size = min(len(self._buffer), PART, end)
+            last = walk.ended and size == end
+            tail = (tail + bytes(self._buffer[max(0, size - 4) : size]))[-4:]
+            if last:
+                self._count(header, walk.size, tail)
+            if size:
+                yield from self._give_part(size, last=last)
             if last:
                 return
             start -= size
-            if not (yield from self._need(1)):
+            if not (yield from self._need(len(self._buffer) + 1 if not size else 1)):
                 raise self._cut_off()
 
-    def _count(self, header: FrameHeader, size: int, start: int) -> None:
+    def _count(self, header: FrameHeader, size: int, checksum: Buffer) -> None:
         """Add a frame to the table that the one in the file is compared with."""
         raw = header.content_size
-        if self._table is None or raw is None or not header.has_checksum or raw > _U32_MAX:
+        too_large = size > _U32_MAX or (raw or 0) > _U32_MAX
+        if self._table is None or raw is None or not header.has_checksum or too_large:
             self._table = None
         else:
-            end = start + size
-            self._table.add(size, raw, self._buffer[end - 4 : end])
+            self._table.add(size, raw, checksum)
 
     def _skippable(self) -> Steps:
         """Skip a frame that decodes to nothing; a seek table must match what came before it."""
