@@ -1,0 +1,90 @@
+"""Every command and every block of README.md is run, and so is every example."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import tool
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [block for kind, block in BLOCKS if kind == "sh"]
+PYTHON = [block for kind, block in BLOCKS if kind == "python"]
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make the files that the README speaks of."""
+    (tmp_path / "data.bin").write_bytes(b"".join(b"%d of some data\n" % n for n in range(500_000)))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("in the folder")
+    return tmp_path
+
+
+def run(command: list[str], folder: Path, stdin: bytes = b"") -> bytes:
+    """Run a command as a user would, with this interpreter's scripts first."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        input=stdin,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    """No block escapes: sh and python are run, text is a picture or a formula."""
+    assert {kind for kind, _ in BLOCKS} == {"sh", "python", "text"}
+    assert COMMANDS
+    assert PYTHON
+
+
+@pytest.mark.parametrize("block", COMMANDS)
+def test_commands(block: str, folder: Path) -> None:
+    """Commands do what they say; those that install are run by .ci/run, word for word."""
+    if block.startswith("pip install"):
+        assert block.strip() in (ROOT / ".ci" / "run").read_text().splitlines()
+        return
+    tool("tar")
+    run(["bash", "-euo", "pipefail", "-c", block], folder)
+    assert (folder / "data.bin.zst").stat().st_size < (folder / "data.bin").stat().st_size
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python(block: str, folder: Path) -> None:
+    """Python blocks are whole scripts."""
+    run([sys.executable, "-W", "error", "-c", block], folder)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples(name: str, folder: Path) -> None:
+    """Examples run to their end, on a file where they take one."""
+    arguments = [str(folder / "data.bin")] if name == "quickstart.py" else []
+    data = (folder / "data.bin").read_bytes()
+    script = str(ROOT / "examples" / name)
+    output = run([sys.executable, "-W", "error", script, *arguments], folder, data)
+    if name == "pipe_filter.py":
+        assert run([sys.executable, script, "-d"], folder, output) == data
+    else:
+        assert output
+
+
+def test_every_flag_is_named() -> None:
+    """The README names every flag of every command."""
+    for command in ("compress", "decompress", "test"):
+        text = run([sys.executable, "-m", "aiocompress", command, "--help"], ROOT).decode()
+        for flag in re.findall(r"(?<![\w-])(--?[a-zA-Z][\w-]*)", text.partition("Options:")[2]):
+            assert f"`{flag}`" in README or flag in {"-h", "--help"} or f" {flag} " in README, flag
