@@ -305,22 +305,23 @@ async def _pieces(
     pool: WorkerPool, source: Source, reading: Reading, tally: Tally
 ) -> AsyncGenerator[_Decoding]:
     """Read blocks, have the container's reader find frames, and start a job for each run."""
-    block = memoryview(bytearray(max(HEAD_SIZE, reading.read_size)))
-    size = await source.fill(block[:HEAD_SIZE])
+    head = memoryview(bytearray(HEAD_SIZE))
+    size = await source.fill(head)
     if not size:
         raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
-    codec = detect(bytes(block[:size]))
+    codec = detect(bytes(head[:size]))
     reader = CONTAINERS[codec.name].reader(
         whole=pool.slots.largest, max_window=reading.max_window, strict=reading.strict
     )
     tally.warnings = reader.warnings
     start = _Start(pool, codec, reading, small=source.size is not None and source.size <= READ_SIZE)
+    reader.feed(head[:size])
     while size:
-        reader.feed(block[:size])
         tally.read_bytes += size
         while (piece := reader.next_piece()) is not None:
             yield await start(piece)
-        size = await source.readinto(block)
+        size = await source.readinto(reader.room(reading.read_size))
+        reader.fill(size)
     reader.end()
     while (piece := reader.next_piece()) is not None:
         yield await start(piece)
@@ -347,12 +348,10 @@ class _Start:
         if frames is None:
             self._raw_offset = None
             part = bytes(piece.data)
-            piece.data.release()
             return _Decoding(*about, None, part)
         used = len(piece.data)
         slot = await self._pool.slots.take(used, piece.room)
         slot.input[:used] = piece.data
-        piece.data.release()
         job = await self._pool.run(
             slot,
             used,

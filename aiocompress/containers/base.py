@@ -19,8 +19,8 @@ class Piece(NamedTuple):
     Where ``frames`` is not None it holds (compressed, raw) bytes of each whole frame in ``data``;
     a raw size is exact, or a bound, as ``exact`` says. Where it is None, ``data`` is for a
     ``StreamDecoder``, finished after the piece that is ``last``. ``offset`` counts bytes,
-    ``first_frame`` frames, from the start of the container. ``data`` must be copied and released
-    before the reader is fed or asked again.
+    ``first_frame`` frames, from the start of the container. ``data`` is valid until the
+    reader is fed again.
     """
 
     offset: int
@@ -66,14 +66,36 @@ class Reader(ABC):
         self.frames = 0
         """Frames given out so far; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
-        self._buffer = bytearray()
+        self._store = bytearray()
+        self._buffer = memoryview(self._store)
+        """What was fed and not dropped: a view of ``_store``, which never shrinks, for the pages
+        of memory that is given back come back one page fault each."""
+        self._start = 0
         self._offset = 0
         self._ended = False
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> None:
         """Take the next bytes, after ``next_piece`` has returned None."""
-        self._buffer += data
+        size = len(data)
+        self.room(size)[:size] = data
+        self.fill(size)
+
+    def room(self, size: int) -> memoryview:
+        """Return room to read the next ``size`` bytes into; ``fill`` then says how many came."""
+        end = len(self._buffer)
+        if self._start + end + size > len(self._store):
+            store = self._store if end + size <= len(self._store) else bytearray(2 * (end + size))
+            view = memoryview(store)
+            view[:end] = self._buffer
+            self._store, self._start, self._buffer = store, 0, view[:end]
+        at = self._start + end
+        return memoryview(self._store)[at : at + size]
+
+    def fill(self, size: int) -> None:
+        """Take the bytes that were read into ``room``."""
+        end = self._start + len(self._buffer) + size
+        self._buffer = memoryview(self._store)[self._start : end]
 
     def end(self) -> None:
         """Say that no bytes follow."""
@@ -103,20 +125,21 @@ class Reader(ABC):
         return len(self._buffer) >= size
 
     def _drop(self, size: int) -> None:
-        del self._buffer[:size]
+        self._buffer = self._buffer[size:]
+        self._start += size
         self._offset += size
 
     def _give_frames(self, frames: list[tuple[int, int]], *, exact: bool) -> Steps:
         """Give out the first bytes as whole frames, and drop them when asked again."""
         size = sum(compressed for compressed, _ in frames)
-        data = memoryview(self._buffer)[:size]
+        data = self._buffer[:size]
         yield Piece(self._offset, self.frames, data, tuple(frames), exact)
         self.frames += len(frames)
         self._drop(size)
 
     def _give_part(self, size: int, *, last: bool) -> Steps:
         """Give out the first bytes as part of a stream, and drop them when asked again."""
-        data = memoryview(self._buffer)[:size]
+        data = self._buffer[:size]
         yield Piece(self._offset, self.frames, data, last=last)
         self.frames += last
         self._drop(size)
@@ -131,7 +154,7 @@ class Reader(ABC):
         """Zeros may follow the last frame, as on tapes; anything else is garbage."""
         while (yield from self._need(1)):
             if any(self._buffer):
-                zeros = len(self._buffer) - len(self._buffer.lstrip(b"\0"))
+                zeros = len(self._buffer) - len(bytes(self._buffer).lstrip(b"\0"))
                 raise CorruptError("garbage after the compressed data", offset=zeros)
             self._drop(len(self._buffer))
 

@@ -117,20 +117,20 @@ class Reader(base.Reader):
 
     def _is_marked(self, start: int) -> bool:
         at = start + _HEADER.size
-        return self._buffer[at : at + len(_MARK)] == _MARK
+        return bytes(self._buffer[at : at + len(_MARK)]) == _MARK
 
     def _is_bgzf(self, start: int) -> bool:
-        return self._buffer[start + 12 : start + 16] == b"BC\2\0"
+        return bytes(self._buffer[start + 12 : start + 16]) == b"BC\2\0"
 
     def _note_end(self, start: int, size: int) -> None:
         """Expect the end of ours or of a BGZF file, or see it."""
-        if self._buffer[start : start + size].endswith(_ENDS):
+        if bytes(self._buffer[start : start + size]).endswith(_ENDS):
             self._end_due = False
         elif self._is_marked(start) or self._is_bgzf(start):
             self._end_due = True
 
     def _rest(self) -> Steps:
-        if self._buffer[:3] == gzip.MAGIC:
+        if bytes(self._buffer[:3]) == gzip.MAGIC:
             self._end_due |= self._is_marked(0) or self._is_bgzf(0)
         return super()._rest()
 
@@ -149,7 +149,7 @@ class Reader(base.Reader):
         )
 
 
-def _indexed_size(data: bytearray, start: int) -> int:
+def _indexed_size(data: memoryview, start: int) -> int:
     """Return the size that the member's FEXTRA says; 0: none, or it is not all here."""
     head = bytes(data[start : start + 4])
     if len(data) < start + 12 or head[:3] != gzip.MAGIC or not head[3] & gzip.EXTRA:
@@ -161,7 +161,7 @@ def _indexed_size(data: bytearray, start: int) -> int:
         value = int.from_bytes(data[at + 4 : at + 4 + length], "little")
         if bytes(name) in {b"IG", b"MZ"} and length == 4:
             return value if value >= _SMALLEST else 0
-        if name == b"BC" and length == 2:
+        if bytes(name) == b"BC" and length == 2:
             return value + 1 if value >= _SMALLEST else 0
         at += 4 + length
     return 0

@@ -92,11 +92,11 @@ class Reader(base.Reader):
         self._table_due = False
         while (yield from self._need(1)):
             long_enough = yield from self._need(4)
-            if long_enough and self._buffer[:4] == zstd.MAGIC:
+            if long_enough and bytes(self._buffer[:4]) == zstd.MAGIC:
                 yield from self._frames()
             elif long_enough and zstd.is_skippable(self._buffer):
                 yield from self._skippable()
-            elif not long_enough and zstd.MAGIC.startswith(self._buffer):
+            elif not long_enough and zstd.MAGIC.startswith(bytes(self._buffer)):
                 raise self._cut_off()
             else:
                 yield from self._padding()
@@ -150,7 +150,7 @@ class Reader(base.Reader):
 
     def _follower(self, start: int, before: int) -> tuple[int, int] | None:
         """Measure the frame at ``start`` if all of it is here, and nothing is odd about it."""
-        if self._buffer[start : start + 4] != zstd.MAGIC:
+        if bytes(self._buffer[start : start + 4]) != zstd.MAGIC:
             return None
         try:
             header = zstd.parse_header(self._buffer, start)
@@ -218,7 +218,7 @@ class Reader(base.Reader):
             left -= PART
         if not (yield from self._need(left)):
             raise self._cut_off()
-        if magic == _TABLE_MAGIC and self._buffer[left - 4 : left] == _FOOTER_MAGIC:
+        if magic == _TABLE_MAGIC and bytes(self._buffer[left - 4 : left]) == _FOOTER_MAGIC:
             if (
                 self._table_due
                 and self._table is not None
