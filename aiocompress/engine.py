@@ -133,7 +133,7 @@ class Engine:
             of bytes-like.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
-        :param chunk_size: raw bytes of a frame; default: by codec and level, 4 MiB for zstd 3.
+        :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :returns: the container's bytes, about a frame at a time.
         :raises ValueError: no such codec, level or size. When read: what reading the source
             raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
@@ -183,7 +183,7 @@ class Engine:
 
         :param source: a path; or any other source of ``compress_stream``.
         :param destination: a path; its suffix says the codec unless ``codec`` does.
-        :param chunk_size: raw bytes of a frame; default: by codec and level, 4 MiB for zstd 3.
+        :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param on_exists: what to do if the destination exists: "error", "replace" or "skip".

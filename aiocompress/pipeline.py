@@ -24,6 +24,8 @@ from .sources import Source
 from .waiting import ended, settled
 
 READ_SIZE: Final = 2 * MIB
+_RUN: Final = 5 * MIB
+"""Raw bytes of frames that travel together; twice that where they need no room in a slot."""
 
 
 class Tally:
@@ -311,7 +313,10 @@ async def _pieces(
         raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
     codec = detect(bytes(head[:size]))
     reader = CONTAINERS[codec.name].reader(
-        whole=pool.slots.largest, max_window=reading.max_window, strict=reading.strict
+        whole=pool.slots.largest,
+        run=_RUN if reading.target is None else 2 * _RUN,
+        max_window=reading.max_window,
+        strict=reading.strict,
     )
     tally.warnings = reader.warnings
     start = _Start(pool, codec, reading, small=source.size is not None and source.size <= READ_SIZE)

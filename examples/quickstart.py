@@ -43,7 +43,7 @@ async def round_trip(data: Path, folder: Path) -> aiocompress.Report:
         report = await engine.compress_file(data, packed, fsync=False, progress=True)
         await engine.test(packed)
         await engine.decompress_file(packed, back, fsync=False, progress=True)
-        print(f"{engine.statistics().num_workers} workers, {report.frames} frames of 4 MiB")
+        print(f"{engine.statistics().num_workers} workers, {report.frames} frames")
     if not filecmp.cmp(data, back, shallow=False):
         sys.exit("the data did not come back as it was")
     print("Tested, decompressed, compared: the same bytes.\n")

@@ -91,7 +91,9 @@ def workers(pid: int) -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(pid).children()
         nested = [grandchild for child in children for grandchild in child.children()]
-        return nested or [child for child in children if "tracker" not in "".join(child.cmdline())]
+        return nested or [
+            child for child in children if "multiprocessing" not in " ".join(child.cmdline())
+        ]
     return []
 
 

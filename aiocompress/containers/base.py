@@ -10,7 +10,7 @@ from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 PART: Final = MIB
-_RUN_RAW, _RUN_COMPRESSED, _RUN_FRAMES = 8 * MIB, 2 * MIB, 256
+_RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
 
 
 class Piece(NamedTuple):
@@ -56,16 +56,20 @@ class Reader(ABC):
 
     A format writes ``_parse``, a generator that yields pieces, and None for "more bytes".
 
+    :param run: raw bytes of small frames that travel together, unless one alone is larger.
     :param whole: raw plus compressed bytes of the largest frame that is given out whole.
     :param max_window: bytes of the largest zstd window allowed.
     :param strict: a damaged index is an error, not a warning.
     """
 
-    def __init__(self, *, whole: int, max_window: int, strict: bool = False) -> None:
+    def __init__(
+        self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
+    ) -> None:
         self.warnings: list[str] = []
         self.frames = 0
         """Frames given out so far; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
+        self._run_size = run
         self._store = bytearray()
         self._buffer = memoryview(self._store)
         """What was fed and not dropped: a view of ``_store``, which never shrinks, for the pages
@@ -144,6 +148,14 @@ class Reader(ABC):
         self.frames += last
         self._drop(size)
 
+    def _is_full(self, frames: list[tuple[int, int]], compressed: int) -> bool:
+        """Whether a run is worth a worker's task."""
+        return (
+            compressed >= _RUN_COMPRESSED
+            or len(frames) >= _RUN_FRAMES
+            or sum(raw for _, raw in frames) >= self._run_size
+        )
+
     def _rest(self) -> Steps:
         """Give out all that follows as one stream, which finds its own end."""
         while (yield from self._need(1)):
@@ -174,12 +186,3 @@ class StreamReader(Reader):
 
     def _parse(self) -> Steps:
         return self._rest()
-
-
-def is_full(frames: list[tuple[int, int]], compressed: int) -> bool:
-    """Whether a run is worth a worker's task; small frames travel together."""
-    return (
-        compressed >= _RUN_COMPRESSED
-        or len(frames) >= _RUN_FRAMES
-        or sum(raw for _, raw in frames) >= _RUN_RAW
-    )

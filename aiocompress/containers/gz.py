@@ -90,7 +90,7 @@ class Reader(base.Reader):
             self._note_end(size, found[0])
             members.append(found)
             size, raw = size + found[0], raw + found[1]
-            full = base.is_full(members, size) or self._is_marked(size)
+            full = self._is_full(members, size) or self._is_marked(size)
             found = None if full else self._measure(size, raw)
         return members
 

@@ -121,7 +121,7 @@ class Reader(base.Reader):
                 raise self._cut_off()
         frames, size = [(walk.size, raw)], walk.size
         self._count(header, size, self._buffer[size - 4 : size])
-        while exact and not base.is_full(frames, size) and (frame := self._follower(size, raw)):
+        while exact and not self._is_full(frames, size) and (frame := self._follower(size, raw)):
             frames.append(frame)
             size += frame[0]
             raw += frame[1]
