@@ -12,13 +12,13 @@ from pathlib import Path
 from threading import Barrier
 from typing import Final
 
-import zstandard
-
 import aiocompress
+from aiocompress.codecs import CODECS
 
 MIB: Final = 1 << 20
-CHUNK: Final = 4 * MIB
 LEVEL: Final = 3
+CODEC: Final = CODECS["zstd"]
+CHUNK: Final = CODEC.chunk_size(LEVEL)
 
 
 def limit(path: str, workers: str) -> None:
@@ -41,10 +41,9 @@ def _compress_share(path: str, first: int, step: int, barrier: Barrier) -> None:
             size = os.fstat(file.fileno()).st_size
             starts = range(first * CHUNK, size, step * CHUNK)
             chunks = [os.pread(file.fileno(), CHUNK, start) for start in starts]
-        compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
         barrier.wait()
         for chunk in chunks:
-            compressor.compress(chunk)
+            CODEC.compress(memoryview(chunk), LEVEL)
         barrier.wait()
     except BaseException:
         barrier.abort()
