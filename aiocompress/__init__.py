@@ -2,7 +2,7 @@
 
 The floors, from the top; each imports only what stands below it:
 
-    doors         cli, sync
+    doors         cli, console, sync
     composition   verbs, engine, arguments, files, streams, progress
     motion        pipeline; sources, storage, pipes; pool, processes, slots, worker; waiting
     bytes         containers, codecs: no input, no output, no asyncio

@@ -6,6 +6,7 @@ Flags are only validated here; ``console`` works out what they mean, once, and d
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
@@ -167,12 +168,18 @@ def test(**flags: Any) -> None:
 def _run(verb: Literal["compress", "decompress", "test"], flags: dict[str, Any]) -> None:
     code = console.run(console.Options(verb=verb, **flags))
     # All is closed; tearing down the interpreter would take longer than a small file.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was closed
+            try:
+                stream.flush()
+            except OSError as error:
+                code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
     os._exit(code)
 
 
 def main() -> None:
     """Run the command line."""
+    # Until the loop has its handlers: click would turn it into exit code 1.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     console.hold_standard_descriptors()
     cli(prog_name="aiocompress")

@@ -160,6 +160,19 @@ def hold_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def _check_not_same(task: Task) -> None:
+    if task.destination is None:
+        return
+    sides = []
+    for side, standard in ((task.source, 0), (task.destination, 1)):
+        try:
+            sides.append(os.fstat(standard) if side == STREAM else os.stat(side))
+        except OSError:
+            return
+    if stat.S_ISREG(sides[0].st_mode) and os.path.samestat(*sides):
+        raise UsageError(f"{_shown(task.source)}: source and destination are the same file")
+
+
 # Doing it: a loop, signals, and an exit code.
 
 
@@ -173,6 +186,8 @@ def run(options: Options) -> int:
             engine.prefork()
         gc.freeze()  # what is loaded by now stays: no collection need look at it again
         return _run_loop(_Session(options, engine).run(tasks), fast=large)
+    except BrokenPipeError:
+        return BROKEN_PIPE
     except _ERRORS as error:
         complain(error, verbose=options.verbose)
         return FAILED
@@ -263,6 +278,7 @@ class _Session:
         return DONE
 
     async def _do(self, task: Task) -> Report:
+        _check_not_same(task)
         async with AsyncExitStack() as stack:
             source = await self._open(task.source, stack)
             if task.destination is None:
@@ -326,7 +342,12 @@ class _Session:
         await stack.enter_async_context(stream)
         meter = stack.enter_context(self._meter(stream, task))
         async for data in stream:
-            await sink.write(data)
+            try:
+                await sink.write(data)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, sink.name) from None
             meter.update()
         return stream.report
 

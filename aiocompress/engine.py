@@ -57,8 +57,8 @@ class Engine:
             msg = f"num_workers must be at least 1, not {workers}"
             raise ValueError(msg)
         memory = None if memory_limit is None else parse_size(memory_limit, "memory_limit")
-        self._pool = WorkerPool(workers, memory, executor)
         self._used = False
+        self._pool = WorkerPool(workers, memory, executor)
 
     def prefork(self) -> Self:
         """Fork the workers now: for programs that have neither threads nor a loop yet.
@@ -82,9 +82,10 @@ class Engine:
         await self._pool.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_used", False) and not self._pool.is_closed:
+        pool: WorkerPool | None = getattr(self, "_pool", None)
+        if pool is not None and (self._used or pool.is_used) and not pool.is_closed:
             warnings.warn("an Engine was not closed", ResourceWarning, stacklevel=2, source=self)
-            self._pool.abandon()
+            pool.abandon()
 
     def statistics(self) -> EngineStatistics:
         """Return what is in flight now, and what has gone through."""

@@ -132,8 +132,13 @@ async def _verb(
             return
         fsync = writing.fsync is not False
         verb.sink = await FileSink.open(path, pool.files, on_exists=writing.on_exists, fsync=fsync)
+        reach = verb.sink.reach
         try:
             yield verb
+        except OSError as error:
+            if error.filename == reach:  # as workers know it
+                error.filename = path
+            raise
         finally:
             await verb.sink.aclose()
 

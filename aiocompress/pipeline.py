@@ -24,6 +24,7 @@ from .sources import Source
 from .waiting import ended, settled
 
 READ_SIZE: Final = 2 * MIB
+_LARGEST_READ: Final = 16 * MIB
 _RUN: Final = 5 * MIB
 """Raw bytes of frames that travel together; twice that where they need no room in a slot."""
 
@@ -135,6 +136,7 @@ async def _chunks(
     """Read chunks into slots; an empty source has one chunk, which is empty."""
     known = source.size is not None and source.size < recipe.chunk_size
     size = (source.size or 0) + 1 if known else recipe.chunk_size
+    pool.slots.check(size, recipe.codec.bound(size))
     gathered = memoryview(bytearray(size if source.waits else 0))
     first, used = True, size
     while used == size:
@@ -325,7 +327,7 @@ async def _pieces(
         tally.read_bytes += size
         while (piece := reader.next_piece()) is not None:
             yield await start(piece)
-        size = await source.readinto(reader.room(reading.read_size))
+        size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
         reader.fill(size)
     reader.end()
     while (piece := reader.next_piece()) is not None:

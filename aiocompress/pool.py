@@ -30,6 +30,8 @@ T = TypeVar("T")
 _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
+# No semaphores, a daemonic process, too few descriptors, a server that died ...
+_CANNOT_START = (OSError, EOFError, ImportError, AssertionError, RuntimeError)
 _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
 
 
@@ -153,6 +155,11 @@ class WorkerPool:
         """Whether ``aclose`` was called."""
         return self._closed
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it has worked."""
+        return self._loop is not None
+
     def check(self) -> None:
         """Bind the pool to the running loop, for good.
 
@@ -172,7 +179,10 @@ class WorkerPool:
     def prefork(self) -> None:
         """Fork the workers now, from a process that has neither threads nor a loop."""
         if self._wants_processes:
-            self._workers = self._launch(fork=True)
+            try:
+                self._workers = self._launch(fork=True)
+            except _CANNOT_START as error:
+                self._give_up_processes(error)
 
     async def run(
         self,
@@ -320,10 +330,12 @@ class WorkerPool:
             if self._workers is None and self._wants_processes and not self._closed:
                 try:
                     self._workers = await self._in_thread(self._launch)
-                except (OSError, ImportError, AssertionError, RuntimeError) as error:
-                    # No semaphores, a daemonic process, too few descriptors ...
-                    _log.warning("worker processes cannot start here (%s): using threads", error)
-                    self._wants_processes = False
+                except _CANNOT_START as error:
+                    self._give_up_processes(error)
+
+    def _give_up_processes(self, error: Exception) -> None:
+        _log.warning("worker processes cannot start here (%s): using threads", error)
+        self._wants_processes = False
 
     def _launch(self, *, fork: bool = False) -> Workers:
         from .processes import Workers  # noqa: PLC0415 - one-chunk files never start a pool

@@ -37,12 +37,17 @@ class Workers:
 
     def __init__(self, number: int, arena: Arena, *, fork: bool) -> None:
         self._context = _Fork() if fork else _Server()
-        self.executor = ProcessPoolExecutor(
-            number, self._context, initializer=worker.initialize, initargs=(arena,)
-        )
-        with self._context.signals_blocked():
-            # In the order of submission each finds no idle worker yet, and starts one.
-            self._first = [self.executor.submit(worker.ready) for _ in range(number)]
+        try:
+            self.executor = ProcessPoolExecutor(
+                number, self._context, initializer=worker.initialize, initargs=(arena,)
+            )
+            with self._context.signals_blocked():
+                # In the order of submission each finds no idle worker yet, and starts one.
+                self._first = [self.executor.submit(worker.ready) for _ in range(number)]
+        except BaseException:
+            self.kill()
+            self._context.close()
+            raise
 
     def wait(self) -> None:
         """Wait until the workers answer.
@@ -55,7 +60,8 @@ class Workers:
     def kill(self) -> None:
         """End the processes, whatever they are doing."""
         for process in self._context.started:
-            process.terminate()
+            if process.pid is not None:
+                process.terminate()
 
     def close(self) -> None:
         """Wait for the processes to end, and for their server if nobody else uses it."""

@@ -7,6 +7,7 @@ out first come, first served, in any size; their number and their bytes bound wh
 from __future__ import annotations
 
 import asyncio
+import errno
 import mmap
 import os
 import tempfile
@@ -27,17 +28,23 @@ class Arena:
 
     def __init__(self, size: int, descriptor: int | None = None) -> None:
         self.size = size
-        self._descriptor = _anonymous_file(size) if descriptor is None else descriptor
+        try:
+            self._descriptor = _anonymous_file(size) if descriptor is None else descriptor
+        except OSError:  # RLIMIT_FSIZE, RLIMIT_NOFILE: shared with forked processes only
+            self._descriptor = -1
         self.view = memoryview(mmap.mmap(self._descriptor, size))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._descriptor < 0:
+            raise OSError(errno.ENOMEM, "no memory can be shared")
         from multiprocessing import reduction  # noqa: PLC0415 - only with worker processes
 
         return _attach, (self.size, reduction.DupFd(self._descriptor))
 
     def close(self) -> None:
         """Give up the descriptor; the memory goes with the last view of it."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def _anonymous_file(size: int) -> int:
@@ -46,7 +53,11 @@ def _anonymous_file(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, size)
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -100,15 +111,23 @@ class Slots:
         :raises LimitError: the arena is too small for even one such slot.
         """
         input_size = -(-input_size // 64) * 64 or 64
+        size = self.check(input_size, output_size)
+        if self._waiting or (extent := self._allocate(size)) is None:
+            extent = await self._wait(size)
+        return Slot(self, extent, input_size)
+
+    def check(self, input_size: int, output_size: int) -> int:
+        """Return the bytes of such a slot.
+
+        :raises LimitError: the arena is too small for even one of them.
+        """
         size = -(-(input_size + output_size) // _PAGE) * _PAGE
         if size > self.arena.size:
             raise LimitError(
                 f"one chunk needs {size} bytes of memory, the limit is {self.arena.size}",
                 hint="raise memory_limit (--memory-limit) or lower chunk_size (--chunk-size)",
             )
-        if self._waiting or (extent := self._allocate(size)) is None:
-            extent = await self._wait(size)
-        return Slot(self, extent, input_size)
+        return size
 
     async def _wait(self, size: int) -> tuple[int, int]:
         turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()

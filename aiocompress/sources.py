@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from .errors import AiocompressError, FormatError
@@ -156,6 +156,8 @@ async def _open(source: StreamSource, pool: WorkerPool) -> Source:
         return ReaderSource(source)
     if isinstance(source, AsyncIterable):
         return IterableSource(source)
+    with suppress(TypeError):
+        return MemorySource(memoryview(source))  # an array, say
     msg = (
         "source must be a path, bytes, an object with async read(n), or an async iterable of "
         f"bytes, not {type(source).__name__}"
@@ -180,4 +182,4 @@ async def _open_path(path: str, pool: WorkerPool) -> Source:
     if stat.S_ISREG(mode):
         return await FileSource.open(path, pool.files)
     flags = os.O_RDONLY | os.O_NONBLOCK
-    return _OpenedPipe(await call(pool.files, os.open, path, flags), path)
+    return _OpenedPipe(await call(pool.files, os.open, path, flags, undo=os.close), path)

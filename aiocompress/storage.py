@@ -27,9 +27,14 @@ _SYNC_EVERY: Final = 64 * MIB
 _MOST_BUFFERS: Final = 512
 
 
-async def call(executor: Executor, function: Callable[..., T], *arguments: Any) -> T:
-    """Run a blocking function on the file threads."""
-    return await _Threads(executor).call(function, *arguments)
+async def call(
+    executor: Executor,
+    function: Callable[..., T],
+    *arguments: Any,
+    undo: Callable[[T], object] | None = None,
+) -> T:
+    """Run a blocking function on the file threads; ``undo`` what it made for nobody."""
+    return await _Threads(executor).call(function, *arguments, undo=undo)
 
 
 class _Threads(Executor):
@@ -41,20 +46,45 @@ class _Threads(Executor):
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Start a call, for aiofiles."""
-        future = self._last = self._executor.submit(function, *args, **kwargs)
+        try:
+            future = self._last = self._executor.submit(function, *args, **kwargs)
+        except RuntimeError:  # the engine is closed: what is open is closed right here
+            future = self._last = Future()
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - as an executor does
+                future.set_exception(error)
         return future
 
-    async def call(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        undo: Callable[[T], object] | None = None,
+    ) -> T:
         """Run a blocking function."""
-        return await self.whole(aiofiles.os.wrap(function)(*arguments, executor=self))
+        return await self.whole(aiofiles.os.wrap(function)(*arguments, executor=self), undo)
 
-    async def whole(self, running: Awaitable[T]) -> T:
-        """Wait for a call of aiofiles; if cancelled, go only after its thread is done."""
+    async def transfer(self, running: Awaitable[T]) -> T:
+        """Wait for a read or a write; if cancelled, go only after its thread is done with it."""
         try:
             return await running
         except asyncio.CancelledError:
             if self._last is not None:
                 await ended(asyncio.wrap_future(self._last))
+            raise
+
+    async def whole(self, running: Awaitable[T], undo: Callable[[Any], object] | None = None) -> T:
+        """Wait for a call that opens or closes: cancelled or not, it runs to its end."""
+        work = asyncio.ensure_future(running)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            try:
+                await ended(work)
+            finally:
+                if undo is not None and not work.cancelled() and work.exception() is None:
+                    undo(work.result())
             raise
 
 
@@ -76,7 +106,7 @@ class FileSource:
         """
         threads = _Threads(executor)
         opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
-        file = await threads.whole(opened)
+        file = await threads.whole(opened, lambda file: file._file.close())  # noqa: SLF001
         status = os.fstat(file.fileno())
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
@@ -85,7 +115,7 @@ class FileSource:
 
     async def readinto(self, view: memoryview) -> int:
         """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
-        size: int = await self._threads.whole(self._file.readinto(view))
+        size: int = await self._threads.transfer(self._file.readinto(view))
         return size
 
     async def fill(self, view: memoryview) -> int:
@@ -122,7 +152,7 @@ class FileSink:
         :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
         :raises OSError: it cannot be created there.
         """
-        temporary = await call(executor, _Temporary, path, on_exists)
+        temporary = await call(executor, _Temporary, path, on_exists, undo=_Temporary.close)
         return cls(temporary, executor, fsync=fsync)
 
     @property
@@ -137,7 +167,8 @@ class FileSink:
 
     async def write(self, *buffers: Buffer) -> None:
         """Append buffers."""
-        await self._threads.call(self._temporary.write, buffers)
+        write = aiofiles.os.wrap(self._temporary.write)
+        await self._threads.transfer(write(buffers, executor=self._threads))
         self._sync_behind()
 
     def skip(self, size: int) -> None:

@@ -34,14 +34,17 @@ class _LoopThread:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="aiocompress-loop")
+        # A daemon: a stream that is never read to its end does not keep the program from ending.
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="aiocompress-loop", daemon=True
+        )
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -128,7 +128,10 @@ def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
 
     def write(data: memoryview, offset: int) -> None:
         while data:
-            written = os.pwrite(descriptor, data, base + offset)
+            try:
+                written = os.pwrite(descriptor, data, base + offset)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from None
             data, offset = data[written:], offset + written
 
     try:
