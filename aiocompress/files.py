@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from . import pipeline, worker
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
 from .pipeline import Reading, Recipe, Tally
+from .pipes import NamedPipeSink
 from .pool import WorkerPool
 from .progress import Meter
 from .sources import Source, StreamSource, opened
@@ -32,7 +33,9 @@ async def compress_file(
     """Compress a file into a container of its own."""
     async with _verb(pool, source, destination, writing) as verb:
         if verb.sink is not None:
-            frames = pipeline.compressed(pool, verb.source, recipe, verb.tally)
+            frames = pipeline.compressed(
+                pool, verb.source, recipe, verb.tally, detach=verb.sink.waits
+            )
             with verb.meter("compressing") as meter:
                 async with aclosing(frames):
                     async for parts in frames:
@@ -52,7 +55,7 @@ async def decompress_file(
     """Decompress a container into a file; workers write in place what they decode."""
     async with _verb(pool, source, destination, writing) as verb:
         if verb.sink is not None:
-            reading = reading._replace(target=verb.sink.reach)
+            reading = reading._replace(target=verb.sink.reach, detach=verb.sink.waits)
             blocks = pipeline.decompressed(pool, verb.source, reading, verb.tally)
             with verb.meter("decompressing", back=True) as meter:
                 async with aclosing(blocks):
@@ -86,7 +89,7 @@ class _Verb:
 
     def __init__(self, pool: WorkerPool, source: Source, writing: Writing) -> None:
         self.source = source
-        self.sink: FileSink | None = None
+        self.sink: FileSink | NamedPipeSink | None = None
         self.tally = Tally(pool)
         self.skipped: str | None = None
         self._writing = writing
@@ -130,17 +133,28 @@ async def _verb(
             verb.skipped = path
             yield verb
             return
-        fsync = writing.fsync is not False
-        verb.sink = await FileSink.open(path, pool.files, on_exists=writing.on_exists, fsync=fsync)
+        verb.sink = await _open_sink(pool, path, writing)
         reach = verb.sink.reach
         try:
             yield verb
         except OSError as error:
-            if error.filename == reach:  # as workers know it
+            if reach is not None and error.filename == reach:  # as workers know it
                 error.filename = path
             raise
         finally:
             await verb.sink.aclose()
+
+
+async def _open_sink(pool: WorkerPool, path: str, writing: Writing) -> FileSink | NamedPipeSink:
+    """Open a file that replaces the one there, or what is there and is no file."""
+    if await call(pool.files, _is_special, path):
+        return await NamedPipeSink.open(path)
+    fsync = writing.fsync is not False
+    return await FileSink.open(path, pool.files, on_exists=writing.on_exists, fsync=fsync)
+
+
+def _is_special(path: str) -> bool:
+    return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
 def _check_not_same(source: Any, path: str) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import select
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from .model import MIB, Buffer
 from .waiting import ended
@@ -23,6 +24,7 @@ from .waiting import ended
 T = TypeVar("T")
 
 _PIPE_SIZE: Final = MIB
+_RETRY: Final = 0.05
 
 
 class _Cancelled(Exception):  # noqa: N818
@@ -108,7 +110,7 @@ class PipeSink(_Pipe):
         self._at_once = select.PIPE_BUF
         self._own: int | None = None
         mode = os.fstat(descriptor).st_mode
-        if stat.S_ISREG(mode):
+        if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor)):
             self._at_once = _PIPE_SIZE
         elif stat.S_ISFIFO(mode):
             # A write of more than PIPE_BUF bytes may block. The same pipe, opened once more,
@@ -138,3 +140,42 @@ class PipeSink(_Pipe):
         if self._own is not None:
             os.close(self._own)
             self._own = None
+
+
+class NamedPipeSink(PipeSink):
+    """A named pipe, a device or a terminal as the destination of a file: written as it is."""
+
+    reach = None
+    waits = True
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name)
+        self._opened = descriptor
+
+    @classmethod
+    async def open(cls, path: str) -> Self:
+        """Open it; a pipe that nobody reads is waited for.
+
+        :raises OSError: it cannot be opened.
+        """
+        while True:
+            try:
+                return cls(os.open(path, os.O_WRONLY | os.O_NONBLOCK), path)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                    raise
+                await asyncio.sleep(_RETRY)
+
+    def skip(self, size: int) -> None:
+        """Nobody else can write to it."""
+        raise NotImplementedError
+
+    async def commit(self, like: os.stat_result | None) -> None:
+        """Do nothing: it has its name already."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._opened >= 0:
+            await super().aclose()
+            os.close(self._opened)
+            self._opened = -1

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
@@ -257,10 +258,12 @@ class WorkerPool:
             self.slots.arena.close()
 
     def abandon(self) -> None:
-        """Give everything up without waiting: nobody closed the pool."""
+        """Give everything up: nobody closed the pool, and its loop may be gone."""
         if self._workers is not None and not self._closed:
+            self._closed = True
             self._workers.kill()
-            self._workers.executor.shutdown(wait=False, cancel_futures=True)
+            with suppress(RuntimeError):  # collected in a thread of the executor's own
+                self._workers.close()
 
     # Which executor a job runs on, and how the place is said to it.
 
@@ -303,6 +306,12 @@ class WorkerPool:
         task.add_done_callback(self._repairs.discard)
 
     async def _redo(self, job: Job, broken: Workers) -> None:
+        try:
+            await self._replace_and_run(job, broken)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the job must hear of it
+            self._settle(job, WorkerError(f"worker processes cannot be replaced ({error})"))
+
+    async def _replace_and_run(self, job: Job, broken: Workers) -> None:
         """Replace the pool, and run the job once more: its input is still in the slot.
 
         Until the old pool is down, its other workers may still write into the slot.

@@ -155,6 +155,8 @@ class FileSink:
         temporary = await call(executor, _Temporary, path, on_exists, undo=_Temporary.close)
         return cls(temporary, executor, fsync=fsync)
 
+    waits = False
+
     @property
     def position(self) -> int:
         """Where the next bytes go."""
@@ -202,7 +204,7 @@ class _Temporary:
     """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
 
     Plain blocking code: it runs on a file thread. A link as destination stays one: the file it
-    points to is replaced. Devices, pipes and the like are written to as they are.
+    points to is replaced.
     """
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
@@ -212,18 +214,9 @@ class _Temporary:
         self._final = os.path.realpath(path)
         self._folder = -1
         self._name: str | None = None
-        self._special = False
-        try:
-            status: os.stat_result | None = os.stat(path)
-        except FileNotFoundError:
-            status = None
-        if status is not None and stat.S_ISDIR(status.st_mode):
+        if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if status is not None and not stat.S_ISREG(status.st_mode):
-            self._special = True
-            self.descriptor = os.open(path, os.O_WRONLY)
-            return
-        if status is not None and on_exists != "replace":
+        if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
         self._folder = self._named(os.open, os.path.dirname(self._final), flags)
@@ -256,10 +249,7 @@ class _Temporary:
 
     def _write(self, views: list[memoryview]) -> None:
         while views:
-            if self._special:
-                done = os.writev(self.descriptor, views[:_MOST_BUFFERS])
-            else:
-                done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
+            done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
             self.position += done
             while views and done >= len(views[0]):
                 done -= len(views.pop(0))
@@ -267,8 +257,7 @@ class _Temporary:
                 views[0] = views[0][done:]
 
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
-        if not self._special:
-            self._named(self._commit, like, fsync)
+        self._named(self._commit, like, fsync)
 
     def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
         os.ftruncate(self.descriptor, self.position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, Self, TypeVar
@@ -42,6 +43,8 @@ class _LoopThread:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if sys.is_finalizing():
+            return  # an iterator that was left over: its thread does not run any more
         self.run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -49,6 +52,9 @@ class _LoopThread:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns."""
+        if sys.is_finalizing():
+            work.close()
+            raise GeneratorExit
         ended = threading.Event()
         future = asyncio.run_coroutine_threadsafe(_then(work, ended), self._loop)
         try:

@@ -1,5 +1,7 @@
 """The command line, run as people run it: files, pipes, flags, terminals, other people's tools."""
 
+# ruff: noqa: FBT001 - a parameter says what is expected
+
 from __future__ import annotations
 
 import json
@@ -261,8 +263,7 @@ def test_the_bar(flags: tuple[str, ...], bar: bool) -> None:
         ended = ours(*arguments, capture_output=False, stdout=-1, stderr=program)
         said = shown(person)
     assert ended.returncode == 0, said
-    assert ("B/s" in said and "ratio" in said and "%" in said) == bar or "-q" not in flags
-    assert ("compressing" in said) == bar
+    assert [word in said for word in ("compressing", "%", "ratio")] == [bar, bar, "-q" not in flags]
 
 
 def test_no_bar_in_a_pipe() -> None:
@@ -470,7 +471,7 @@ def test_json() -> None:
     ended = ours("decompress", "--json", "-c", "large.zst")
     assert ended.stdout == LARGE
     assert json.loads(ended.stderr)["raw_bytes"] == len(LARGE)
-    assert json.loads(ours("test", "--json", "large.zst").stdout)["frames"] >= 2
+    assert json.loads(ours("test", "--json", "large.zst").stdout)["frames"] == reports[0]["frames"]
 
 
 def test_json_that_nobody_reads() -> None:

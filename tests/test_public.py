@@ -1,0 +1,133 @@
+"""The public surface: its names, their words and types, and the map of the floors."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import typing
+from typing import Any
+
+import click
+import pytest
+
+import aiocompress
+from aiocompress import cli, sync
+
+NAMES = [
+    "Engine",
+    "EngineStatistics",
+    "compress",
+    "compress_file",
+    "compress_stream",
+    "decompress",
+    "decompress_file",
+    "decompress_stream",
+    "test",
+    "ByteStream",
+    "Progress",
+    "Report",
+    "AiocompressError",
+    "ClosedError",
+    "CorruptError",
+    "FormatError",
+    "LimitError",
+    "TruncatedError",
+    "WorkerError",
+    "__version__",
+]
+VERBS = [name for name in NAMES if name.islower() and not name.startswith("_")]
+
+
+def test_exported_names() -> None:
+    """A name more or less is a decision, not an accident."""
+    assert sorted(aiocompress.__all__) == sorted(NAMES)
+    assert all(hasattr(aiocompress, name) for name in NAMES)
+    assert sorted(sync.__all__) == sorted(VERBS)
+    assert all(hasattr(aiocompress.Engine, name) for name in VERBS)
+    namespace: dict[str, Any] = {}
+    exec("from aiocompress import *", namespace)
+    assert set(NAMES) <= set(namespace)
+
+
+def _callables() -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = [(f"sync.{name}", getattr(sync, name)) for name in sync.__all__]
+    for name in NAMES:
+        thing = getattr(aiocompress, name)
+        if inspect.isfunction(thing):
+            found.append((name, thing))
+        elif inspect.isclass(thing):
+            found.append((name, thing))
+            found += [
+                (f"{name}.{key}", value.fget if isinstance(value, property) else value)
+                for key, value in vars(thing).items()
+                if not key.startswith("_")
+                and (inspect.isfunction(value) or type(value) is property)
+            ]
+    return found
+
+
+@pytest.mark.parametrize(("name", "thing"), _callables(), ids=[name for name, _ in _callables()])
+def test_words_and_types(name: str, thing: Any) -> None:
+    """Every public callable says what it does, and has types for all it takes and gives."""
+    assert inspect.getdoc(thing), name
+    assert (inspect.getdoc(thing) or "").splitlines()[0].endswith((".", ":"))
+    function = inspect.unwrap(thing.__init__ if inspect.isclass(thing) else thing)
+    if not inspect.isfunction(function):
+        return
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters)
+    missing = set(parameters) - set(hints) - {"self", "cls"}
+    assert not missing, f"{name}: {missing}"
+    assert "return" in hints
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_one_spelling_everywhere(name: str) -> None:
+    """Engine, module and sync take the same arguments; functions take workers too."""
+    method = dict(inspect.signature(getattr(aiocompress.Engine, name)).parameters)
+    function = dict(inspect.signature(getattr(aiocompress, name)).parameters)
+    del method["self"]
+    function.pop("num_workers", None)
+    assert list(method) == list(function)
+    for key, parameter in method.items():
+        assert parameter.default == function[key].default
+        assert parameter.kind == function[key].kind
+
+
+def test_the_engine_documents_its_arguments() -> None:
+    """Each argument of a verb stands in its docstring, or in that of the verb it refers to."""
+    engine = aiocompress.Engine
+    words = " ".join(str(inspect.getdoc(getattr(engine, name))) for name in VERBS)
+    for name in VERBS:
+        for parameter in list(inspect.signature(getattr(engine, name)).parameters)[1:]:
+            assert f":param {parameter}:" in words or f"``{parameter}``" in words, parameter
+    for parameter in list(inspect.signature(engine).parameters):
+        assert f":param {parameter}:" in str(inspect.getdoc(engine))
+
+
+def test_the_map_of_the_floors() -> None:
+    """The package's docstring names every module."""
+    words = (
+        (aiocompress.__doc__ or "").replace(",", " ").replace(";", " ").replace(":", " ").split()
+    )
+    names = {module.name for module in pkgutil.iter_modules(aiocompress.__path__)}
+    assert names - set(words) <= {"__main__", "version"}  # they say it themselves
+    for name in sorted(names - {"__main__"}):
+        assert importlib.import_module(f"aiocompress.{name}").__doc__, name
+
+
+def test_the_map_is_the_order_of_imports() -> None:
+    """Importing the package neither loads its doors nor starts anything."""
+    assert "aiocompress.verbs" in aiocompress.compress.__module__
+    assert isinstance(aiocompress.__version__, str)
+
+
+@pytest.mark.parametrize("command", cli.cli.commands.values(), ids=cli.cli.commands)
+def test_options_are_documented(command: click.Command) -> None:
+    """Each says in its help what it does, in whole sentences."""
+    assert command.help
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+            assert parameter.help.rstrip().endswith((".", "]"))

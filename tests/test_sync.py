@@ -1,0 +1,140 @@
+"""The verbs as plain functions, wherever they are called."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiocompress
+from aiocompress import CorruptError, sync
+
+from .programs import until
+from .support import text
+
+TEXT = text(200 << 10)
+
+
+def _everything(folder: Path) -> None:
+    source, packed, back = folder / "a", folder / "a.zst", folder / "b"
+    source.write_bytes(TEXT)
+    assert sync.compress_file(source, packed, 16384, 2).frames == 13
+    assert sync.test(packed).raw_bytes == len(TEXT)
+    assert sync.decompress_file(packed, back).raw_bytes == len(TEXT)
+    assert back.read_bytes() == TEXT
+    assert sync.decompress(sync.compress(TEXT, codec="gzip")) == TEXT
+    stream = b"".join(sync.compress_stream(TEXT, chunk_size=16384, num_workers=1))
+    assert stream == packed.read_bytes()
+    assert b"".join(sync.decompress_stream(stream)) == TEXT
+    with pytest.raises(CorruptError):
+        sync.decompress(stream[:-1])
+    with pytest.raises(FileExistsError):
+        sync.compress_file(source, packed)
+
+
+def test_in_a_script(tmp_path: Path) -> None:
+    """Every verb, in the main thread."""
+    _everything(tmp_path)
+    until(lambda: not [thread for thread in threading.enumerate() if "aiocompress" in thread.name])
+
+
+async def test_inside_a_running_loop(tmp_path: Path) -> None:
+    """As in a notebook."""
+    _everything(tmp_path)
+
+
+def test_in_threads(tmp_path: Path) -> None:
+    """Several at once."""
+    folders = [tmp_path / str(number) for number in range(2)]
+    failures: list[BaseException] = []
+
+    def work(folder: Path) -> None:
+        try:
+            folder.mkdir()
+            _everything(folder)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(folder,)) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def test_the_same_verbs() -> None:
+    """They take what the module functions take."""
+    for name in sync.__all__:
+        ours, theirs = getattr(sync, name), getattr(aiocompress, name)
+        assert inspect.signature(ours) == inspect.signature(theirs)
+        assert ours.__doc__ == theirs.__doc__
+
+
+@contextmanager
+def _interrupted(seconds: float) -> Iterator[None]:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.3])
+def test_an_interrupt(seconds: float, tmp_path: Path) -> None:
+    """Ctrl-C ends a verb, and leaves neither a file nor a thread."""
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), _interrupted(seconds):
+        sync.compress_file(text(1 << 20) * 8, tmp_path / "a.zst", 1 << 20, 2, compression_level=19)
+    assert not os.listdir(tmp_path)
+    until(lambda: threading.active_count() <= before, 2)
+
+
+def test_an_iterator_that_is_left() -> None:
+    """Its loop and its engine go with it."""
+    stream = sync.compress_stream(TEXT, chunk_size=1024)
+    assert next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    for data in sync.compress_stream(TEXT, chunk_size=1024):
+        assert data
+        break
+    until(lambda: not [thread for thread in threading.enumerate() if "aiocompress" in thread.name])
+
+
+def test_bad_arguments() -> None:
+    """They are told when the stream is made."""
+    with pytest.raises(ValueError, match="codec"):
+        sync.compress_stream(TEXT, codec="rar")
+
+
+def test_a_program_that_ends_with_an_iterator_left_over() -> None:
+    """It ends: nobody waits for the rest of a stream."""
+    code = (
+        "from aiocompress import sync; it = sync.compress_stream(bytes(5 << 20), chunk_size=1024);"
+        "next(it); print('end')"
+    )
+    begun = time.monotonic()
+    process = subprocess.Popen((sys.executable, "-c", code), stdout=-1, stderr=-1)
+    try:
+        said, _ = process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        pytest.fail("it hung")
+    assert said == b"end\n"
+    assert time.monotonic() - begun < 10
