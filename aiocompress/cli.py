@@ -169,17 +169,17 @@ def _run(verb: Literal["compress", "decompress", "test"], flags: dict[str, Any])
     code = console.run(console.Options(verb=verb, **flags))
     # All is closed; tearing down the interpreter would take longer than a small file.
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # it was closed
-            try:
-                stream.flush()
-            except OSError as error:
-                code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
+        try:
+            stream.flush()
+        except OSError as error:
+            code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
     os._exit(code)
 
 
 def main() -> None:
     """Run the command line."""
-    # Until the loop has its handlers: click would turn it into exit code 1.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the loop has its handlers: click would turn an interrupt into exit code 1.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     console.hold_standard_descriptors()
     cli(prog_name="aiocompress")

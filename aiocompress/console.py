@@ -79,6 +79,8 @@ def plan(options: Options) -> list[Task]:
     sources = options.sources or (STREAM,)
     if STREAM in sources:
         _check_stdin()
+        if options.remove:
+            raise UsageError("--rm cannot remove stdin")
     if options.force and options.skip_existing:
         raise UsageError("-f and --skip-existing exclude each other")
     if options.stdout and options.output not in {None, STREAM}:
@@ -158,6 +160,9 @@ def hold_standard_descriptors() -> None:
         except OSError:
             _closed.add(descriptor)
             os.open(os.devnull, os.O_RDWR)
+            name = ("stdin", "stdout", "stderr")[descriptor]
+            mode = "w" if descriptor else "r"
+            setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
 
 def _check_not_same(task: Task) -> None:
@@ -188,7 +193,7 @@ def run(options: Options) -> int:
         return _run_loop(_Session(options, engine).run(tasks), fast=large)
     except BrokenPipeError:
         return BROKEN_PIPE
-    except _ERRORS as error:
+    except Exception as error:  # noqa: BLE001 - exit code 1 would say that most went well
         complain(error, verbose=options.verbose)
         return FAILED
 
@@ -218,7 +223,8 @@ def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
             task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                loop.add_signal_handler(number, stop, number)
         return await work
 
     loop_factory = None
@@ -228,11 +234,12 @@ def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
         loop_factory = uvloop.new_event_loop
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            return runner.run(guarded())
+            code = runner.run(guarded())
     except asyncio.CancelledError:
-        pass
-    _die_of(received[0] if received else signal.SIGTERM)
-    return FAILED
+        code = FAILED
+    if received:
+        _die_of(received[0])
+    return code
 
 
 def _die_of(number: int) -> None:
@@ -254,6 +261,8 @@ class _Session:
         async with self._engine:
             for task in tasks:
                 codes.add(await self._attempt(task))
+                if (me := asyncio.current_task()) is not None and me.cancelling():
+                    raise asyncio.CancelledError
         if codes == {DONE}:
             return DONE
         if BROKEN_PIPE in codes:
@@ -264,6 +273,9 @@ class _Session:
         options = self._options
         try:
             report = await self._do(task)
+            if options.remove and not report.skipped_count:
+                self._remove(task)
+            self._tell(task, report)
         except BrokenPipeError:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -272,10 +284,13 @@ class _Session:
             complain(error, verbose=options.verbose)
             cannot_open = isinstance(error, OSError) and error.filename == task.source
             return SKIPPED if cannot_open else FAILED
-        if options.remove and not report.skipped_count:
-            os.unlink(task.source)
-        self._tell(task, report)
         return DONE
+
+    def _remove(self, task: Task) -> None:
+        """Remove a source whose result is a file on the disk, and nothing else."""
+        if task.destination is None or not os.path.isfile(task.destination):
+            raise UsageError(f"{_shown(task.source)}: kept, its result is not a file")
+        os.unlink(task.source)
 
     async def _do(self, task: Task) -> Report:
         _check_not_same(task)

@@ -55,7 +55,9 @@ async def decompress_file(
     """Decompress a container into a file; workers write in place what they decode."""
     async with _verb(pool, source, destination, writing) as verb:
         if verb.sink is not None:
-            reading = reading._replace(target=verb.sink.reach, detach=verb.sink.waits)
+            reading = reading._replace(
+                target=verb.sink.reach if pool.shares_files else None, detach=verb.sink.waits
+            )
             blocks = pipeline.decompressed(pool, verb.source, reading, verb.tally)
             with verb.meter("decompressing", back=True) as meter:
                 async with aclosing(blocks):
@@ -138,7 +140,7 @@ async def _verb(
         try:
             yield verb
         except OSError as error:
-            if reach is not None and error.filename == reach:  # as workers know it
+            if error.filename in {None, reach}:  # reach: as workers know it
                 error.filename = path
             raise
         finally:

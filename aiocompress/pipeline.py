@@ -91,10 +91,13 @@ async def _in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
                 room.release()
     finally:
         producer.cancel()
-        await ended(producer)
-        while not queue.empty():
-            if (left := queue.get_nowait()) is not None and not isinstance(left, BaseException):
-                left.release()
+        try:
+            await ended(producer)
+        finally:
+            while not queue.empty():
+                left = queue.get_nowait()
+                if left is not None and not isinstance(left, BaseException):
+                    left.release()
 
 
 # Out: chunks to frames.
@@ -134,14 +137,14 @@ async def _chunks(
     pool: WorkerPool, source: Source, recipe: Recipe, *, detach: bool
 ) -> AsyncGenerator[Job]:
     """Read chunks into slots; an empty source has one chunk, which is empty."""
-    known = source.size is not None and source.size < recipe.chunk_size
-    size = (source.size or 0) + 1 if known else recipe.chunk_size
+    size = recipe.chunk_size
+    if source.size is not None:
+        size = min(size, source.size + 1)
     pool.slots.check(size, recipe.codec.bound(size))
     gathered = memoryview(bytearray(size if source.waits else 0))
-    first, used = True, size
-    while used == size:
-        if source.waits and not (used := await source.fill(gathered)) and not first:
-            return
+    first = more = True
+    while more:
+        used = await source.fill(gathered) if source.waits else -1
         slot = await pool.slots.take(size, recipe.codec.bound(size))
         try:
             if source.waits:
@@ -154,10 +157,12 @@ async def _chunks(
         if not used and not first:
             slot.free()
             return
-        alone = first and (used < size or source.size == size)
+        more = used == size
+        alone = first and (not more or source.size == size)
         arguments = (recipe.codec.name, recipe.level)
         yield await pool.run(slot, used, worker.compress, *arguments, alone=alone, detach=detach)
-        first = False
+        # A file that turns out larger than it was goes on in whole chunks.
+        first, size = False, recipe.chunk_size
 
 
 # Back: frames to chunks.
@@ -223,8 +228,24 @@ async def decompressed(
     Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
     that follows a frame that was not as its index said, until a frame ends where a piece does.
     """
+    writing: set[Job] = set()
+    try:
+        pieces = _pieces(pool, source, reading, tally, writing)
+        async with aclosing(_blocks(pool, pieces, reading, tally)) as blocks:
+            async for block in blocks:
+                yield block
+    finally:
+        # A job that has not begun opens the target by the number of its descriptor: the target
+        # may not be closed, and the number used again, before the last of them is over.
+        if writing:
+            await ended(asyncio.gather(*(job.over for job in writing)))
+
+
+async def _blocks(
+    pool: WorkerPool, pieces: AsyncGenerator[_Decoding], reading: Reading, tally: Tally
+) -> AsyncGenerator[Block]:
     stream = _Stream(pool, reading)
-    async with aclosing(_in_order(_pieces(pool, source, reading, tally), pool.window)) as items:
+    async with aclosing(_in_order(pieces, pool.window)) as items:
         async for item in items:
             size = item.size
             done = None if item.job is None else await _outcome(item, strict=not stream.is_open)
@@ -289,6 +310,7 @@ class _Stream:
             self.finish()
 
     def _decode_next(self, blocks: Iterator[Buffer]) -> asyncio.Future[Buffer | None]:
+        self._pool.check()
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self._pool.threads, next, blocks, None)
 
@@ -306,7 +328,7 @@ class _Stream:
 
 
 async def _pieces(
-    pool: WorkerPool, source: Source, reading: Reading, tally: Tally
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally, writing: set[Job]
 ) -> AsyncGenerator[_Decoding]:
     """Read blocks, have the container's reader find frames, and start a job for each run."""
     head = memoryview(bytearray(HEAD_SIZE))
@@ -321,7 +343,8 @@ async def _pieces(
         strict=reading.strict,
     )
     tally.warnings = reader.warnings
-    start = _Start(pool, codec, reading, small=source.size is not None and source.size <= READ_SIZE)
+    small = source.size is not None and source.size <= READ_SIZE
+    start = _Start(pool, codec, reading, writing, small=small)
     reader.feed(head[:size])
     while size:
         tally.read_bytes += size
@@ -337,8 +360,11 @@ async def _pieces(
 class _Start:
     """Starts the job of a piece, and keeps count of where its raw bytes belong."""
 
-    def __init__(self, pool: WorkerPool, codec: Codec, reading: Reading, *, small: bool) -> None:
-        self._pool, self._codec, self._reading, self._small = pool, codec, reading, small
+    def __init__(
+        self, pool: WorkerPool, codec: Codec, reading: Reading, writing: set[Job], *, small: bool
+    ) -> None:
+        self._pool, self._codec, self._reading = pool, codec, reading
+        self._writing, self._small = writing, small
         self._first = True
         self._raw_offset: int | None = 0
 
@@ -372,6 +398,8 @@ class _Start:
             keep_input=not piece.exact,
         )
         self._first = False
+        self._writing.add(job)
+        job.over.add_done_callback(lambda _: self._writing.discard(job))
         return _Decoding(*about, job, b"")
 
     def _target(self, piece: Piece) -> tuple[str, int] | None:

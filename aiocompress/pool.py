@@ -31,8 +31,6 @@ T = TypeVar("T")
 _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
-# No semaphores, a daemonic process, too few descriptors, a server that died ...
-_CANNOT_START = (OSError, EOFError, ImportError, AssertionError, RuntimeError)
 _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
 
 
@@ -46,10 +44,13 @@ class Job:
         self.function, self.arguments = function, arguments
         self.alone = self.detach = self.keep_input = self.released = False
         self.attempts = 0
-        self._outcome: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Result] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
+        """Done when the worker is done, whoever stopped waiting for the outcome."""
         self._output: bytes | None = None
         self._input: bytes | None = None
-        self._settled = self._freed = False
+        self._freed = False
 
     async def result(self) -> Result:
         """Wait for the outcome; cancelling the wait does not stop the worker."""
@@ -76,23 +77,25 @@ class Job:
             self._outcome.exception()  # whoever waits for it sees it all the same
         else:
             self._outcome.set_result(outcome)
-        self._settled = True
+        self.over.set_result(None)
         if self.released:
             self._free()
-        elif self.detach:
+        elif self.detach and not self._outcome.cancelled():
             self._copy_out(outcome)
 
     def _copy_out(self, outcome: Result | BaseException) -> None:
-        made = isinstance(outcome, Result) and outcome.size >= 0 and not outcome.written
-        self._output = bytes(self.data) if made else b""
-        failed = isinstance(outcome, BaseException) or outcome.size < 0
-        self._input = bytes(self.slot.input[: self.used]) if failed or self.keep_input else b""
+        self._input = self._output = b""
+        decoded = isinstance(outcome, Result) and outcome.size >= 0
+        if isinstance(outcome, Result) and decoded and not outcome.written:
+            self._output = bytes(self.slot.view(outcome))
+        if self.keep_input or not decoded:
+            self._input = bytes(self.slot.input[: self.used])
         self._free()
 
     def release(self) -> None:
         """Say that nobody will look at it any more; the slot is free once the worker is done."""
         self.released = True
-        if self._settled:
+        if self.over.done():
             self._free()
 
     def _free(self) -> None:
@@ -124,6 +127,7 @@ class WorkerPool:
         self._repairs: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = asyncio.Lock()
+        self._closing: asyncio.Future[None] | None = None
         self._closed = False
 
     @cached_property
@@ -152,6 +156,11 @@ class WorkerPool:
         return self._workers is not None
 
     @property
+    def shares_files(self) -> bool:
+        """Whether workers run on this machine, as this user, and can be told of open files."""
+        return self._own is None
+
+    @property
     def is_closed(self) -> bool:
         """Whether ``aclose`` was called."""
         return self._closed
@@ -167,9 +176,12 @@ class WorkerPool:
         :raises ClosedError: it was closed.
         :raises AiocompressError: it is bound to another loop.
         """
-        loop = asyncio.get_running_loop()
         if self._closed:
             raise ClosedError("the engine is closed")
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
@@ -182,7 +194,7 @@ class WorkerPool:
         if self._wants_processes:
             try:
                 self._workers = self._launch(fork=True)
-            except _CANNOT_START as error:
+            except Exception as error:  # noqa: BLE001 - as in _start
                 self._give_up_processes(error)
 
     async def run(
@@ -214,11 +226,6 @@ class WorkerPool:
         self._submit(job)
         return job
 
-    async def compute(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Run a function in a thread; a cancelled wait ends only with the function."""
-        loop = asyncio.get_running_loop()
-        return await settled(loop.run_in_executor(self.threads, function, *arguments))
-
     def statistics(self) -> EngineStatistics:
         """Return what is in flight now, and what went through."""
         slots = self.slots
@@ -236,10 +243,15 @@ class WorkerPool:
         )
 
     async def aclose(self) -> None:
-        """End the workers, at once those that still work, and wait for them."""
-        if not self._closed:
+        """End the workers, at once those that still work, and wait for them.
+
+        :raises AiocompressError: it is bound to another loop.
+        """
+        if self._closing is None:
+            self._check_loop()
             self._closed = True
-            await settled(asyncio.ensure_future(self._close()))
+            self._closing = asyncio.ensure_future(self._close())
+        await settled(self._closing)
 
     async def _close(self) -> None:
         async with self._changing:
@@ -290,8 +302,10 @@ class WorkerPool:
         error = ClosedError("the engine is closed") if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             self._failed(job, workers, error)
-        else:
+        elif error is None or isinstance(error, AiocompressError | OSError):
             self._settle(job, error or future.result())
+        else:
+            self._settle(job, WorkerError(f"a worker failed ({error!r})"))
 
     def _settle(self, job: Job, outcome: Result | BaseException) -> None:
         self._jobs.discard(job)
@@ -337,9 +351,16 @@ class WorkerPool:
     async def _start(self) -> None:
         async with self._changing:
             if self._workers is None and self._wants_processes and not self._closed:
+                assert self._loop is not None
+                launch = self._loop.run_in_executor(self.files, self._launch)
                 try:
-                    self._workers = await self._in_thread(self._launch)
-                except _CANNOT_START as error:
+                    self._workers = await settled(launch)
+                except asyncio.CancelledError:
+                    if not launch.cancelled() and launch.exception() is None:
+                        self._workers = launch.result()
+                    raise
+                except Exception as error:  # noqa: BLE001
+                    # No semaphores, a daemonic process, too few descriptors or processes ...
                     self._give_up_processes(error)
 
     def _give_up_processes(self, error: Exception) -> None:

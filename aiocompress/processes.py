@@ -7,11 +7,12 @@ that the application's is not touched, and ours can end with the last pool.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures.process import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import (
     context,
     forkserver,
@@ -36,6 +37,7 @@ class Workers:
     """A process pool whose processes can be ended at once."""
 
     def __init__(self, number: int, arena: Arena, *, fork: bool) -> None:
+        self._number = number
         self._context = _Fork() if fork else _Server()
         try:
             self.executor = ProcessPoolExecutor(
@@ -56,6 +58,9 @@ class Workers:
         """
         for first in self._first:
             first.result()
+        # One that was idle early may have served two of them.
+        while len(self._context.started) < self._number:
+            self.executor._spawn_process()  # type: ignore[attr-defined]  # noqa: SLF001
 
     def kill(self) -> None:
         """End the processes, whatever they are doing."""
@@ -127,7 +132,31 @@ class _Server(context.ForkServerContext):
         with _users_lock:
             _users -= 1
             if not _users:
-                _server._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+                _stop_server()
+
+
+def _stop_server() -> None:
+    """End the server: at once, for it waits for a pipe that forks of the application hold too."""
+    pid = _server._forkserver_pid  # type: ignore[attr-defined]  # noqa: SLF001
+    if pid is None:
+        return
+    with suppress(OSError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):  # somebody has waited for it already
+        _server._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+    _server._forkserver_pid = None  # type: ignore[attr-defined]  # noqa: SLF001
+    _server._forkserver_address = None  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _forget_server() -> None:
+    """Forget the parent's server in a fork of the application."""
+    global _users, _users_lock
+    _users, _users_lock = 0, threading.Lock()
+    _server.__init__()  # type: ignore[misc]
+    _server.set_forkserver_preload([worker.__name__])
+
+
+os.register_at_fork(after_in_child=_forget_server)
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
@@ -145,8 +174,7 @@ class _Popen(popen_forkserver.Popen):
         | {
             "spawn": SimpleNamespace(get_preparation_data=_preparation_data),
             "forkserver": SimpleNamespace(
-                connect_to_new_process=_server.connect_to_new_process,
-                read_signed=forkserver.read_signed,
+                **vars(forkserver) | {"connect_to_new_process": _server.connect_to_new_process}
             ),
         },
     )

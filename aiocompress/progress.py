@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final, Self
@@ -25,9 +24,7 @@ class Meter:
         self._told = 0.0
         self._bar: Any = None
         self._tell: Callable[[Progress], object] | None = None
-        if option is True and sys.stderr is None:
-            pass  # it was closed
-        elif option is True:
+        if option is True:
             self._tell = self._draw
             self._label = label
         elif option is not False:

@@ -139,7 +139,8 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self.give_back(turn.result())
             else:
-                self._waiting.remove(entry)
+                if entry in self._waiting:  # unless ``_serve`` has met it
+                    self._waiting.remove(entry)
                 self._serve()
             raise
 

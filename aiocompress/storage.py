@@ -11,6 +11,7 @@ import contextlib
 import errno
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Final, Self, TypeVar
@@ -19,12 +20,14 @@ import aiofiles
 import aiofiles.os
 
 from .model import MIB, Buffer, OnExists
-from .waiting import ended
+from .waiting import ended, settled
 
 T = TypeVar("T")
 
 _SYNC_EVERY: Final = 64 * MIB
 _MOST_BUFFERS: Final = 512
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_umask_lock = threading.Lock()
 
 
 async def call(
@@ -95,7 +98,8 @@ class FileSource:
 
     def __init__(self, file: Any, path: str, status: os.stat_result, threads: _Threads) -> None:
         self.name, self.status = path, status
-        self.size: int | None = status.st_size
+        # Files of /proc say 0.
+        self.size: int | None = status.st_size or None
         self._file, self._threads = file, threads
 
     @classmethod
@@ -115,7 +119,11 @@ class FileSource:
 
     async def readinto(self, view: memoryview) -> int:
         """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
-        size: int = await self._threads.transfer(self._file.readinto(view))
+        try:
+            size: int = await self._threads.transfer(self._file.readinto(view))
+        except OSError as error:
+            error.filename = self.name
+            raise
         return size
 
     async def fill(self, view: memoryview) -> int:
@@ -182,10 +190,12 @@ class FileSink:
         """Sync in the background what was written so far, so that the last sync is short."""
         if not self._fsync or self.position - self._synced < _SYNC_EVERY:
             return
-        if self._syncing is None or self._syncing.done():
-            self._synced = self.position
-            run = call(self._executor, os.fdatasync, self._temporary.descriptor)
-            self._syncing = asyncio.ensure_future(run)
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()  # the system tells of an error once: it may not get lost
+        self._synced = self.position
+        self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
 
     async def commit(self, like: os.stat_result | None) -> None:
         """Give the file its name, and the mode, times and owner of ``like`` (default: umask)."""
@@ -194,7 +204,10 @@ class FileSink:
         await self._threads.call(self._temporary.commit, like, self._fsync)
 
     async def aclose(self) -> None:
-        """Remove what was not committed."""
+        """Remove what was not committed; a cancellation meanwhile does not stop it."""
+        await settled(asyncio.ensure_future(self._close()))
+
+    async def _close(self) -> None:
         if self._syncing is not None:
             await ended(self._syncing)
         await self._threads.call(self._temporary.close)
@@ -256,6 +269,9 @@ class _Temporary:
             if done:
                 views[0] = views[0][done:]
 
+    def sync(self) -> None:
+        self._named(os.fdatasync, self.descriptor)
+
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
         self._named(self._commit, like, fsync)
 
@@ -273,9 +289,24 @@ class _Temporary:
             os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._name = None
         else:
-            self._link(final)
+            self._claim(final)
         if fsync:
-            os.fsync(self._folder)
+            # Some file systems cannot sync folders; the file has its name by now.
+            with contextlib.suppress(OSError):
+                os.fsync(self._folder)
+
+    def _claim(self, final: str) -> None:
+        """Take a name that nobody has."""
+        try:
+            self._link(final)
+        except OSError as error:
+            if self._name is None or error.errno not in _NO_LINKS:
+                raise
+            # No hard links here: make an empty file of that name, and rename over it.
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+            os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
+            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+            self._name = None
 
     def _link(self, name: str) -> None:
         """Give it a name that nobody has: unlike a rename, a link never replaces a file."""
@@ -288,8 +319,9 @@ class _Temporary:
 
     def _take_after(self, like: os.stat_result | None) -> None:
         if like is None:
-            mask = os.umask(0o077)
-            os.umask(mask)
+            with _umask_lock:  # it is the whole process's
+                mask = os.umask(0o077)
+                os.umask(mask)
             os.fchmod(self.descriptor, 0o666 & ~mask)
             return
         mode = stat.S_IMODE(like.st_mode) & 0o777
@@ -304,10 +336,9 @@ class _Temporary:
 
     def close(self) -> None:
         if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+            descriptor, self.descriptor = self.descriptor, -1
             if self._name is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(self._name, dir_fd=self._folder)
-            if self._folder >= 0:
-                os.close(self._folder)
+            os.close(self._folder)
+            os.close(descriptor)

@@ -55,21 +55,18 @@ class _LoopThread:
         if sys.is_finalizing():
             work.close()
             raise GeneratorExit
-        ended = threading.Event()
-        future = asyncio.run_coroutine_threadsafe(_then(work, ended), self._loop)
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
         except BaseException:
             future.cancel()
-            ended.wait()
+            asyncio.run_coroutine_threadsafe(_others_ended(), self._loop).result()
             raise
 
 
-async def _then(work: Coroutine[Any, Any, T], ended: threading.Event) -> T:
-    try:
-        return await work
-    finally:
-        ended.set()
+async def _others_ended() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def _plain(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -165,10 +165,10 @@ class Reader(ABC):
     def _padding(self) -> Steps:
         """Zeros may follow the last frame, as on tapes; anything else is garbage."""
         while (yield from self._need(1)):
-            if any(self._buffer):
-                zeros = len(self._buffer) - len(bytes(self._buffer).lstrip(b"\0"))
-                raise CorruptError("garbage after the compressed data", offset=zeros)
-            self._drop(len(self._buffer))
+            garbage = len(bytes(self._buffer).lstrip(b"\0"))
+            self._drop(len(self._buffer) - garbage)
+            if garbage:
+                raise CorruptError("garbage after the compressed data", offset=0)
 
     def _cut_off(self) -> TruncatedError:
         return TruncatedError("the file is cut off", offset=len(self._buffer))
