@@ -10,11 +10,13 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import aiocompress
 from aiocompress import (
     AiocompressError,
     CorruptError,
@@ -352,3 +354,45 @@ async def test_a_source_that_changes_size(source: Path, out: Path) -> None:
             assert len(data) == report.raw_bytes
             common = min(len(data), len(TEXT), size)
             assert data[:common] == TEXT[:common]
+
+
+async def test_no_worker_writes_after_the_end(tmp_path: Path) -> None:
+    """After an error, files opened with the numbers of those closed stay as they are."""
+    raw = os.urandom(1 << 20) * 12
+    async with aiocompress.Engine(2) as engine:
+        source = tmp_path / "damaged.zst"
+        packed = bytearray(
+            b"".join([p async for p in engine.compress_stream(raw, chunk_size="1M")])
+        )
+        packed[100] ^= 1  # in the first frame: all others are under way when it is found
+        source.write_bytes(packed)
+        bystander = tmp_path / "bystander"
+        bystander.write_bytes(b"mine")
+        for _ in range(20):
+            with pytest.raises(aiocompress.CorruptError):
+                await engine.decompress_file(source, tmp_path / "out")
+            opened = [os.open(bystander, os.O_RDONLY) for _ in range(20)]
+            await asyncio.sleep(0.01)
+            for descriptor in opened:
+                os.close(descriptor)
+            assert bystander.read_bytes() == b"mine"
+
+
+async def test_an_executor_of_the_caller_is_told_of_no_files(tmp_path: Path) -> None:
+    """It may run anywhere: it gets bytes, and returns bytes."""
+    raw = os.urandom(1000) * 10_000
+    (tmp_path / "raw").write_bytes(raw)
+    with ThreadPoolExecutor(2) as executor:
+        async with aiocompress.Engine(2, executor=executor) as engine:
+            await engine.compress_file(tmp_path / "raw", tmp_path / "packed.zst", "1MiB")
+            await engine.decompress_file(tmp_path / "packed.zst", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == raw
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+async def test_a_file_that_says_it_is_empty(tmp_path: Path) -> None:
+    """Files of /proc say 0 bytes and have more: all of them come, in one chunk."""
+    report = await aiocompress.compress_file("/proc/self/limits", tmp_path / "limits.zst")
+    packed = (tmp_path / "limits.zst").read_bytes()
+    assert report.frames == 1
+    assert await aiocompress.decompress(packed) == Path("/proc/self/limits").read_bytes()
