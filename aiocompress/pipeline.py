@@ -383,7 +383,10 @@ class _Start:
             part = bytes(piece.data)
             return _Decoding(*about, None, part)
         used = len(piece.data)
-        slot = await self._pool.slots.take(used, piece.room)
+        target = self._target(piece)
+        # What is written at once leaves its room to the next frame.
+        room = piece.room if target is None else max(raw for _, raw in frames)
+        slot = await self._pool.slots.take(used, room)
         slot.input[:used] = piece.data
         job = await self._pool.run(
             slot,
@@ -391,7 +394,7 @@ class _Start:
             worker.decompress,
             self._codec.name,
             frames,
-            self._target(piece),
+            target,
             # A first frame may be the only one, and is not worth starting processes.
             alone=self._small or (self._first and not self._pool.has_processes),
             detach=self._reading.detach,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -32,6 +33,11 @@ _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
 _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
+
+
+def _user() -> tuple[int, int]:
+    """Return who we are now: a service may drop its privileges while its workers run."""
+    return os.geteuid(), os.getegid()
 
 
 class Job:
@@ -123,6 +129,7 @@ class WorkerPool:
         self._own = None if isinstance(executor, str) else executor
         self._wants_processes = executor == "process"
         self._workers: Workers | None = None
+        self._user: tuple[int, int] | None = None
         self._jobs: set[Job] = set()
         self._repairs: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -157,8 +164,8 @@ class WorkerPool:
 
     @property
     def shares_files(self) -> bool:
-        """Whether workers run on this machine, as this user, and can be told of open files."""
-        return self._own is None
+        """Whether workers run here, as this user, and can be told of open files."""
+        return self._own is None and self._user in {None, _user()}
 
     @property
     def is_closed(self) -> bool:
@@ -370,6 +377,7 @@ class WorkerPool:
     def _launch(self, *, fork: bool = False) -> Workers:
         from .processes import Workers  # noqa: PLC0415 - one-chunk files never start a pool
 
+        self._user = _user()
         workers = Workers(self.num_workers, self.slots.arena, fork=fork)
         if not fork:
             try:

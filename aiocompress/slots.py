@@ -121,7 +121,11 @@ class Slots:
 
         :raises LimitError: the arena is too small for even one of them.
         """
-        size = -(-(input_size + output_size) // _PAGE) * _PAGE
+        size = input_size + output_size
+        # Slots of about the same size get the same size: so they take the same pages again, and
+        # do not wander over the whole arena, each page of which they would touch in time.
+        grain = max(_PAGE, 1 << max(0, size.bit_length() - 4))
+        size = min(-(-size // grain) * grain, max(self.arena.size, -(-size // _PAGE) * _PAGE))
         if size > self.arena.size:
             raise LimitError(
                 f"one chunk needs {size} bytes of memory, the limit is {self.arena.size}",

@@ -79,14 +79,17 @@ def decompress(
 
     :param frames: (compressed, raw) bytes of each.
     :param target: a path and an offset to write the raw data to, ``DISCARD`` for a path to drop
-        it; None, and where the path cannot be opened from here, leaves it in the slot.
-    :returns: ``size`` is ``STREAM`` where a frame is not as its index says.
+        it: then there need only be room for the largest frame; None leaves it all in the slot.
+    :returns: ``size`` is ``STREAM`` where a frame is not as its index says, and where the path
+        cannot be opened from here.
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
     data, room = _views(place)
     if room is None:
         room = memoryview(bytearray(sum(raw for _, raw in frames)))
     with _opened(target) as write:
+        if write is None and target is not None:
+            return Result(STREAM)
         at = size = 0
         for number, (compressed, raw) in enumerate(frames):
             # What is written at once leaves its room to the next frame, hot in the cache.

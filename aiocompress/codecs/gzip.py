@@ -23,6 +23,7 @@ PLAIN_HEADER: Final = 10
 """Bytes before the DEFLATE data in every member that ``compress`` returns: no optional field."""
 _CHECKSUM, EXTRA, _NAME, COMMENT, _RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
 _WBITS = 31
+_AT_ONCE = MIB
 
 
 def check_head(head: bytes) -> None:
@@ -80,16 +81,21 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     """
     check_head(bytes(frame[:4]))
     (claimed,) = struct.unpack("<I", frame[-4:])
+    if claimed > len(room):
+        return STREAM
     decoder = inflater().decompressobj(_WBITS)
+    size, data = 0, bytes(frame)
     try:
-        raw = decoder.decompress(frame, max(1, min(claimed, len(room)) + 1))
+        while not decoder.eof:
+            raw = decoder.decompress(data, _AT_ONCE)
+            if not raw or size + len(raw) > claimed:
+                break
+            room[size : size + len(raw)] = raw
+            size, data = size + len(raw), decoder.unconsumed_tail
     except (zlib.error, inflater().error):
         # Damage, or an index that lies: front to back tells which.
         return STREAM
-    if not decoder.eof or decoder.unused_data or len(raw) > len(room):
-        return STREAM
-    room[: len(raw)] = raw
-    return len(raw)
+    return size if decoder.eof and not decoder.unused_data and size == claimed else STREAM
 
 
 CODEC = Codec(
