@@ -25,7 +25,7 @@ from .waiting import ended, settled
 
 READ_SIZE: Final = 2 * MIB
 _LARGEST_READ: Final = 16 * MIB
-_RUN: Final = 5 * MIB
+_RUN: Final = 4 * MIB
 """Raw bytes of frames that travel together; twice that where they need no room in a slot."""
 
 

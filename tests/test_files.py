@@ -251,7 +251,7 @@ async def test_an_older_file_survives(
             given: Any = broken() if fault == "source" else source
             await engine.compress_file(given, older, CHUNK, on_exists="replace")
         assert caught.value.filename == ("the source" if fault == "source" else str(older)), way
-        while engine.statistics().slots_in_use:  # free as soon as their workers are done
+        while engine.statistics().slots_in_use:  # noqa: ASYNC110 - until their workers are done
             await asyncio.sleep(0.01)
     assert older.read_bytes() == b"older"
     assert os.listdir(out) == ["a.zst"]
