@@ -2,9 +2,10 @@
 
 The floors, from the top; each imports only what stands below it:
 
-    doors         cli, console, sync
+    doors         cli, console, messages, plan; sync
     composition   verbs, engine, arguments, files, streams, progress
-    motion        pipeline; sources, storage, pipes; pool, processes, slots, worker; waiting
+    motion        compression, decompression, pipeline; sources, storage, pipes;
+                  pool, processes, slots, worker; waiting
     bytes         containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """

@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 from . import codecs
 from .codecs import CODECS
+from .compression import Recipe
+from .decompression import READ_SIZE, Reading
 from .files import Writing
 from .model import Buffer, OnExists, PathLike, ProgressOption, Size, parse_size
-from .pipeline import READ_SIZE, Reading, Recipe
 
 
 def codec_for(destination: PathLike) -> str:

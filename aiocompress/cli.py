@@ -1,6 +1,6 @@
 """The command line: files and pipes, compressed and decompressed.
 
-Flags are only validated here; ``console`` works out what they mean, once, and does it.
+Flags are only validated here; ``plan`` works out what they mean, once, and ``console`` does it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import click
 
-from . import console
+from . import console, messages, plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,7 +91,7 @@ _limits = _options(
 
 def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
     if value:
-        click.echo(console.versions())
+        click.echo(messages.versions())
         context.exit()
 
 
@@ -166,7 +166,7 @@ def test(**flags: Any) -> None:
 
 
 def _run(verb: Literal["compress", "decompress", "test"], flags: dict[str, Any]) -> None:
-    code = console.run(console.Options(verb=verb, **flags))
+    code = console.run(plan.Options(verb=verb, **flags))
     # All is closed; tearing down the interpreter would take longer than a small file.
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -181,5 +181,5 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until the loop has its handlers: click would turn an interrupt into exit code 1.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    console.hold_standard_descriptors()
+    plan.hold_standard_descriptors()
     cli(prog_name="aiocompress")

@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple
 
-from . import pipeline, worker
+from . import compression, decompression, worker
+from .compression import Recipe
+from .decompression import Reading
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
-from .pipeline import Reading, Recipe, Tally
+from .pipeline import Tally
 from .pipes import NamedPipeSink
 from .pool import WorkerPool
 from .progress import Meter
@@ -33,7 +35,7 @@ async def compress_file(
     """Compress a file into a container of its own."""
     async with _verb(pool, source, destination, writing) as verb:
         if verb.sink is not None:
-            frames = pipeline.compressed(
+            frames = compression.compressed(
                 pool, verb.source, recipe, verb.tally, detach=verb.sink.waits
             )
             with verb.meter("compressing") as meter:
@@ -58,7 +60,7 @@ async def decompress_file(
             reading = reading._replace(
                 target=verb.sink.reach if pool.shares_files else None, detach=verb.sink.waits
             )
-            blocks = pipeline.decompressed(pool, verb.source, reading, verb.tally)
+            blocks = decompression.decompressed(pool, verb.source, reading, verb.tally)
             with verb.meter("decompressing", back=True) as meter:
                 async with aclosing(blocks):
                     async for size, data in blocks:
@@ -78,7 +80,7 @@ async def test(
     reading = reading._replace(target=worker.DISCARD, strict=True)
     async with opened(source, pool) as data:
         verb = _Verb(pool, data, Writing(progress=progress))
-        blocks = pipeline.decompressed(pool, data, reading, verb.tally)
+        blocks = decompression.decompressed(pool, data, reading, verb.tally)
         with verb.meter("testing", back=True) as meter:
             async with aclosing(blocks):
                 async for _ in blocks:

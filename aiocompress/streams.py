@@ -8,10 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Self
 
-from . import pipeline
+from . import compression, decompression
+from .compression import Recipe
+from .decompression import Reading
 from .errors import AiocompressError, ClosedError
 from .model import Report
-from .pipeline import Reading, Recipe, Tally
+from .pipeline import Tally
 from .pool import WorkerPool
 from .sources import StreamSource, opened
 
@@ -83,7 +85,7 @@ async def compressed(
 ) -> AsyncGenerator[bytes]:
     """Yield the container's bytes, a frame at a time."""
     async with opened(source, pool) as data:
-        frames = pipeline.compressed(pool, data, recipe, tally, detach=True)
+        frames = compression.compressed(pool, data, recipe, tally, detach=True)
         async with aclosing(frames):
             async for parts in frames:
                 yield b"".join(parts)
@@ -94,7 +96,7 @@ async def decompressed(
 ) -> AsyncGenerator[bytes]:
     """Yield the raw bytes, a block at a time."""
     async with opened(source, pool) as data:
-        blocks = pipeline.decompressed(pool, data, reading._replace(detach=True), tally)
+        blocks = decompression.decompressed(pool, data, reading._replace(detach=True), tally)
         async with aclosing(blocks):
             async for block in blocks:
                 if block.data:

@@ -1,6 +1,6 @@
 """What several test modules share: other people's tools, and a driver for the bytes floor.
 
-``decode`` does, without asyncio, what ``aiocompress.pipeline.decompressed`` does: whole frames go
+``decode`` does, without asyncio, what ``aiocompress.decompression`` does: whole frames go
 to ``Codec.decompress``; parts of streams, and all that follows a frame of which it says
 ``STREAM``, go to one ``StreamDecoder``, until a frame ends where a piece does.
 """
@@ -199,7 +199,7 @@ def decode(
 
 
 class _Pieces:
-    """The consumer of ``pipeline.decompressed``."""
+    """The consumer of ``decompression``."""
 
     def __init__(self, codec: Codec, max_window: int, decoded: Decoded) -> None:
         self._codec, self._max_window, self._decoded = codec, max_window, decoded
