@@ -14,7 +14,9 @@ what they are. Every error here survives pickling unchanged: errors cross proces
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Final, Self
+
+DATA_BEFORE: Final = "`decompress -c` gives the data before it"
 
 
 class AiocompressError(Exception):

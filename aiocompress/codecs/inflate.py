@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from ..errors import AiocompressError, CorruptError, TruncatedError
+from ..errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 _INPUT_AT_ONCE: Final = 64 << 10
@@ -92,7 +92,8 @@ class StreamDecoder:
         return view[size - before :]
 
     def _garbage(self) -> CorruptError:
-        return CorruptError(f"garbage after the {self._wrapper.name} data", offset=self._taken)
+        message = f"garbage after the {self._wrapper.name} data"
+        return CorruptError(message, offset=self._taken, hint=DATA_BEFORE)
 
     def _inflate(self, data: bytes) -> Generator[Buffer, None, int]:
         """Yield what ``data`` gives; returns how many of its bytes belong to what follows."""
@@ -121,4 +122,4 @@ class StreamDecoder:
             raise self._garbage()
         if not self.boundary:
             name, offset = self._wrapper.name, self._taken + len(self._head)
-            raise TruncatedError(f"the {name} data is cut off", offset=offset)
+            raise TruncatedError(f"the {name} data is cut off", offset=offset, hint=DATA_BEFORE)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
-from ..errors import AiocompressError, CorruptError, TruncatedError
+from ..errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 PART: Final = MIB
@@ -168,10 +168,10 @@ class Reader(ABC):
             garbage = len(bytes(self._buffer).lstrip(b"\0"))
             self._drop(len(self._buffer) - garbage)
             if garbage:
-                raise CorruptError("garbage after the compressed data", offset=0)
+                raise CorruptError("garbage after the compressed data", offset=0, hint=DATA_BEFORE)
 
     def _cut_off(self) -> TruncatedError:
-        return TruncatedError("the file is cut off", offset=len(self._buffer))
+        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=DATA_BEFORE)
 
     def _index_is_damaged(self) -> None:
         problem = "the index at the end does not match the frames"
