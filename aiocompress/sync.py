@@ -39,13 +39,22 @@ class _LoopThread:
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="aiocompress-loop", daemon=True
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:  # an interrupt, right now
+            self._stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if sys.is_finalizing():
             return  # an iterator that was left over: its thread does not run any more
-        self.run(self._loop.shutdown_asyncgens())
+        try:
+            self.run(self._loop.shutdown_asyncgens())
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
