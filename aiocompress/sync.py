@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -36,15 +37,19 @@ class _LoopThread:
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         # A daemon: a stream that is never read to its end does not keep the program from ending.
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="aiocompress-loop", daemon=True
-        )
+        self._thread = threading.Thread(target=self._serve, name="aiocompress-loop", daemon=True)
         try:
             self._thread.start()
         except BaseException:  # an interrupt, right now
             self._stop()
             raise
         return self
+
+    def _serve(self) -> None:
+        # The system may give a signal to any thread, and the one that waits would not wake up:
+        # this thread, and those that it starts, leave them to the caller's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
+        self._loop.run_forever()
 
     def __exit__(self, *_: object) -> None:
         if sys.is_finalizing():
