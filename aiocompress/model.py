@@ -12,6 +12,10 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Size: TypeAlias = int | str
 """A number of bytes: an int, or text such as ``"4MiB"``, ``"4M"`` or ``"512k"``."""
 OnExists: TypeAlias = Literal["error", "replace", "skip"]
+OnError: TypeAlias = Literal["raise", "skip"]
+Kind: TypeAlias = Literal[
+    "file", "directory", "symlink", "hardlink", "fifo", "character device", "block device"
+]
 
 KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
@@ -77,6 +81,39 @@ class Report(NamedTuple):
     def ratio(self) -> float:
         """Raw bytes for each compressed byte; 0.0 where nothing was compressed."""
         return self.raw_bytes / self.compressed_bytes if self.compressed_bytes else 0.0
+
+
+class Member(NamedTuple):
+    """One file, folder or link of an archive.
+
+    ``name`` and ``link`` are text; bytes that are not UTF-8 stand as surrogate escapes (PEP 383).
+    ``size`` is bytes of the file's content, ``stored_size`` what of it stands in the archive,
+    which is less for a sparse one: ``extents`` then are the (offset, size) of what is stored, and
+    the rest is zeros. ``offset`` and ``data_offset`` count bytes of the raw (decompressed)
+    archive: where the member's first header begins, and where its content does.
+    """
+
+    name: str
+    kind: Kind = "file"
+    size: int = 0
+    mode: int = 0o644
+    mtime_ns: int = 0
+    uid: int = 0
+    gid: int = 0
+    user: str = ""
+    group: str = ""
+    link: str = ""
+    device: tuple[int, int] = (0, 0)
+    offset: int = 0
+    data_offset: int = 0
+    stored_size: int = 0
+    extents: tuple[tuple[int, int], ...] | None = None
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Where the next member begins: content is padded to blocks of 512 bytes."""
+        return self.data_offset + -(-self.stored_size // 512) * 512
 
 
 class EngineStatistics(NamedTuple):
