@@ -191,7 +191,7 @@ def _is_utf8(value: bytes) -> bool:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Return ``"%d %s=%s\\n"``, the number being the length of it all, its own digits too."""
+    r"""Return ``"%d %s=%s\n"``, the number being the length of it all, its own digits too."""
     size = len(key) + len(value) + 3
     digits = len(b"%d" % size)
     if len(b"%d" % (size + digits)) > digits:
