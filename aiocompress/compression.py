@@ -1,4 +1,4 @@
-"""Out: chunks to frames to a container."""
+"""Out: chunks to frames to a container, with an index where the source is a tree."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from contextlib import aclosing
 from typing import NamedTuple
 
 from . import worker
+from .archives.header import END
 from .codecs import Codec
 from .containers import CONTAINERS
 from .model import Buffer
+from .packing import TreeSource
 from .pipeline import Tally, in_order
 from .pool import Job, WorkerPool
 from .sources import Source
+from .storage import Spool
 
 
 class Recipe(NamedTuple):
@@ -33,13 +36,25 @@ async def compressed(
     make_writer = CONTAINERS[recipe.codec.name].writer
     assert make_writer is not None
     writer = make_writer()
+    if isinstance(source, TreeSource):
+        tally.found = source.found
     chunks = _chunks(pool, source, recipe, detach=detach)
-    async with aclosing(in_order(chunks, pool.window)) as jobs:
+    async with aclosing(in_order(chunks, pool.window)) as jobs, Spool.opened(pool.files) as late:
         async for job in jobs:
             await job.result()
             parts = writer.add(memoryview(job.data), job.used)
             tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
+            if job.index is not None:
+                block = writer.index(job.index)
+                if writer.index_last:
+                    await late.write(block)
+                else:
+                    tally.add(0, len(block), 0)
+                    yield (block,)
+        async for block in late.parts():
+            tally.add(0, len(block), 0)
+            yield (block,)
     end = writer.finish()
     tally.add(0, len(end), 0)
     yield (end,)
@@ -69,9 +84,14 @@ async def _chunks(
         if not used and not first:
             slot.free()
             return
-        more = used == size
+        more, index = used == size, None
         alone = first and (not more or source.size == size)
+        if isinstance(source, TreeSource):
+            more, index = source.more, source.take_index()
+            alone = alone or used == len(END)
         arguments = (recipe.codec.name, recipe.level)
-        yield await pool.run(slot, used, worker.compress, *arguments, alone=alone, detach=detach)
+        job = await pool.run(slot, used, worker.compress, *arguments, alone=alone, detach=detach)
+        job.index = index
+        yield job
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

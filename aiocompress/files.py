@@ -6,18 +6,19 @@ import os
 import stat
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 from . import compression, decompression, worker
 from .compression import Recipe
 from .decompression import Reading
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
+from .packing import TreeSource
 from .pipeline import Tally
 from .pipes import NamedPipeSink
 from .pool import WorkerPool
 from .progress import Meter
-from .sources import Source, StreamSource, opened
+from .sources import AnySource, Source, StreamSource, opened
 from .storage import FileSink, call
 
 
@@ -30,7 +31,7 @@ class Writing(NamedTuple):
 
 
 async def compress_file(
-    pool: WorkerPool, source: StreamSource, destination: PathLike, recipe: Recipe, writing: Writing
+    pool: WorkerPool, source: AnySource, destination: PathLike, recipe: Recipe, writing: Writing
 ) -> Report:
     """Compress a file into a container of its own."""
     async with _verb(pool, source, destination, writing) as verb:
@@ -105,7 +106,8 @@ class _Verb:
 
         def measure() -> Progress:
             done = tally.compressed_bytes if back else tally.raw_bytes
-            return Progress(tally.raw_bytes, tally.compressed_bytes, done, total)
+            files = 0 if tally.found is None else tally.found.files
+            return Progress(tally.raw_bytes, tally.compressed_bytes, done, total, files)
 
         return Meter(self._writing.progress, measure, label)
 
@@ -126,7 +128,7 @@ class _Verb:
 
 @asynccontextmanager
 async def _verb(
-    pool: WorkerPool, source: StreamSource, destination: PathLike, writing: Writing
+    pool: WorkerPool, source: AnySource, destination: PathLike, writing: Writing
 ) -> AsyncGenerator[_Verb]:
     """Open both sides; without a sink where the destination exists and is to be kept."""
     path = os.fspath(destination)
@@ -138,6 +140,8 @@ async def _verb(
             yield verb
             return
         verb.sink = await _open_sink(pool, path, writing)
+        if isinstance(data, TreeSource):
+            await call(pool.files, _leave_out, data, verb.sink, path)
         reach = verb.sink.reach
         try:
             yield verb
@@ -159,6 +163,14 @@ async def _open_sink(pool: WorkerPool, path: str, writing: Writing) -> FileSink 
 
 def _is_special(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
+
+
+def _leave_out(tree: TreeSource, sink: FileSink | NamedPipeSink, path: str) -> None:
+    """Keep the archive, and an older one that it replaces, out of itself."""
+    if isinstance(sink, FileSink):
+        tree.leave_out(sink.status)
+    with suppress(OSError):
+        tree.leave_out(os.stat(path))
 
 
 def _check_not_same(source: Any, path: str) -> None:

@@ -48,12 +48,14 @@ class Progress(NamedTuple):
 
     ``raw_bytes`` and ``compressed_bytes`` are done; ``done`` of ``total`` is the part of the
     *source* that was consumed, both in bytes, ``total`` None where the source does not say.
+    ``files`` counts those of a folder or an archive.
     """
 
     raw_bytes: int
     compressed_bytes: int
     done: int
     total: int | None
+    files: int = 0
 
 
 class ProgressCallback(Protocol):
@@ -66,7 +68,11 @@ ProgressOption: TypeAlias = bool | Callable[[Progress], object]
 
 
 class Report(NamedTuple):
-    """What a verb did: bytes on both sides, frames, files, and whatever it left out."""
+    """What a verb did: bytes on both sides, frames, files, and whatever it left out.
+
+    ``skipped`` are the first 1,000 of ``skipped_count`` sources or members that were left out, a
+    line each; ``changed`` counts files that changed while they were read, told in ``warnings``.
+    """
 
     raw_bytes: int
     compressed_bytes: int
@@ -76,6 +82,7 @@ class Report(NamedTuple):
     skipped: tuple[str, ...] = ()
     skipped_count: int = 0
     warnings: tuple[str, ...] = ()
+    changed: int = 0
 
     @property
     def ratio(self) -> float:

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from .model import Report
+from .packing import Found
 from .pool import WorkerPool
 from .waiting import ended
 
@@ -26,6 +27,8 @@ class Tally:
         self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.warnings: list[str] = []
+        self.found: Found | None = None
+        """What a tree is found to hold, if one is packed or restored."""
 
     def add(self, raw: int, compressed: int, frames: int) -> None:
         """Count bytes and frames, here and in the engine's statistics."""
@@ -37,13 +40,14 @@ class Tally:
 
     def report(self, seconds: float) -> Report:
         """Sum it up."""
-        return Report(
+        report = Report(
             raw_bytes=self.raw_bytes,
             compressed_bytes=self.compressed_bytes,
             seconds=seconds,
             frames=self.frames,
             warnings=tuple(self.warnings),
         )
+        return report if self.found is None else self.found.report(report)
 
 
 class _Releasable(Protocol):

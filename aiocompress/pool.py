@@ -50,6 +50,8 @@ class Job:
         self.function, self.arguments = function, arguments
         self.alone = self.detach = self.keep_input = self.released = False
         self.attempts = 0
+        self.index: bytes | None = None
+        """The block of an archive's index that stands behind this chunk."""
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Result] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .errors import AiocompressError, FormatError
 from .model import MIB, Buffer, PathLike
+from .packing import Packing, TreeSource
 from .pipes import PipeSource
 from .pool import WorkerPool
 from .storage import FileSource, call
@@ -51,6 +52,7 @@ class AsyncReader(Protocol):
 
 
 StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
+AnySource: TypeAlias = StreamSource | TreeSource
 
 
 class MemorySource:
@@ -128,15 +130,19 @@ class ReaderSource(IterableSource):
 
 
 @asynccontextmanager
-async def opened(source: StreamSource, pool: WorkerPool) -> AsyncGenerator[Source]:
+async def opened(
+    source: AnySource, pool: WorkerPool, *, folders: bool = False
+) -> AsyncGenerator[Source]:
     """Open a source, name it in the errors of what is done with it, and close it.
 
+    :param folders: a path may be one of a folder, and is read as a tar of it.
+
     :raises OSError: a path that cannot be opened.
-    :raises FormatError: a folder.
+    :raises FormatError: a folder, and those are not wanted.
     :raises TypeError: nothing that bytes can be read from.
     """
     pool.check()
-    data = await _open(source, pool)
+    data = await _open(source, pool, folders=folders)
     try:
         yield data
     except AiocompressError as error:
@@ -145,13 +151,13 @@ async def opened(source: StreamSource, pool: WorkerPool) -> AsyncGenerator[Sourc
         await data.aclose()
 
 
-async def _open(source: StreamSource, pool: WorkerPool) -> Source:
-    if isinstance(source, PipeSource):
+async def _open(source: AnySource, pool: WorkerPool, *, folders: bool) -> Source:
+    if isinstance(source, PipeSource | TreeSource):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         return MemorySource(source)
     if isinstance(source, str | os.PathLike):
-        return await _open_path(os.fspath(source), pool)
+        return await _open_path(os.fspath(source), pool, folders=folders)
     if isinstance(source, AsyncReader):
         return ReaderSource(source)
     if isinstance(source, AsyncIterable):
@@ -175,10 +181,12 @@ class _OpenedPipe(PipeSource):
             self._descriptor = -1
 
 
-async def _open_path(path: str, pool: WorkerPool) -> Source:
+async def _open_path(path: str, pool: WorkerPool, *, folders: bool) -> Source:
     mode = (await call(pool.files, os.stat, path)).st_mode
+    if stat.S_ISDIR(mode) and folders:
+        return TreeSource(Packing(((path, ""),)), pool.files)
     if stat.S_ISDIR(mode):
-        raise FormatError("is a folder", file=path, hint="pack it with tar and compress that")
+        raise FormatError("is a folder", file=path, hint="compress_folder makes an archive of it")
     if stat.S_ISREG(mode):
         return await FileSource.open(path, pool.files)
     flags = os.O_RDONLY | os.O_NONBLOCK

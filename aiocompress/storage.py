@@ -11,9 +11,11 @@ import contextlib
 import errno
 import os
 import stat
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor, Future
+from contextlib import asynccontextmanager
 from typing import Any, Final, Self, TypeVar
 
 import aiofiles
@@ -26,6 +28,7 @@ T = TypeVar("T")
 
 _SYNC_EVERY: Final = 64 * MIB
 _MOST_BUFFERS: Final = 512
+_SPOOL_MEMORY: Final = MIB
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _umask_lock = threading.Lock()
 
@@ -171,6 +174,11 @@ class FileSink:
         return self._temporary.position
 
     @property
+    def status(self) -> os.stat_result:
+        """What the system says of the file while it is written."""
+        return os.fstat(self._temporary.descriptor)
+
+    @property
     def reach(self) -> str:
         """The path by which other processes of the same user can write to it."""
         return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
@@ -211,6 +219,50 @@ class FileSink:
         if self._syncing is not None:
             await ended(self._syncing)
         await self._threads.call(self._temporary.close)
+
+
+class Spool:
+    """Bytes that have to wait, in memory or, if they are many, in a file without a name."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
+        self.size = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, executor: Executor) -> AsyncGenerator[Self]:
+        """Make a spool that is gone in the end."""
+        spool = cls(executor)
+        try:
+            yield spool
+        finally:
+            spool._file.close()
+
+    async def write(self, data: Buffer) -> None:
+        """Append bytes."""
+        await call(self._executor, self._write, data)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return bytes that were written."""
+        return await call(self._executor, self._read, offset, size)
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """Yield all that was written, a bounded part at a time."""
+        offset = 0
+        while offset < self.size:
+            data = await self.read(offset, MIB)
+            offset += len(data)
+            yield data
+
+    def _write(self, data: Buffer) -> None:
+        self._file.seek(self.size)
+        self._file.write(data)
+        self.size += len(data)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(size)
 
 
 class _Temporary:

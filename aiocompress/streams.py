@@ -15,7 +15,7 @@ from .errors import AiocompressError, ClosedError
 from .model import Report
 from .pipeline import Tally
 from .pool import WorkerPool
-from .sources import StreamSource, opened
+from .sources import AnySource, StreamSource, opened
 
 
 class ByteStream(AsyncIterator[bytes]):
@@ -81,10 +81,10 @@ class ByteStream(AsyncIterator[bytes]):
 
 
 async def compressed(
-    pool: WorkerPool, source: StreamSource, recipe: Recipe, tally: Tally
+    pool: WorkerPool, source: AnySource, recipe: Recipe, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield the container's bytes, a frame at a time."""
-    async with opened(source, pool) as data:
+    async with opened(source, pool, folders=True) as data:
         frames = compression.compressed(pool, data, recipe, tally, detach=True)
         async with aclosing(frames):
             async for parts in frames:

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from . import gz, zst
-from .base import Piece, Reader, StreamReader, Writer
+from .base import FrameTable, Piece, Reader, Search, StreamReader, Writer
 
-__all__ = ["CONTAINERS", "Container", "Piece", "Reader", "Writer"]
+__all__ = ["CONTAINERS", "Container", "FrameTable", "Piece", "Reader", "Search", "Writer"]
 
 
 class Container(NamedTuple):
-    """How to write a container, unless it is read only, and how to read it."""
+    """How to write a container, unless it is read only, and how to read it.
+
+    ``search`` looks for its table of frames, given the size of the file; ``index_payload`` takes
+    an archive's index block out of what holds it.
+    """
 
     reader: type[Reader]
     writer: Callable[[], Writer] | None = None
+    search: Callable[[int], Search] | None = None
+    index_payload: Callable[[bytes], bytes | None] = lambda _: None
 
 
 CONTAINERS: Final = {
-    "zstd": Container(zst.Reader, zst.Writer),
-    "gzip": Container(gz.Reader, gz.Writer),
+    "zstd": Container(zst.Reader, zst.Writer, zst.search, zst.index_payload),
+    "gzip": Container(gz.Reader, gz.Writer, gz.search, gz.index_payload),
     "zlib": Container(StreamReader),
 }

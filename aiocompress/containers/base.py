@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
 from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -10,6 +12,8 @@ from ..errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
 from ..model import MIB, Buffer
 
 PART: Final = MIB
+LARGEST_TABLE: Final = 64 * MIB
+"""Bytes of the largest table of frames that is read whole: 28 TB in chunks of 5 MiB."""
 _RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
 
 
@@ -43,10 +47,47 @@ class Writer(Protocol):
         """Return what to write for this frame, in order: views of it, and bytes of our own."""
         ...
 
+    index_last: bool
+    """Whether index blocks stand behind all frames: the caller keeps them till then."""
+
+    def index(self, block: bytes) -> bytes:
+        """Return what holds a block of an archive's index, in the order of the frames."""
+        ...
+
     def finish(self) -> bytes:
         """Return what ends the container."""
         ...
 
+
+Request: TypeAlias = tuple[int, int]
+"""Offset and size of bytes that are wanted."""
+
+
+class FrameTable(NamedTuple):
+    """Where the frames of a container stand, as its own index says: a hint, to be verified.
+
+    ``starts`` and ``raws`` are the compressed and raw offsets of each frame that holds data;
+    ``sizes`` their compressed sizes; the last of ``raws`` is the raw size of it all. ``blocks`` are
+    (offset, size) of what holds the blocks of an archive's index, in order.
+    """
+
+    starts: array[int]
+    sizes: array[int]
+    raws: array[int]
+    blocks: list[Request]
+
+    def find(self, raw_offset: int) -> int:
+        """Return the number of the frame that holds the byte there."""
+        return bisect_right(self.raws, raw_offset, 0, len(self.starts)) - 1
+
+    def raw_size(self, frame: int) -> int:
+        """Return the raw bytes of a frame."""
+        return self.raws[frame + 1] - self.raws[frame]
+
+
+Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
+"""Yields what it wants to read, is sent those bytes (fewer at the end), and returns the table;
+None: there is none that can be believed."""
 
 Steps: TypeAlias = Iterator[Piece | None]
 

@@ -4,11 +4,19 @@ Read in parallel: ``IG`` (ours, pgzip's), ``MZ`` (mgzip's) and ``BC`` (BGZF: the
 specification, 4.1); everything else is one stream. Ours carry a comment in the first member, and
 end with an empty member: so a file that is cut off exactly between two members is an error. BGZF
 files end with an empty member too, and get the same check.
+
+An archive's index stands behind all data, in empty members, as base85 in their comments: its
+blocks, the sizes of all members with data, and a member of fixed size that points to the first.
+(In FEXTRA, or between members with data, it would make pgzip stop; raw, gzip and GNU tar.)
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import struct
+import sys
+from array import array
 from collections.abc import Generator
 from typing import Final
 
@@ -16,7 +24,7 @@ from ..codecs import gzip
 from ..errors import TruncatedError
 from ..model import Buffer
 from . import base
-from .base import Steps
+from .base import LARGEST_TABLE, FrameTable, Search, Steps
 
 _HEADER: Final = struct.Struct("<4sIBBH2sHI")
 """Magic and flags, time, extra flags, system, FEXTRA length, subfield, its length, member size."""
@@ -40,20 +48,124 @@ _BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b000300000000
 _ENDS: Final = (_END, _BGZF_END)
 
 
+_INDEX: Final = b"aiocompress index "
+_GOES_ON, _ENDS_HERE, _POINTS = b"+", b".", b"@"
+_PIECE_SIZE: Final = 192_000
+"""Bytes of the index in one comment: ISA-L refuses headers over 512 KiB."""
+_TABLE: Final = struct.Struct("<8sII")
+_TABLE_MAGIC: Final = b"aiocmpft"
+
+
+def _index_member(kind: bytes, data: bytes) -> bytes:
+    return _header(len(_EMPTY), _INDEX + kind + data + b"\0") + _EMPTY
+
+
+def _index_members(payload: bytes) -> bytes:
+    """Return the members that hold a payload; the last one says that it ends there."""
+    members = []
+    for at in range(0, len(payload), _PIECE_SIZE):
+        piece = payload[at : at + _PIECE_SIZE]
+        kind = _GOES_ON if at + _PIECE_SIZE < len(payload) else _ENDS_HERE
+        members.append(_index_member(kind, base64.b85encode(piece)))
+    return b"".join(members)
+
+
+def _tail(first: int) -> bytes:
+    """Return what ends an archive: a member that points to the index, and the empty one."""
+    return _index_member(_POINTS, b"%020d" % first) + _END
+
+
+_TAIL_SIZE: Final = len(_tail(0))
+_INDEX_HEAD: Final = _HEADER.size + len(_INDEX) + 1
+
+
 class Writer:
     """Plain gzip members to ``.gz``; see ``base.Writer``."""
 
+    index_last = True
+
     def __init__(self) -> None:
         self._mark = _MARK
+        self._position = 0
+        self._sizes = array("I")
+        self._has_index = False
 
     def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
-        del raw_size  # a member says it itself
         data = frame[gzip.PLAIN_HEADER :]
         header, self._mark = _header(len(data), self._mark), b""
+        size = len(header) + len(data)
+        self._position += size
+        self._sizes.extend((size, raw_size))
         return header, data
 
+    def index(self, block: bytes) -> bytes:
+        self._has_index = True
+        return _index_members(block)
+
     def finish(self) -> bytes:
-        return _END
+        if not self._has_index:
+            return _END
+        sizes = self._sizes
+        if sys.byteorder == "big":
+            sizes.byteswap()
+        table = _TABLE.pack(_TABLE_MAGIC, 1, len(sizes)) + sizes.tobytes()
+        return _index_members(table) + _tail(self._position)
+
+
+def search(size: int) -> Search:
+    """Look for the index of an archive of that many bytes; see ``base.Search``."""
+    tail = yield max(0, size - _TAIL_SIZE), _TAIL_SIZE
+    end = size - _TAIL_SIZE
+    digits = tail[_INDEX_HEAD : _INDEX_HEAD + 20]
+    first = int(digits) if digits.isdigit() else end
+    if first >= end or tail != _tail(first):
+        return None
+    blocks: list[tuple[int, int]] = []
+    start = at = first
+    while at < end:
+        head = yield at, _INDEX_HEAD
+        member_size = _indexed_size(memoryview(head), 0)
+        if not member_size or head[_HEADER.size : -1] != _INDEX or at + member_size > end:
+            return None
+        at += member_size
+        if head[-1:] == _ENDS_HERE:
+            blocks.append((start, at - start))
+            start = at
+    if start != end or blocks[-1][1] > LARGEST_TABLE:
+        return None
+    return _table(index_payload((yield blocks.pop())), first, blocks)
+
+
+def _table(payload: bytes | None, end: int, blocks: list[tuple[int, int]]) -> FrameTable | None:
+    """Add up the sizes; they must cover all that stands before the index."""
+    if payload is None or payload[:12] != _TABLE.pack(_TABLE_MAGIC, 1, 0)[:12]:
+        return None
+    pairs = array("I", payload[_TABLE.size : len(payload) // 8 * 8])
+    if sys.byteorder == "big":
+        pairs.byteswap()
+    table = FrameTable(array("Q"), pairs[::2], array("Q", [0]), blocks)
+    at = raw = 0
+    for size, raw_size in zip(pairs[::2], pairs[1::2], strict=True):
+        table.starts.append(at)
+        at, raw = at + size, raw + raw_size
+        table.raws.append(raw)
+    return table if at == end and len(payload) == _TABLE.size + 4 * len(pairs) else None
+
+
+def index_payload(data: bytes) -> bytes | None:
+    """Return what is in a run of index members; None: they are something else."""
+    payload, view, at = [], memoryview(data), 0
+    while at < len(data):
+        size = _indexed_size(view, at)
+        text = data[at + _INDEX_HEAD : at + size - len(_EMPTY) - 1]
+        if not size or data[at + _HEADER.size : at + _INDEX_HEAD - 1] != _INDEX:
+            return None
+        try:
+            payload.append(base64.b85decode(text))
+        except (ValueError, binascii.Error):
+            return None
+        at += size
+    return b"".join(payload)
 
 
 class Reader(base.Reader):

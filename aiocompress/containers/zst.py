@@ -19,9 +19,10 @@ from ..codecs.zstd import FrameHeader, FrameWalk
 from ..errors import AiocompressError, CorruptError, TruncatedError
 from ..model import Buffer
 from . import base
-from .base import PART, Steps
+from .base import LARGEST_TABLE, PART, FrameTable, Search, Steps
 
 _TABLE_MAGIC: Final = b"\x5e\x2a\x4d\x18"
+_INDEX_MAGIC: Final = b"\x59\x2a\x4d\x18"
 _FOOTER_MAGIC: Final = b"\xb1\xea\x92\x8f"
 _CHECKSUM_FLAG: Final = 0x80
 _EMPTY_CHECKSUM: Final = 0x51D8E999
@@ -80,8 +81,58 @@ class Writer:
         self._table.add(sum(map(len, parts)), raw_size, frame[-4:])
         return parts
 
+    index_last = False
+
+    def index(self, block: bytes) -> bytes:
+        self._table.add_skippable(_SKIPPABLE.size + len(block))
+        return _SKIPPABLE.pack(_INDEX_MAGIC, len(block)) + block
+
     def finish(self) -> bytes:
         return bytes(self._table)
+
+
+def search(size: int) -> Search:
+    """Look for the seek table of a file of that many bytes; see ``base.Search``."""
+    footer = yield max(0, size - _FOOTER.size), _FOOTER.size
+    if len(footer) < _FOOTER.size:
+        return None
+    count, flags, magic = _FOOTER.unpack(footer)
+    start = size - (_SKIPPABLE.size + count * _ENTRY_SIZE + _FOOTER.size)
+    if magic != _FOOTER_MAGIC or flags != _CHECKSUM_FLAG or start < 0:
+        return None
+    if size - start > LARGEST_TABLE:
+        return None
+    data = yield start, size - start
+    head = _SKIPPABLE.pack(_TABLE_MAGIC, size - start - _SKIPPABLE.size)
+    if len(data) != size - start or not data.startswith(head):
+        return None
+    entries = array("I", data[_SKIPPABLE.size : -_FOOTER.size])
+    if sys.byteorder == "big":
+        entries.byteswap()
+    return _table(entries, start)
+
+
+def _table(entries: array[int], end: int) -> FrameTable | None:
+    """Add up the entries; they must cover all that stands before the table."""
+    table = FrameTable(array("Q"), array("Q"), array("Q", [0]), [])
+    at = raw = 0
+    for compressed, decompressed, checksum in zip(*[iter(entries)] * 3, strict=True):
+        if decompressed or checksum != _EMPTY_CHECKSUM:
+            raw += decompressed
+            table.starts.append(at)
+            table.sizes.append(compressed)
+            table.raws.append(raw)
+        else:
+            table.blocks.append((at, compressed))
+        at += compressed
+    return table if at == end else None
+
+
+def index_payload(data: bytes) -> bytes | None:
+    """Return the index block in one of ``FrameTable.blocks``; None: it is something else."""
+    if len(data) < _SKIPPABLE.size or not data.startswith(_INDEX_MAGIC):
+        return None
+    return data[_SKIPPABLE.size :]
 
 
 class Reader(base.Reader):

@@ -1,0 +1,145 @@
+"""Folders as they are: walked in an order that depends on their names alone.
+
+Plain blocking code, for a file thread. Every step is taken from the descriptor of the folder
+above, and no link is followed: what is found is what stands there.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Final, NamedTuple
+
+_MOST_NAMES: Final = 100_000
+_READ_SIZE: Final = 64 << 10
+FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER, _FILE, _OTHER = b"d"[0], b"f"[0], b"o"[0]
+
+
+class Entry(NamedTuple):
+    """Something in a folder.
+
+    ``name`` is its path in the tree, ``base`` its name in the folder whose descriptor is
+    ``parent``; what it is said to be may have changed meanwhile. ``descriptor`` is that of a
+    folder, open until the walk goes on.
+    """
+
+    name: bytes
+    base: bytes
+    parent: int
+    is_folder: bool = False
+    is_file: bool = False
+    descriptor: int = -1
+
+
+class Skip(NamedTuple):
+    """Something that could not be looked into."""
+
+    name: bytes
+    error: OSError
+
+
+Excluded = Callable[[bytes, bool], bool]
+"""Whether a path in the tree is left out; the second argument says whether it is a folder."""
+
+
+def walk(folder: int, prefix: bytes, excluded: Excluded | None = None) -> Iterator[Entry | Skip]:
+    """Yield all that is below a folder, each folder before what is in it.
+
+    :param folder: a descriptor of it; stays open.
+    :param prefix: what stands before each name: empty, or a path that ends with a slash.
+    """
+    levels = [(folder, prefix, _listing(folder))]
+    try:
+        while levels:
+            parent, path, names = levels[-1]
+            row = next(names, None)
+            if row is None:
+                levels.pop()
+                if levels:
+                    os.close(parent)
+                continue
+            name = path + row[1:]
+            is_folder = row[0] == _FOLDER
+            if excluded is not None and excluded(name, is_folder):
+                continue
+            if not is_folder:
+                yield Entry(name, row[1:], parent, is_file=row[0] == _FILE)
+                continue
+            try:
+                descriptor = os.open(row[1:], FOLDER_FLAGS, dir_fd=parent)
+            except OSError as error:
+                yield _missed(name, row[1:], parent, error)
+                continue
+            levels.append((descriptor, name + b"/", _listing(descriptor)))
+            yield Entry(name, row[1:], parent, is_folder=True, descriptor=descriptor)
+    finally:
+        for descriptor, _, _ in levels[1:]:
+            os.close(descriptor)
+
+
+def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:
+    """Take what was a folder, and is none any more, as what it is now."""
+    if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+        return Entry(name, base, parent)
+    return Skip(name, error)
+
+
+def _listing(folder: int) -> Iterator[bytes]:
+    """Yield a letter and a name for all in a folder, sorted by name; memory is bounded."""
+    runs: list[Iterator[bytes]] = []
+    rows: list[bytes] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            rows.append(_row(entry))
+            if len(rows) == _MOST_NAMES:
+                runs.append(_spilled(rows))
+                rows = []
+    rows.sort(key=_by_name)
+    return heapq.merge(*runs, rows, key=_by_name) if runs else iter(rows)
+
+
+def _row(entry: os.DirEntry[str]) -> bytes:
+    if entry.is_file(follow_symlinks=False):
+        letter = b"f"
+    else:
+        letter = b"d" if entry.is_dir(follow_symlinks=False) else b"o"
+    return letter + os.fsencode(entry.name)
+
+
+def _by_name(row: bytes) -> bytes:
+    return row[1:]
+
+
+def _spilled(rows: list[bytes]) -> Iterator[bytes]:
+    """Keep a sorted run in a file without a name."""
+    rows.sort(key=_by_name)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the run has been read
+    file.write(b"\0".join(rows) + b"\0")
+    return _read_back(file)
+
+
+def _read_back(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        left = b""
+        while data := file.read(_READ_SIZE):
+            *rows, left = (left + data).split(b"\0")
+            yield from rows
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is neither file, folder nor link."""
+    for test, name in (
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return name
+    return "of a kind unknown here"
