@@ -6,11 +6,15 @@ value) only for what a ustar header cannot say: a long name, a large size, exten
 
 from __future__ import annotations
 
+import re
 import zlib
 from functools import lru_cache
 from typing import Final
 
-from ..model import Member
+from ..errors import CorruptError
+from ..model import Kind, Member
+from . import pax
+from .pax import LARGEST, Records
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
@@ -24,8 +28,17 @@ TYPES: Final = {
     "directory": b"5",
     "fifo": b"6",
 }
-XATTR: Final = "SCHILY.xattr."
+GNU_MAGIC: Final = b"ustar  \0"
+DUMP: Final = b"D"[0]
+"""GNU tar's folder of an incremental backup: its content lists names."""
 
+_KINDS: Final[dict[int, Kind]] = {
+    DUMP: "directory",
+    **{flag[0]: kind for kind, flag in TYPES.items()},  # type: ignore[misc]
+}
+_FILES, _SLASH = b"\x0007S", b"/"[0]
+_ASCII, _AFTER_DIGITS, _AFTER_SUM = bytes(range(128)), b"\0 ", b"\0 "
+_OCTAL: Final = re.compile(rb"\0?[ \t]*([0-7]*)(?:[ \t\0].*)?", re.DOTALL)
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
@@ -34,6 +47,11 @@ _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 def to_bytes(text: str) -> bytes:
     """Return a name as it stands in an archive."""
     return text.encode("utf-8", "surrogateescape")
+
+
+def to_text(name: bytes) -> str:
+    """Return a name of an archive as text; bytes that are not UTF-8 as surrogate escapes."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def padding(size: int) -> int:
@@ -124,7 +142,7 @@ def header(
             records.append((b"size", b"%d" % size))
         if not 0 <= seconds <= _LARGEST_NUMBER:
             records.append((b"mtime", b"%d" % seconds))
-        records += [(to_bytes(XATTR + key), value) for key, value in xattrs]
+        records += [(pax.xattr_key(key), value) for key, value in xattrs]
         ustar = _ustar(
             short,
             kind,
@@ -174,26 +192,166 @@ def _ustar(
 
 def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
     """Return an extended header: a block, and its records, padded."""
-    if any(not _is_utf8(value) for key, value in records if not key.startswith(XATTR.encode())):
-        records = [(b"hdrcharset", b"BINARY"), *records]
-    body = b"".join(_record(key, value) for key, value in records)
+    body = pax.encode(records)
     plain = owner(0, 0, "", "")
     head = _ustar(_PAX_HEADER_NAME, b"x", 0o644, len(body), 0, b"", plain, b"")
     return head + body + bytes(padding(len(body)))
 
 
-def _is_utf8(value: bytes) -> bool:
+# And back.
+
+
+def parse(block: bytes, offset: int, data_offset: int, records: Records | None = None) -> Member:
+    """Return the member of a header block; one that is sparse still without its extents.
+
+    :param offset: where the member's first block begins in the archive.
+    :param data_offset: where its content begins: behind this block.
+    :param records: what extended headers, its own and global ones, say; None: there were none.
+    :raises CorruptError: the block is damaged, or GNU tar and bsdtar disagree on what it says.
+    """
+    check_sum(block, data_offset - BLOCK)
     try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+        mode, uid, gid = _ids(block[100:124])
+        size, seconds = number(block[124:136]), number(block[136:148], signed=True)
+        user, group, has_prefix = _owners(block[257:329])
+    except ValueError:
+        raise CorruptError("a damaged number in a header", offset=data_offset - BLOCK) from None
+    name, flag = until_nul(block[:100]), block[156]
+    if has_prefix and block[345]:
+        name = until_nul(block[345:500]) + b"/" + name
+    member = Member(
+        name.decode("utf-8", "surrogateescape"),
+        _KINDS.get(flag, "file"),
+        size,
+        mode,
+        seconds * 1_000_000_000,
+        uid,
+        gid,
+        user,
+        group,
+        offset=offset,
+        data_offset=data_offset,
+        stored_size=size,
+    )
+    if records is None and flag in _FILES and name and name[-1] != _SLASH:
+        return member
+    return _settled(member, block, records)
 
 
-def _record(key: bytes, value: bytes) -> bytes:
-    r"""Return ``"%d %s=%s\n"``, the number being the length of it all, its own digits too."""
-    size = len(key) + len(value) + 3
-    digits = len(b"%d" % size)
-    if len(b"%d" % (size + digits)) > digits:
-        digits += 1
-    return b"%d %b=%b\n" % (size + digits, key, value)
+def check_sum(block: bytes, offset: int) -> None:
+    """Compare the sum of a header's bytes, its own field as spaces, with what it says.
+
+    :raises CorruptError: neither the sum of unsigned bytes agrees nor that of signed ones, which
+        old writers took.
+    """
+    field = block[148:156]
+    try:
+        claimed = int(field[:6], 8) if field[6:] == _AFTER_SUM else number(field)
+    except ValueError:
+        claimed = -1
+    if block.isascii():  # see ``_ustar``
+        total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
+        signed = total
+    else:
+        rest = block[:148] + block[156:]
+        total = sum(rest) + 256
+        signed = total - 256 * len(rest.translate(None, _ASCII))
+    if claimed not in (total, signed):
+        hint = "it is not tar, or damaged" if offset == 0 else None
+        raise CorruptError("a header with a wrong checksum", offset=offset, hint=hint)
+
+
+def number(field: bytes, *, signed: bool = False) -> int:
+    """Return a number of a header: octal digits, or, for large ones, base-256 (GNU tar, star).
+
+    :raises ValueError: it is neither, or negative unless ``signed``, or too large.
+    """
+    if field[:-1].isdigit() and field[-1] in _AFTER_DIGITS:
+        return int(field[:-1], 8)
+    if field[0] in {0x80, 0xFF}:
+        value = int.from_bytes(field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF)
+        if not (-LARGEST if signed else 0) <= value <= LARGEST:
+            raise ValueError("out of bounds")
+        return value
+    match = _OCTAL.fullmatch(field)
+    if not match or field.isspace():
+        raise ValueError("not a number")
+    return int(match[1] or b"0", 8)
+
+
+def until_nul(field: bytes) -> bytes:
+    """Return the text of a field that NULs fill up."""
+    return field.partition(b"\0")[0]
+
+
+@lru_cache(1024)
+def _ids(fields: bytes) -> tuple[int, int, int]:
+    return number(fields[:8]) & 0o7777, number(fields[8:16]), number(fields[16:])
+
+
+@lru_cache(1024)
+def _owners(fields: bytes) -> tuple[str, str, bool]:
+    """Return user, group, and whether a prefix of the name can follow."""
+    magic = fields[:8]
+    is_ustar = magic[:6] == b"ustar\0"
+    if is_ustar or magic == GNU_MAGIC:
+        return to_text(until_nul(fields[8:40])), to_text(until_nul(fields[40:])), is_ustar
+    if magic[:5] == b"ustar":
+        raise ValueError("a magic that GNU tar takes for V7, and bsdtar for ustar")
+    return "", "", False
+
+
+def _settled(member: Member, block: bytes, records: Records | None) -> Member:
+    """Return what is left of a member when all that speaks of it was heard."""
+    at, flag = member.data_offset - BLOCK, block[156]
+    if flag not in _FILES:
+        member = member._replace(link=to_text(until_nul(block[157:257])))
+    if member.kind.endswith("device"):
+        member = member._replace(device=_device(block, at))
+    if records is not None:
+        member = _overruled(member, records)
+    if member.kind in {"file", "directory"} and member.name.endswith("/"):
+        # A folder's header in V7 says nothing else.
+        member = member._replace(name=member.name.rstrip("/") or "/", kind="directory")
+    if not member.name:
+        raise CorruptError("a member without a name", offset=at)
+    if member.size and member.kind != "file" and flag != DUMP:
+        return _with_size(member, at, records)
+    return member
+
+
+def _device(block: bytes, offset: int) -> tuple[int, int]:
+    try:
+        return number(block[329:337]), number(block[337:345])
+    except ValueError:
+        raise CorruptError("a damaged device number in a header", offset=offset) from None
+
+
+def _overruled(member: Member, records: Records) -> Member:
+    texts, numbers = records.texts, records.numbers
+    path = texts.get(b"GNU.sparse.name", texts.get(b"path"))
+    size = numbers.get(b"size", member.size)
+    return member._replace(
+        name=member.name if path is None else to_text(path),
+        link=to_text(texts[b"linkpath"]) if b"linkpath" in texts else member.link,
+        user=to_text(texts[b"uname"]) if b"uname" in texts else member.user,
+        group=to_text(texts[b"gname"]) if b"gname" in texts else member.group,
+        uid=numbers.get(b"uid", member.uid),
+        gid=numbers.get(b"gid", member.gid),
+        mtime_ns=numbers.get(b"mtime", member.mtime_ns),
+        size=size,
+        stored_size=size,
+        xattrs=tuple(records.xattrs.items()),
+    )
+
+
+def _with_size(member: Member, offset: int, records: Records | None) -> Member:
+    """Judge a size where no content is expected, by what the other tools would skip.
+
+    For a hard link it means nothing (old writers put the file's there) unless a pax header says
+    it. bsdtar believes it in any archive that has pax headers. For the rest bsdtar ignores it,
+    and GNU tar skips it when listing, but not when extracting.
+    """
+    if member.kind != "hardlink" or (records is not None and b"size" not in records.numbers):
+        raise CorruptError(f"a {member.kind} with a size", offset=offset)
+    return member if records is not None else member._replace(size=0, stored_size=0)

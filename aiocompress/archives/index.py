@@ -3,9 +3,11 @@
 A block's records tile the raw archive: each begins where the one before it ends, so that nothing
 can hide between two of them. A payload is our magic, version and length, then one zstd frame with
 a checksum. In it, little endian: the raw offset of the first header (u64), the number of records
-(u32), then eight columns, each a u32 length and its bytes: names and link targets (joined by NUL),
-ustar type letters, blocks of 512 bytes that the headers take (u16), sizes (u64), modes (u16),
-modification times in ns (i64), owners (u16, into a table of uid, gid, user, group).
+(u32), then nine columns, each a u32 length and its bytes: names and link targets (joined by NUL; a
+name that begins with a slash stands in the folder of the one before it), ustar type letters,
+blocks of 512 bytes that the headers take (u16), sizes (u64, their lowest bytes first, then the
+next ...), modes (u16), modification times in ns (i64), owners (u16), and the table of owners: uid,
+gid, user, group, joined by NUL.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ MAGIC: Final = b"aiocmpix"
 _VERSION: Final = 1
 _PAYLOAD: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<QI")
-_LEVEL: Final = 3
+_LEVEL: Final = 7
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 _LARGEST_BLOCK: Final = 4 * MIB
+_SIZES: Final = 4
+"""Which column."""
 _LARGEST_OFFSET: Final = 1 << 62
 _KINDS: Final[dict[int, Kind]] = {letter[0]: kind for kind, letter in TYPES.items()}  # type: ignore[misc]
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0"[0], b"1"[0], b"2"[0], b"5"[0]
@@ -164,7 +168,7 @@ class Records:
         """Return the columns as bytes."""
         owners = [b"%d\0%d\0%b\0%b" % owner for owner in self._table]
         columns = [
-            b"\0".join(self.names),
+            b"\0".join(_shortened(self.names)),
             b"\0".join(self._links),
             bytes(self._kinds),
             *map(
@@ -173,6 +177,7 @@ class Records:
             ),
             b"\0".join(owners),
         ]
+        columns[_SIZES] = b"".join(columns[_SIZES][byte::8] for byte in range(8))
         head = _HEAD.pack(self.start, len(self.names))
         return head + b"".join(len(part).to_bytes(4, "little") + part for part in columns)
 
@@ -198,12 +203,12 @@ class Records:
             at += 4 + size
         names, links, kinds, blocks, sizes, modes, times, owners, table = columns
         records = cls(start)
-        records.names = names.split(b"\0") if count else []
+        records.names = _lengthened(names.split(b"\0")) if count else []
         records._links = links.split(b"\0") if count else []
         records._kinds = bytearray(kinds)
         for column, part in (
             (records._blocks, blocks),
-            (records._sizes, sizes),
+            (records._sizes, _interleaved(sizes)),
             (records._modes, modes),
             (records._times, times),
             (records._owners, owners),
@@ -271,6 +276,33 @@ def _decompressed(frame: memoryview) -> bytes:
             raise CorruptError("a block of the index is damaged")
     except AiocompressError:
         raise CorruptError("a block of the index is damaged") from None
+    return bytes(room)
+
+
+def _shortened(names: list[bytes]) -> Iterator[bytes]:
+    folder = None
+    for name in names:
+        parent, _, base = name.rpartition(b"/")
+        yield b"/" + base if parent == folder else name
+        folder = parent
+
+
+def _lengthened(names: list[bytes]) -> list[bytes]:
+    folder, whole = b"", []
+    for name in names:
+        if name[:1] == b"/":
+            whole.append(folder + name[1:])
+        else:
+            whole.append(name)
+            folder = name[: name.rfind(b"/") + 1]
+    return whole
+
+
+def _interleaved(data: bytes) -> bytes:
+    """Undo the order of the sizes' bytes."""
+    count, room = len(data) // 8, bytearray(len(data))
+    for byte in range(8):
+        room[byte::8] = data[byte * count : (byte + 1) * count]
     return bytes(room)
 
 

@@ -29,7 +29,6 @@ _EMPTY_CHECKSUM: Final = 0x51D8E999
 _ENTRY_SIZE: Final = 12
 _FOOTER: Final = struct.Struct("<IB4s")
 _SKIPPABLE: Final = struct.Struct("<4sI")
-_LARGEST_WINDOW_LOG: Final = 26
 _U32_MAX: Final = 0xFFFFFFFF
 
 
@@ -77,7 +76,7 @@ class Writer:
         if not len(self._table):
             header = zstd.parse_header(frame)
             assert header is not None
-            parts = (_marked(header), frame[header.size :])
+            parts = (zstd.mark_header(header), frame[header.size :])
         self._table.add(sum(map(len, parts)), raw_size, frame[-4:])
         return parts
 
@@ -188,7 +187,7 @@ class Reader(base.Reader):
 
     def _begin_table(self, header: FrameHeader) -> None:
         """Expect a seek table where a file of ours begins: it counts from here."""
-        if _is_marked(header):
+        if zstd.is_marked_header(header):
             if self._table_due:
                 raise self._without_table()
             self._table, self._table_due = SeekTable(), True
@@ -215,7 +214,7 @@ class Reader(base.Reader):
         raw, end = header.content_size, start + walk.size
         if not walk.ended or end > len(self._buffer) or before + raw + end > self._whole:
             return None
-        if _is_marked(header):
+        if zstd.is_marked_header(header):
             return None  # a file of ours begins
         self._count(header, walk.size, self._buffer[end - 4 : end])
         return walk.size, raw
@@ -280,27 +279,3 @@ class Reader(base.Reader):
         elif self._table is not None:
             self._table.add_skippable(size)
         self._drop(left)
-
-
-def _marked(header: FrameHeader) -> bytes:
-    """Return the same header with the mark; windows above 64 MiB go without."""
-    content = header.content_size or 0
-    if header.window_byte is None:
-        log = max(10, (content - 1).bit_length())
-    else:
-        log = 10 + (header.window_byte >> 3)
-    if log > _LARGEST_WINDOW_LOG or content > _U32_MAX:
-        return header.data
-    descriptor = 3 << 6 | header.descriptor & 0x1F
-    mark = struct.pack("<BBQ", descriptor, (log - 10) << 3 | 1, content)
-    return zstd.MAGIC + mark
-
-
-def _is_marked(header: FrameHeader) -> bool:
-    return (
-        header.descriptor >> 6 == 3  # a content size of 8 bytes
-        and header.has_checksum
-        and header.window_byte is not None
-        and header.window_byte & 7 == 1
-        and (header.content_size or 0) <= _U32_MAX
-    )
