@@ -28,6 +28,7 @@ TYPES: Final = {
     "directory": b"5",
     "fifo": b"6",
 }
+DISAGREE: Final = "GNU tar and bsdtar do not agree on where the next member begins"
 GNU_MAGIC: Final = b"ustar  \0"
 DUMP: Final = b"D"[0]
 """GNU tar's folder of an incremental backup: its content lists names."""
@@ -36,6 +37,8 @@ _KINDS: Final[dict[int, Kind]] = {
     DUMP: "directory",
     **{flag[0]: kind for kind, flag in TYPES.items()},  # type: ignore[misc]
 }
+FLAGS: Final = bytes(_KINDS) + b"\x007S"
+"""Types of members that there are."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
 _ASCII, _AFTER_DIGITS, _AFTER_SUM = bytes(range(128)), b"\0 ", b"\0 "
 _OCTAL: Final = re.compile(rb"\0?[ \t]*([0-7]*)(?:[ \t\0].*)?", re.DOTALL)
@@ -214,8 +217,8 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         mode, uid, gid = _ids(block[100:124])
         size, seconds = number(block[124:136]), number(block[136:148], signed=True)
         user, group, has_prefix = _owners(block[257:329])
-    except ValueError:
-        raise CorruptError("a damaged number in a header", offset=data_offset - BLOCK) from None
+    except ValueError as error:
+        raise CorruptError(f"a header with {error}", offset=data_offset - BLOCK) from None
     name, flag = until_nul(block[:100]), block[156]
     if has_prefix and block[345]:
         name = until_nul(block[345:500]) + b"/" + name
@@ -261,21 +264,38 @@ def check_sum(block: bytes, offset: int) -> None:
         raise CorruptError("a header with a wrong checksum", offset=offset, hint=hint)
 
 
+def size_of(block: bytes, offset: int) -> int:
+    """Return bytes of the content of a block that is not a member's.
+
+    :raises CorruptError: the block is damaged.
+    """
+    check_sum(block, offset)
+    try:
+        return number(block[124:136])
+    except ValueError as error:
+        raise CorruptError(f"a header with {error}", offset=offset) from None
+
+
 def number(field: bytes, *, signed: bool = False) -> int:
     """Return a number of a header: octal digits, or, for large ones, base-256 (GNU tar, star).
 
     :raises ValueError: it is neither, or negative unless ``signed``, or too large.
     """
     if field[:-1].isdigit() and field[-1] in _AFTER_DIGITS:
-        return int(field[:-1], 8)
+        try:
+            return int(field[:-1], 8)
+        except ValueError:
+            raise ValueError("an octal number that is none") from None
     if field[0] in {0x80, 0xFF}:
-        value = int.from_bytes(field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF)
+        value = int.from_bytes(
+            field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF
+        )
         if not (-LARGEST if signed else 0) <= value <= LARGEST:
-            raise ValueError("out of bounds")
+            raise ValueError("a number out of bounds")
         return value
     match = _OCTAL.fullmatch(field)
     if not match or field.isspace():
-        raise ValueError("not a number")
+        raise ValueError("text where a number belongs")
     return int(match[1] or b"0", 8)
 
 
@@ -297,7 +317,7 @@ def _owners(fields: bytes) -> tuple[str, str, bool]:
     if is_ustar or magic == GNU_MAGIC:
         return to_text(until_nul(fields[8:40])), to_text(until_nul(fields[40:])), is_ustar
     if magic[:5] == b"ustar":
-        raise ValueError("a magic that GNU tar takes for V7, and bsdtar for ustar")
+        raise ValueError("a magic that is almost that of ustar")
     return "", "", False
 
 
@@ -323,8 +343,8 @@ def _settled(member: Member, block: bytes, records: Records | None) -> Member:
 def _device(block: bytes, offset: int) -> tuple[int, int]:
     try:
         return number(block[329:337]), number(block[337:345])
-    except ValueError:
-        raise CorruptError("a damaged device number in a header", offset=offset) from None
+    except ValueError as error:
+        raise CorruptError(f"a header with {error}", offset=offset) from None
 
 
 def _overruled(member: Member, records: Records) -> Member:
@@ -353,5 +373,5 @@ def _with_size(member: Member, offset: int, records: Records | None) -> Member:
     and GNU tar skips it when listing, but not when extracting.
     """
     if member.kind != "hardlink" or (records is not None and b"size" not in records.numbers):
-        raise CorruptError(f"a {member.kind} with a size", offset=offset)
+        raise CorruptError(f"a {member.kind} with a size", offset=offset, hint=DISAGREE)
     return member if records is not None else member._replace(size=0, stored_size=0)
