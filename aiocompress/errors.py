@@ -5,6 +5,8 @@
     ├── CorruptError         bytes that are not what was written
     │   └── TruncatedError   the end is missing
     ├── LimitError           a limit of the caller's was reached
+    ├── UnsafeMemberError    a member of an archive that would harm what is outside
+    ├── MemberNotFoundError  no such member in the archive; also a KeyError
     ├── WorkerError          worker processes died twice on the same chunk
     └── ClosedError          used after it was closed
 
@@ -80,6 +82,16 @@ class TruncatedError(CorruptError):
 
 class LimitError(AiocompressError):
     """A limit was reached: ``max_output``, ``max_window`` or ``memory_limit``."""
+
+
+class UnsafeMemberError(AiocompressError):
+    """A member of an archive was refused: its name or its link leads outside."""
+
+
+class MemberNotFoundError(AiocompressError, KeyError):
+    """The archive has no such member."""
+
+    __str__ = AiocompressError.__str__
 
 
 class WorkerError(AiocompressError):

@@ -1,11 +1,13 @@
-"""How many processors and how much memory this process may use."""
+"""What this process may use: processors, memory, and the modes of new files."""
 
 from __future__ import annotations
 
 import os
+import threading
 from typing import Final
 
 _CGROUP: Final = "/sys/fs/cgroup"
+_umask_lock = threading.Lock()
 
 
 def processors() -> int:
@@ -25,6 +27,17 @@ def memory() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _read("memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
+
+
+def umask() -> int:
+    """Return the mask of this process, if possible without changing it for a moment."""
+    _, found, rest = _read_file("/proc/self/status").partition("\nUmask:")
+    if found:
+        return int(rest.split(None, 1)[0], 8)
+    with _umask_lock:
+        mask = os.umask(0o077)
+        os.umask(mask)
+    return mask
 
 
 def _read(name: str) -> str:

@@ -12,7 +12,6 @@ import errno
 import os
 import stat
 import tempfile
-import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from typing import Any, Final, Self, TypeVar
 import aiofiles
 import aiofiles.os
 
+from .limits import umask
 from .model import MIB, Buffer, OnExists
 from .waiting import ended, settled
 
@@ -30,7 +30,6 @@ _SYNC_EVERY: Final = 64 * MIB
 _MOST_BUFFERS: Final = 512
 _SPOOL_MEMORY: Final = MIB
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-_umask_lock = threading.Lock()
 
 
 async def call(
@@ -371,10 +370,7 @@ class _Temporary:
 
     def _take_after(self, like: os.stat_result | None) -> None:
         if like is None:
-            with _umask_lock:  # it is the whole process's
-                mask = os.umask(0o077)
-                os.umask(mask)
-            os.fchmod(self.descriptor, 0o666 & ~mask)
+            os.fchmod(self.descriptor, 0o666 & ~umask())
             return
         mode = stat.S_IMODE(like.st_mode) & 0o777
         try:

@@ -1,0 +1,194 @@
+"""Folders that are whole or not there: made under a hidden name, and renamed once.
+
+Plain blocking code, for a file thread. Where the destination is there already, what was made is
+moved into it when it is whole, a rename each: no file of it is ever half-written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import Final
+
+from .limits import umask
+from .model import OnExists
+from .trees import FOLDER_FLAGS
+
+_MODE: Final = 0o700
+_HINT: Final = "exists already and is not empty; -f replaces what is in it"
+
+
+class Building:
+    """A folder in the making; ``descriptor`` is that of the hidden one, where all is made.
+
+    :param path: where it belongs in the end.
+    :param on_exists: what to do with what is there: "error" unless that is an empty folder.
+    :raises FileExistsError: there is a folder with something in it.
+    :raises NotADirectoryError: there is something else.
+    """
+
+    def __init__(self, path: str, on_exists: OnExists) -> None:
+        self.path = path
+        self.kept: list[str] = []
+        """What was there, and was not replaced."""
+        self._on_exists = on_exists
+        self._exists = os.path.lexists(path)
+        self._final = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
+        if self._exists:
+            self._check()
+        above = self._final if self._exists else os.path.dirname(self._final)
+        self._name = f".aiocompress-{os.urandom(8).hex()}.tmp"
+        self._folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.mkdir(self._name, _MODE, dir_fd=self._folder)
+            self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
+        except OSError as error:
+            os.close(self._folder)
+            raise type(error)(error.errno, error.strerror, path) from None
+        except BaseException:
+            os.close(self._folder)
+            raise
+
+    def _check(self) -> None:
+        if not os.path.isdir(self.path):
+            raise NotADirectoryError(errno.ENOTDIR, "exists already, and is no folder", self.path)
+        if self._on_exists == "error":
+            with os.scandir(self.path) as entries:
+                if next(entries, None) is not None:
+                    raise FileExistsError(errno.EEXIST, _HINT, self.path)
+
+    @property
+    def reach(self) -> str:
+        """The path by which other processes of the same user can work in it."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    def commit(self, *, fsync: bool, mode: int | None = None) -> None:
+        """Give it its name, or move what is in it into the folder of that name.
+
+        :param fsync: all is on the disk before.
+        :param mode: that of a new folder; default: as the umask says.
+        """
+        if fsync:
+            os.sync()
+        if self._exists:
+            self._merge()
+        else:
+            if mode is None:
+                mode = 0o777 & ~umask()
+            os.fchmod(self.descriptor, mode)
+            final = os.path.basename(self._final)
+            self._rename(final)
+        if fsync:
+            with contextlib.suppress(OSError):
+                os.fsync(self._folder)
+
+    def _rename(self, final: str) -> None:
+        """Take the name, unless somebody else has by now: an empty folder may be replaced."""
+        here = self._folder
+        try:
+            os.rename(self._name, final, src_dir_fd=here, dst_dir_fd=here)
+        except OSError as error:
+            raise type(error)(error.errno, error.strerror, self.path) from None
+        self._name = ""
+
+    def _merge(self) -> None:
+        pairs = [(os.dup(self.descriptor), os.dup(self._folder), "")]
+        try:
+            while pairs:
+                source, target, path = pairs.pop()
+                try:
+                    pairs += self._merge_folder(source, target, path)
+                finally:
+                    os.close(source)
+                    os.close(target)
+        finally:
+            for source, target, _ in pairs:
+                os.close(source)
+                os.close(target)
+
+    def _merge_folder(self, source: int, target: int, path: str) -> list[tuple[int, int, str]]:
+        """Move what is in one folder into another; returns the folders that both have."""
+        both = []
+        for name in os.listdir(source):
+            here = os.path.join(path, name)
+            if name == self._name and not path:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+            there = _status(name, target)
+            if there is None:
+                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+                continue
+            ours = os.stat(name, dir_fd=source, follow_symlinks=False)
+            if stat.S_ISDIR(ours.st_mode) and stat.S_ISDIR(there.st_mode):
+                pair = tuple(os.open(name, FOLDER_FLAGS, dir_fd=fd) for fd in (source, target))
+                if self._on_exists == "replace":
+                    _take_after(pair[1], ours)
+                both.append((*pair, here))
+            elif self._on_exists == "skip":
+                self.kept.append(here)
+            else:
+                self._replace(name, source, target, ours, there)
+        return both
+
+    def _replace(
+        self,
+        name: str,
+        source: int,
+        target: int,
+        ours: os.stat_result,
+        there: os.stat_result,
+    ) -> None:
+        if stat.S_ISDIR(there.st_mode):
+            where = os.path.join(self.path, name)
+            raise IsADirectoryError(errno.EISDIR, "a folder is where a file belongs", where)
+        if stat.S_ISDIR(ours.st_mode):
+            os.unlink(name, dir_fd=target)
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+
+    def close(self) -> None:
+        """Remove what was not committed."""
+        if self.descriptor >= 0:
+            descriptor, self.descriptor = self.descriptor, -1
+            try:
+                if self._name:
+                    empty(descriptor)
+                    os.rmdir(self._name, dir_fd=self._folder)
+            finally:
+                os.close(descriptor)
+                os.close(self._folder)
+
+
+def empty(folder: int) -> None:
+    """Remove all that is in a folder, however deep: folders are moved up, and so met in turn."""
+    number, token = 0, os.urandom(8).hex()
+    queue = ["."]
+    while queue:
+        name = queue.pop()
+        at = os.open(name, FOLDER_FLAGS, dir_fd=folder)
+        try:
+            for base in os.listdir(at):
+                try:
+                    os.unlink(base, dir_fd=at)
+                except (IsADirectoryError, PermissionError):
+                    number += 1
+                    moved = f".{token}-{number}"
+                    os.chmod(base, _MODE, dir_fd=at)
+                    os.rename(base, moved, src_dir_fd=at, dst_dir_fd=folder)
+                    queue.append(moved)
+        finally:
+            os.close(at)
+        if name != ".":
+            os.rmdir(name, dir_fd=folder)
+
+
+def _status(name: str, folder: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def _take_after(folder: int, like: os.stat_result) -> None:
+    os.fchmod(folder, stat.S_IMODE(like.st_mode))
+    os.utime(folder, ns=(like.st_atime_ns, like.st_mtime_ns))

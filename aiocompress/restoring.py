@@ -1,0 +1,285 @@
+"""Members become files: below one folder, and nowhere else.
+
+Plain blocking code, for workers and file threads. The folder is a new one of ours. Every step is
+taken from the descriptor of the folder above, no link is ever followed, nothing that exists is
+ever opened for writing, and links are made last: so whatever an archive says, nothing outside is
+created, changed, linked to or read. Names are judged before they are used, as text is never
+resolved here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import Final, NamedTuple
+
+from .errors import UnsafeMemberError
+from .limits import umask
+from .trees import FOLDER_FLAGS
+
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER_MODE: Final = 0o700
+PLACEHOLDER_MODE: Final = 0
+"""Of an empty file that stands where a link will be; all others can be read by their owner."""
+CONFLICTS: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
+"""What goes wrong where two members want the same place."""
+
+
+class Keeping(NamedTuple):
+    """What is restored beside content, permissions and times: with ``preserve``, owners too."""
+
+    preserve: bool = False
+
+    def mode(self, mode: int) -> int:
+        """Return the mode that a file gets: its owner can always read it."""
+        return (mode & (0o7777 if self.preserve else 0o777)) | 0o400
+
+    def folder_mode(self, mode: int) -> int:
+        """Return the mode that a folder gets: its owner can always look into it."""
+        return (mode & (0o7777 if self.preserve else 0o777)) | 0o500
+
+
+def checked(name: bytes) -> bytes:
+    """Return where a member goes: its name without what means nothing; empty for the root.
+
+    :raises UnsafeMemberError: the name leads elsewhere, or no system could take it.
+    """
+    if (
+        b"/." not in name
+        and b"//" not in name
+        and name[:1] not in {b"/", b".", b""}
+        and name[-1:] != b"/"
+        and len(name) <= _LONGEST_NAME
+    ):
+        return name
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise UnsafeMemberError("the name leads out of the folder ('..')")
+    if any(len(part) > _LONGEST_NAME for part in parts) or len(name) > _LONGEST_PATH:
+        raise UnsafeMemberError("the name is longer than a file system takes")
+    if b"\0" in name:
+        raise UnsafeMemberError("the name holds a zero byte")
+    return b"/".join(parts)
+
+
+class Restorer:
+    """Creates files, folders and links below a folder.
+
+    ``name`` always is what ``checked`` returned. An ``OSError`` tells of a member that cannot be
+    created; one of ``CONFLICTS`` of a name that another member has taken.
+
+    :param root: a descriptor of the folder; stays open.
+    """
+
+    def __init__(self, root: int, keeping: Keeping) -> None:
+        self._root, self._keeping = root, keeping
+        self._umask = umask()
+        self._folder, self._descriptor = b"", root
+
+    def close(self) -> None:
+        """Close what is open."""
+        if self._descriptor != self._root:
+            os.close(self._descriptor)
+        self._folder, self._descriptor = b"", self._root
+
+    def _parent(self, name: bytes) -> tuple[int, bytes]:
+        """Return a descriptor of the folder that a name is in, and its name there."""
+        folder, _, base = name.rpartition(b"/")
+        if folder != self._folder:
+            descriptor = self._open_folder(folder)
+            self.close()
+            self._folder, self._descriptor = folder, descriptor
+        return self._descriptor, base
+
+    def _open_folder(self, folder: bytes) -> int:
+        """Open a folder step by step; those that are missing are made."""
+        at = self._root
+        try:
+            for part in folder.split(b"/") if folder else ():
+                below = _open_or_make(part, at)
+                if at != self._root:
+                    os.close(at)
+                at = below
+        except BaseException:
+            if at != self._root:
+                os.close(at)
+            raise
+        return at
+
+    # Files.
+
+    def create(self, name: bytes, mode: int) -> int:
+        """Create a file that does not exist; returns its descriptor."""
+        folder, base = self._parent(name)
+        mode = self._keeping.mode(mode)
+        descriptor = os.open(base, _NEW_FLAGS, mode & 0o777, dir_fd=folder)
+        if mode & (self._umask | 0o7000) and not self._keeping.preserve:
+            os.fchmod(descriptor, mode)
+        return descriptor
+
+    def finish(
+        self,
+        descriptor: int,
+        mode: int,
+        mtime_ns: int,
+        owner: tuple[int, int] = (-1, -1),
+        xattrs: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        """Give a file all but its content; the descriptor stays open."""
+        if self._keeping.preserve:
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, *owner)
+            for key, value in xattrs:
+                with contextlib.suppress(OSError):
+                    os.setxattr(descriptor, key, value)
+            os.fchmod(descriptor, self._keeping.mode(mode))
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+    def write_file(
+        self,
+        name: bytes,
+        data: memoryview,
+        mode: int,
+        mtime_ns: int,
+        owner: tuple[int, int] = (-1, -1),
+        xattrs: tuple[tuple[str, bytes], ...] = (),
+    ) -> None:
+        """Create a file with all that is in it."""
+        descriptor = self.create(name, mode)
+        try:
+            while data:
+                data = data[os.write(descriptor, data) :]
+            self.finish(descriptor, mode, mtime_ns, owner, xattrs)
+        finally:
+            os.close(descriptor)
+
+    # What has no content.
+
+    def make_folder(self, name: bytes) -> None:
+        """Make a folder, unless it is there; what it is to be like waits for ``set_folder``."""
+        if name:
+            folder, base = self._parent(name)
+            try:
+                os.mkdir(base, _FOLDER_MODE, dir_fd=folder)
+            except FileExistsError:
+                status = os.stat(base, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    raise
+
+    def set_folder(
+        self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
+    ) -> None:
+        """Give a folder its mode and time, when nothing more is made in it."""
+        descriptor = self._open_folder(name) if name else os.dup(self._root)
+        try:
+            if self._keeping.preserve:
+                with contextlib.suppress(PermissionError):
+                    os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, self._keeping.folder_mode(mode))
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        finally:
+            os.close(descriptor)
+
+    def make_hardlink(self, name: bytes, target: bytes) -> None:
+        """Give a file that was created here another name.
+
+        :raises UnsafeMemberError: there is no such file.
+        """
+        above, _, base = target.rpartition(b"/")
+        try:
+            descriptor = self._existing_folder(above)
+        except OSError:
+            raise UnsafeMemberError("a hard link to what was not extracted") from None
+        try:
+            self._check_target(base, descriptor)
+            folder, own = self._parent(name)
+            os.link(base, own, src_dir_fd=descriptor, dst_dir_fd=folder, follow_symlinks=False)
+        finally:
+            os.close(descriptor)
+
+    def _existing_folder(self, folder: bytes) -> int:
+        """Open a folder step by step, and make none."""
+        at = os.dup(self._root)
+        for part in folder.split(b"/") if folder else ():
+            try:
+                below = os.open(part, FOLDER_FLAGS, dir_fd=at)
+            finally:
+                os.close(at)
+            at = below
+        return at
+
+    def _check_target(self, base: bytes, folder: int) -> None:
+        try:
+            status = os.stat(base, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            status = None
+        if (
+            status is None
+            or not stat.S_ISREG(status.st_mode)
+            or stat.S_IMODE(status.st_mode) == PLACEHOLDER_MODE
+        ):
+            raise UnsafeMemberError("a hard link to what is no file extracted here")
+
+    def make_symlink(self, name: bytes, target: bytes, mtime_ns: int) -> None:
+        """Make a symbolic link, to wherever it says: nothing of ours goes through it."""
+        folder, base = self._parent(name)
+        os.symlink(target, base, dir_fd=folder)
+        with contextlib.suppress(OSError):
+            os.utime(base, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+
+    def make_special(self, name: bytes, mode: int, device: int) -> None:
+        """Make a named pipe or a device."""
+        folder, base = self._parent(name)
+        os.mknod(base, mode, device, dir_fd=folder)
+
+    # Where one member takes the place of another.
+
+    def remove(self, name: bytes) -> None:
+        """Remove what has that name, but no folder with something in it."""
+        folder, base = self._parent(name)
+        try:
+            os.unlink(base, dir_fd=folder)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError):
+            os.rmdir(base, dir_fd=folder)
+
+    def make_placeholder(self, name: bytes, number: int) -> None:
+        """Keep a place for a link; what is made there later takes it."""
+        folder, base = self._parent(name)
+        descriptor = os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)
+        try:
+            os.utime(descriptor, ns=(number, number))
+        finally:
+            os.close(descriptor)
+
+    def holds_place(self, name: bytes, number: int) -> bool:
+        """Whether the place that was kept under that number is still kept."""
+        above, _, base = name.rpartition(b"/")
+        try:
+            descriptor = self._existing_folder(above)
+        except OSError:
+            return False
+        try:
+            status = os.stat(base, dir_fd=descriptor, follow_symlinks=False)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return (
+            stat.S_ISREG(status.st_mode)
+            and stat.S_IMODE(status.st_mode) == PLACEHOLDER_MODE
+            and status.st_mtime_ns == number
+        )
+
+
+def _open_or_make(part: bytes, folder: int) -> int:
+    try:
+        return os.open(part, FOLDER_FLAGS, dir_fd=folder)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):  # another worker was faster
+            os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
+        return os.open(part, FOLDER_FLAGS, dir_fd=folder)
