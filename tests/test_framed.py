@@ -561,6 +561,7 @@ def test_memory_is_bounded() -> None:
 def test_detected(*, order: str, characters: bool) -> None:
     """Every kind, whatever comes first, by the first bytes or all of them."""
     many: Files = [(f"d/{number}\u00e9", []) for number in range(9000)]
+    files: Files
     for files in (FOLDER, FOLDER[1:], FOLDER[2:], [("a", [])], [("\u00e9", [noise(99)])], many):
         assert detect(script(files, order, characters=characters)[:DETECT_SIZE])
         assert detect(ours(files)[:DETECT_SIZE])

@@ -216,7 +216,8 @@ class Reader(base.Reader):
 
     def _events(self) -> Events:
         while (yield from self._need(1)):
-            if (yield from self._is_chunk(0)):
+            yield from self._need(8)
+            if self._is_chunk(0):
                 yield from self._chunk()
             elif self._is_padding(0):
                 yield from self._zeros()
@@ -227,8 +228,8 @@ class Reader(base.Reader):
 
     # What stands at a place of the buffer.
 
-    def _is_chunk(self, at: int) -> Generator[None, None, bool]:
-        yield from self._need(at + 8)
+    def _is_chunk(self, at: int) -> bool:
+        """Whether a frame's magic stands behind a length; 8 bytes must be present, or the end."""
         return bytes(self._buffer[at + 4 : at + 8]) == MAGIC
 
     def _is_padding(self, at: int) -> bool:
@@ -255,7 +256,7 @@ class Reader(base.Reader):
 
     def _chunk(self) -> Events:
         if not self._in_file:
-            raise CorruptError("a chunk that belongs to no file", offset=0)
+            raise CorruptError("a chunk that belongs to no file", offset=0, hint=_BEFORE)
         frame = yield from self._frame()
         if frame is None:
             raise self._cut_off()
@@ -285,6 +286,7 @@ class Reader(base.Reader):
                 walk.advance(self._buffer, 4)
                 self._check_size(walk.size, header, longest)
         except AiocompressError as error:
+            error.hint = error.hint or _BEFORE
             raise error.located(base=4) from None
         return header, walk.size
 
@@ -357,7 +359,8 @@ class Reader(base.Reader):
         """
         last = at + _LOOK_AHEAD
         for _ in range(clean_depth or _DEPTH):
-            if (yield from self._is_chunk(at)) or (clean_depth and self._is_end(at)):
+            yield from self._need(at + 8)
+            if self._is_chunk(at) or (clean_depth and self._is_end(at)):
                 return True
             path = yield from self._found(at, variant)
             if path is None or "\0" in path.name or (clean_depth and not path.is_text):
