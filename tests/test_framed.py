@@ -561,8 +561,9 @@ def test_memory_is_bounded() -> None:
 def test_detected(*, order: str, characters: bool) -> None:
     """Every kind, whatever comes first, by the first bytes or all of them."""
     many: Files = [(f"d/{number}\u00e9", []) for number in range(9000)]
-    files: Files
-    for files in (FOLDER, FOLDER[1:], FOLDER[2:], [("a", [])], [("\u00e9", [noise(99)])], many):
+    one: Files = [("a", [])]
+    two: Files = [("\u00e9", [noise(99)])]
+    for files in (FOLDER, FOLDER[1:], FOLDER[2:], one, two, many):
         assert detect(script(files, order, characters=characters)[:DETECT_SIZE])
         assert detect(ours(files)[:DETECT_SIZE])
 
