@@ -41,7 +41,7 @@ FLAGS: Final = bytes(_KINDS) + b"\x007S"
 """Types of members that there are."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
 _ASCII, _AFTER_DIGITS, _AFTER_SUM = bytes(range(128)), b"\0 ", b"\0 "
-_OCTAL: Final = re.compile(rb"\0?[ \t]*([0-7]*)(?:[ \t\0].*)?", re.DOTALL)
+_OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
@@ -260,8 +260,7 @@ def check_sum(block: bytes, offset: int) -> None:
         total = sum(rest) + 256
         signed = total - 256 * len(rest.translate(None, _ASCII))
     if claimed not in (total, signed):
-        hint = "it is not tar, or damaged" if offset == 0 else None
-        raise CorruptError("a header with a wrong checksum", offset=offset, hint=hint)
+        raise CorruptError("a header with a wrong checksum", offset=offset)
 
 
 def size_of(block: bytes, offset: int) -> int:
@@ -294,7 +293,7 @@ def number(field: bytes, *, signed: bool = False) -> int:
             raise ValueError("a number out of bounds")
         return value
     match = _OCTAL.fullmatch(field)
-    if not match or field.isspace():
+    if not match:
         raise ValueError("text where a number belongs")
     return int(match[1] or b"0", 8)
 

@@ -43,6 +43,17 @@ def parse(data: Buffer) -> Member:
     raise TruncatedError("headers without a member", offset=0)
 
 
+def is_archive(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar, one of nothing included."""
+    if len(head) < BLOCK or head == _ZEROS:
+        return len(head) == BLOCK
+    try:
+        header.check_sum(head, 0)
+    except AiocompressError:
+        return False
+    return True
+
+
 class Reader:
     """A tar archive to members and content: ``feed`` it all, then ``finish``.
 
@@ -75,7 +86,7 @@ class Reader:
         :raises FormatError: a member of a kind that cannot be read, as parts of other volumes.
         :raises LimitError: metadata above ``max_metadata``.
         """
-        if self._at < len(self._view):
+        if self._at < len(self._view) and self._error is None:
             raise ValueError("take all that the last feed gave before feeding again")
         self._start += self._at
         self._view, self._at = memoryview(data), 0
@@ -115,6 +126,8 @@ class Reader:
             if block == _ZEROS:
                 yield from self._rest(start)
                 return
+            if not start and not is_archive(block):
+                raise FormatError("not a tar archive, or its first header is damaged", offset=0)
             if block[156] in _PLAIN:
                 member = header.parse(block, start, start + BLOCK, self._global)
                 yield member
@@ -181,8 +194,12 @@ class Reader:
         """Take the body of a header that is metadata itself."""
         size = header.size_of(block, self._offset - BLOCK)
         self._count(size)
-        body = yield from self._take(size + padding(size))
-        return body[:size]
+        padded = yield from self._take(size + padding(size))
+        body = padded[:size]
+        if block[156] in _LONG and header.until_nul(padded) != header.until_nul(body):
+            # GNU tar reads on to the NUL.
+            raise CorruptError("a long name that does not end", offset=self._offset - len(padded))
+        return body
 
     def _map_block(self) -> Generator[None, None, bytes]:
         self._count(BLOCK)
