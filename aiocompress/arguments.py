@@ -3,14 +3,82 @@
 from __future__ import annotations
 
 import os
-from typing import Any, get_args
+from collections.abc import Iterable
+from typing import Any, Final, get_args
 
 from . import codecs
 from .codecs import CODECS
 from .compression import Recipe
 from .decompression import READ_SIZE, Reading
 from .files import Writing
-from .model import Buffer, OnExists, PathLike, ProgressOption, Size, parse_size
+from .model import Buffer, Layout, OnError, OnExists, PathLike, ProgressOption, Size, parse_size
+from .packing import Packing
+from .trees import Excluded
+
+
+_TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
+_OTHERS: Final = (
+    *(".zip", ".7z", ".rar", ".tar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz", ".lzma"),
+    *(".lz4", ".br", ".cpio", ".jar", ".whl", ".iso", ".cab", ".deb", ".rpm", ".apk", ".ar"),
+)
+"""Suffixes of other archives and codecs: no folder is meant by such a name."""
+
+
+def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
+    """Return the layout that is asked for, or that a destination's suffix says.
+
+    :raises ValueError: there is no such layout, or the suffix is that of another format.
+    """
+    if layout is not None and layout not in get_args(Layout):
+        msg = f"layout must be 'archive', 'mirror' or 'framed', not {layout!r}"
+        raise ValueError(msg)
+    name = os.fspath(destination)
+    if layout is not None:
+        return layout
+    if name.lower().endswith(_OTHERS):
+        msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
+        raise ValueError(msg)
+    known = [suffix for codec in CODECS.values() if codec.levels for suffix in codec.suffixes]
+    return "archive" if name.lower().endswith((*known, *_TARS)) else "mirror"
+
+
+def make_packing(
+    roots: tuple[tuple[str, str], ...],
+    prefix: str,
+    exclude: Iterable[str],
+    *,
+    reproducible: bool,
+    xattrs: bool,
+    on_error: OnError,
+) -> Packing:
+    """Check how a tree is to be packed.
+
+    :raises ValueError: SOURCE_DATE_EPOCH is no number, the prefix leads elsewhere.
+    """
+    check_on_error(on_error)
+    parts = [part for part in prefix.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        msg = f"prefix must not lead out of the archive, as {prefix!r} does"
+        raise ValueError(msg)
+    clamp = int(os.environ.get("SOURCE_DATE_EPOCH", "0")) if reproducible else None
+    inside = "".join(part + "/" for part in parts)
+    return Packing(roots, inside, make_excluded(exclude), on_error, xattrs, clamp)
+
+
+def make_excluded(patterns: Iterable[str]) -> Excluded | None:
+    """Return a function that says what is left out, by the rules of gitignore; None: nothing."""
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not (lines := list(patterns)):
+        return None
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 - most do without
+
+    matches = GitIgnoreSpec.from_lines(lines).match_file
+
+    def excluded(name: bytes, is_folder: bool) -> bool:  # noqa: FBT001
+        return matches(os.fsdecode(name) + "/" * is_folder)
+
+    return excluded
 
 
 def codec_for(destination: PathLike) -> str:
@@ -19,6 +87,9 @@ def codec_for(destination: PathLike) -> str:
     :raises ValueError: it says none.
     """
     name = os.fspath(destination)
+    for suffix, codec_name in _TARS.items():
+        if name.lower().endswith(suffix):
+            return codec_name
     for codec in CODECS.values():
         if codec.levels and name.lower().endswith(codec.suffixes):
             return codec.name
@@ -75,6 +146,16 @@ def make_writing(on_exists: OnExists, fsync: bool | None, progress: ProgressOpti
         msg = f"progress must be a bool or a callable, not {type(progress).__name__}"
         raise TypeError(msg)
     return Writing(on_exists, fsync, progress)
+
+
+def check_on_error(on_error: OnError) -> None:
+    """Check what is to be done about what goes wrong.
+
+    :raises ValueError: it is none of its values.
+    """
+    if on_error not in get_args(OnError):
+        msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
+        raise ValueError(msg)
 
 
 def as_bytes(data: Any) -> Buffer:

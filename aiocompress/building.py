@@ -31,6 +31,8 @@ class Building:
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
         self.path = path
+        self.mode: int | None = None
+        """That of a new folder; None: as the umask says."""
         self.kept: list[str] = []
         """What was there, and was not replaced."""
         self._on_exists = on_exists
@@ -64,22 +66,19 @@ class Building:
         """The path by which other processes of the same user can work in it."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
-    def commit(self, *, fsync: bool, mode: int | None = None) -> None:
+    def commit(self, *, fsync: bool) -> None:
         """Give it its name, or move what is in it into the folder of that name.
 
         :param fsync: all is on the disk before.
-        :param mode: that of a new folder; default: as the umask says.
         """
         if fsync:
             os.sync()
         if self._exists:
             self._merge()
         else:
-            if mode is None:
-                mode = 0o777 & ~umask()
+            mode = 0o777 & ~umask() if self.mode is None else self.mode
             os.fchmod(self.descriptor, mode)
-            final = os.path.basename(self._final)
-            self._rename(final)
+            self._rename(os.path.basename(self._final))
         if fsync:
             with contextlib.suppress(OSError):
                 os.fsync(self._folder)
@@ -121,10 +120,10 @@ class Building:
                 continue
             ours = os.stat(name, dir_fd=source, follow_symlinks=False)
             if stat.S_ISDIR(ours.st_mode) and stat.S_ISDIR(there.st_mode):
-                pair = tuple(os.open(name, FOLDER_FLAGS, dir_fd=fd) for fd in (source, target))
+                below = os.open(name, FOLDER_FLAGS, dir_fd=target)
                 if self._on_exists == "replace":
-                    _take_after(pair[1], ours)
-                both.append((*pair, here))
+                    _take_after(below, ours)
+                both.append((os.open(name, FOLDER_FLAGS, dir_fd=source), below, here))
             elif self._on_exists == "skip":
                 self.kept.append(here)
             else:

@@ -106,8 +106,8 @@ class _Verb:
 
         def measure() -> Progress:
             done = tally.compressed_bytes if back else tally.raw_bytes
-            files = 0 if tally.found is None else tally.found.files
-            return Progress(tally.raw_bytes, tally.compressed_bytes, done, total, files)
+            found = tally.found
+            return Progress(tally.raw_bytes, tally.compressed_bytes, done, total, found.files)
 
         return Meter(self._writing.progress, measure, label)
 

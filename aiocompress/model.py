@@ -12,6 +12,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Size: TypeAlias = int | str
 """A number of bytes: an int, or text such as ``"4MiB"``, ``"4M"`` or ``"512k"``."""
 OnExists: TypeAlias = Literal["error", "replace", "skip"]
+Layout: TypeAlias = Literal["archive", "mirror", "framed"]
 OnError: TypeAlias = Literal["raise", "skip"]
 Kind: TypeAlias = Literal[
     "file", "directory", "symlink", "hardlink", "fifo", "character device", "block device"
@@ -71,7 +72,8 @@ class Report(NamedTuple):
     """What a verb did: bytes on both sides, frames, files, and whatever it left out.
 
     ``skipped`` are the first 1,000 of ``skipped_count`` sources or members that were left out, a
-    line each; ``changed`` counts files that changed while they were read, told in ``warnings``.
+    line each, ``damaged`` of which were refused as unsafe, or are not whole; ``changed`` counts
+    files that changed while they were read, told in ``warnings``.
     """
 
     raw_bytes: int
@@ -83,6 +85,7 @@ class Report(NamedTuple):
     skipped_count: int = 0
     warnings: tuple[str, ...] = ()
     changed: int = 0
+    damaged: int = 0
 
     @property
     def ratio(self) -> float:

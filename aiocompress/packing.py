@@ -51,8 +51,9 @@ class Packing(NamedTuple):
 class Found:
     """What was found on the way: counts, and the first 1,000 names of what went wrong."""
 
-    def __init__(self) -> None:
-        self.files = self.skipped_count = self.changed = 0
+    def __init__(self, files: int = 0) -> None:
+        self.files = files
+        self.skipped_count = self.changed = self.damaged = 0
         self.skipped: list[str] = []
         self.warnings: list[str] = []
 
@@ -61,6 +62,11 @@ class Found:
         self.skipped_count += 1
         if len(self.skipped) < _MOST_TOLD:
             self.skipped.append(text)
+
+    def refuse(self, text: str) -> None:
+        """Note a member that was refused, or is damaged."""
+        self.damaged += 1
+        self.skip(text)
 
     def change(self, text: str) -> None:
         """Note that something did not stay as it was while it was read."""
@@ -74,6 +80,7 @@ class Found:
             skipped=tuple(self.skipped),
             skipped_count=self.skipped_count,
             changed=self.changed,
+            damaged=self.damaged,
             warnings=(*report.warnings, *self.warnings),
         )
 

@@ -10,7 +10,7 @@ slot at once: so no slot ever waits for anybody outside.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
@@ -23,12 +23,14 @@ from .waiting import ended
 class Tally:
     """What has gone through a stream so far; ``read_bytes`` also what is only on its way."""
 
-    def __init__(self, pool: WorkerPool) -> None:
+    def __init__(self, pool: WorkerPool, found: Found | None = None) -> None:
         self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.warnings: list[str] = []
-        self.found: Found | None = None
+        self.found = Found(files=1) if found is None else found
         """What a tree is found to hold, if one is packed or restored."""
+        self.observer: Callable[[], object] | None = None
+        """Called when something has gone through."""
 
     def add(self, raw: int, compressed: int, frames: int) -> None:
         """Count bytes and frames, here and in the engine's statistics."""
@@ -37,6 +39,13 @@ class Tally:
         self.frames += frames
         self._pool.raw_bytes += raw
         self._pool.compressed_bytes += compressed
+        if self.observer is not None:
+            self.observer()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
+        self.found = Found()
 
     def report(self, seconds: float) -> Report:
         """Sum it up."""
@@ -47,7 +56,7 @@ class Tally:
             frames=self.frames,
             warnings=tuple(self.warnings),
         )
-        return report if self.found is None else self.found.report(report)
+        return self.found.report(report)
 
 
 class _Releasable(Protocol):

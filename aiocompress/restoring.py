@@ -21,11 +21,18 @@ from .trees import FOLDER_FLAGS
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOLDER_MODE: Final = 0o700
+_FOLDER_MODE: Final = 0o777
+"""The umask is taken off. All stands in a folder that only we can enter."""
 PLACEHOLDER_MODE: Final = 0
 """Of an empty file that stands where a link will be; all others can be read by their owner."""
 CONFLICTS: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
 """What goes wrong where two members want the same place."""
+
+
+FATAL: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG}
+)
+"""What goes wrong with all members that follow, too."""
 
 
 class Keeping(NamedTuple):
@@ -75,7 +82,7 @@ class Restorer:
     """
 
     def __init__(self, root: int, keeping: Keeping) -> None:
-        self._root, self._keeping = root, keeping
+        self._root, self.keeping = root, keeping
         self._umask = umask()
         self._folder, self._descriptor = b"", root
 
@@ -114,9 +121,9 @@ class Restorer:
     def create(self, name: bytes, mode: int) -> int:
         """Create a file that does not exist; returns its descriptor."""
         folder, base = self._parent(name)
-        mode = self._keeping.mode(mode)
+        mode = self.keeping.mode(mode)
         descriptor = os.open(base, _NEW_FLAGS, mode & 0o777, dir_fd=folder)
-        if mode & (self._umask | 0o7000) and not self._keeping.preserve:
+        if mode & (self._umask | 0o7000) and not self.keeping.preserve:
             os.fchmod(descriptor, mode)
         return descriptor
 
@@ -129,13 +136,13 @@ class Restorer:
         xattrs: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
         """Give a file all but its content; the descriptor stays open."""
-        if self._keeping.preserve:
+        if self.keeping.preserve:
             with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, *owner)
             for key, value in xattrs:
                 with contextlib.suppress(OSError):
                     os.setxattr(descriptor, key, value)
-            os.fchmod(descriptor, self._keeping.mode(mode))
+            os.fchmod(descriptor, self.keeping.mode(mode))
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
 
     def write_file(
@@ -175,10 +182,10 @@ class Restorer:
         """Give a folder its mode and time, when nothing more is made in it."""
         descriptor = self._open_folder(name) if name else os.dup(self._root)
         try:
-            if self._keeping.preserve:
+            if self.keeping.preserve:
                 with contextlib.suppress(PermissionError):
                     os.fchown(descriptor, *owner)
-            os.fchmod(descriptor, self._keeping.folder_mode(mode))
+            os.fchmod(descriptor, self.keeping.folder_mode(mode))
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(descriptor)
@@ -234,6 +241,14 @@ class Restorer:
         """Make a named pipe or a device."""
         folder, base = self._parent(name)
         os.mknod(base, mode, device, dir_fd=folder)
+
+    def is_folder(self, name: bytes) -> bool:
+        """Whether a folder of that name is there."""
+        try:
+            os.close(self._existing_folder(name))
+        except OSError:
+            return False
+        return True
 
     # Where one member takes the place of another.
 

@@ -6,8 +6,10 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
+from .archives import tar
+from .archives.header import BLOCK
 from .errors import AiocompressError, FormatError
 from .model import MIB, Buffer, PathLike
 from .packing import Packing, TreeSource
@@ -52,7 +54,7 @@ class AsyncReader(Protocol):
 
 
 StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
-AnySource: TypeAlias = StreamSource | TreeSource
+AnySource: TypeAlias = "StreamSource | TreeSource | PositionalSource"
 
 
 class MemorySource:
@@ -129,6 +131,80 @@ class ReaderSource(IterableSource):
         return await data
 
 
+@runtime_checkable
+class Positional(Protocol):
+    """Bytes that can be read anywhere: what an application keeps elsewhere, say."""
+
+    async def size(self) -> int:
+        """Return how many bytes there are."""
+        ...
+
+    async def read_at(self, offset: int, size: int, /) -> Buffer:
+        """Return ``size`` bytes from ``offset``; fewer only at the end."""
+        ...
+
+
+class PositionalSource:
+    """Bytes that can be read anywhere, read from their beginning."""
+
+    waits = True
+
+    def __init__(self, positional: Positional) -> None:
+        self.name: str | None = getattr(positional, "name", None)
+        self.size: int | None = None
+        self._positional = positional
+        self._at = 0
+
+    async def readinto(self, view: memoryview) -> int:
+        data = await self._positional.read_at(self._at, min(len(view), MIB))
+        view[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    async def fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+    async def aclose(self) -> None:
+        """Do nothing: it is the caller's."""
+
+
+class Peeked:
+    """A source whose first bytes have been looked at."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        self.name, self.size, self.waits = source.name, source.size, source.waits
+        self._source, self._head = source, memoryview(head)
+        self.is_tar = tar.is_archive(head)
+        """Whether it is a plain tar."""
+
+    @classmethod
+    async def look(cls, source: Source) -> Self:
+        """Read the first block of a source."""
+        room = bytearray(BLOCK)
+        size = await source.fill(memoryview(room))
+        return cls(source, bytes(room[:size]))
+
+    async def readinto(self, view: memoryview) -> int:
+        if not self._head:
+            return await self._source.readinto(view)
+        size = min(len(view), len(self._head))
+        view[:size] = self._head[:size]
+        self._head = self._head[size:]
+        return size
+
+    async def fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+    async def aclose(self) -> None:
+        """Do nothing: the source is closed by whoever opened it."""
+
+
 @asynccontextmanager
 async def opened(
     source: AnySource, pool: WorkerPool, *, folders: bool = False
@@ -152,7 +228,7 @@ async def opened(
 
 
 async def _open(source: AnySource, pool: WorkerPool, *, folders: bool) -> Source:
-    if isinstance(source, PipeSource | TreeSource):
+    if isinstance(source, PipeSource | TreeSource | PositionalSource):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
         return MemorySource(source)

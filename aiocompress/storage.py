@@ -140,6 +140,44 @@ class FileSource:
         await self._threads.whole(self._file.close())
 
 
+class FilePositions:
+    """A regular file, read anywhere; see ``seeking.Positional``."""
+
+    def __init__(self, descriptor: int, path: str, executor: Executor) -> None:
+        self.name = path
+        self._descriptor, self._executor = descriptor, executor
+
+    @classmethod
+    async def open(cls, path: str, executor: Executor) -> Self:
+        """Open a file.
+
+        :raises OSError: it cannot be opened.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+        return cls(await call(executor, os.open, path, flags, undo=os.close), path, executor)
+
+    async def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        return await call(self._executor, self._read, offset, size)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        parts, done = [], 0
+        while done < size and (
+            part := os.pread(self._descriptor, size - done, offset + done)
+        ):  # one call gives at most 2 GiB
+            parts.append(part)
+            done += len(part)
+        return b"".join(parts)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            await call(self._executor, os.close, descriptor)
+
+
 class FileSink:
     """A file that appears under its name only when it is whole; see ``_Temporary``.
 

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from . import members
 from .codecs import CODECS, STREAM
-from .errors import CorruptError
+from .errors import AiocompressError, CorruptError
+from .members import Part
 from .model import Buffer
+from .restoring import Keeping, Restorer
 
 if TYPE_CHECKING:
     from .slots import Arena
@@ -29,11 +32,16 @@ _arena: memoryview | None = None
 
 
 class Result(NamedTuple):
-    """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file."""
+    """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
+
+    Of an archive's members ``files`` were restored, and some have ``failed``, each for a reason.
+    """
 
     size: int
     data: bytes | None = None
     written: bool = False
+    files: int = 0
+    failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
 
 
 def initialize(arena: Arena) -> None:
@@ -141,6 +149,42 @@ def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
         yield write
     finally:
         os.close(descriptor)
+
+
+def restore(
+    place: Place,
+    codec: str,
+    raw: tuple[int, int],
+    parts: tuple[Part, ...],
+    target: str,
+    keeping: Keeping,
+) -> Result:
+    """Decode a frame, and create the files and folders that are wholly inside it.
+
+    :param raw: offset and size of the frame in the raw archive.
+    :param target: a path of the folder that they belong to.
+    :returns: ``size`` is ``STREAM`` where the archive is not as its index says, or two members
+        want the same place: then the whole of it has to be read from front to back.
+    :raises CorruptError: the frame is damaged.
+    :raises OSError: what concerns all members, such as a full disk.
+    """
+    data, room = _views(place)
+    if room is None:
+        room = memoryview(bytearray(raw[1]))
+    if CODECS[codec].decompress(data, room[: raw[1]]) != raw[1]:
+        return Result(STREAM)
+    if not parts:
+        return Result(raw[1])
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    restorer = Restorer(root, keeping)
+    try:
+        outcome = members.restore(restorer, room[: raw[1]], raw[0], parts)
+    finally:
+        restorer.close()
+        os.close(root)
+    if outcome is None:
+        return Result(STREAM)
+    return Result(raw[1], files=outcome.files, failed=outcome.failed)
 
 
 def _views(place: Place) -> tuple[memoryview, memoryview | None]:

@@ -30,8 +30,8 @@ TYPES: Final = {
 }
 DISAGREE: Final = "GNU tar and bsdtar do not agree on where the next member begins"
 GNU_MAGIC: Final = b"ustar  \0"
-DUMP: Final = b"D"[0]
-"""GNU tar's folder of an incremental backup: its content lists names."""
+DUMP, SPARSE = b"DS"
+"""GNU tar's folder of an incremental backup, whose content lists names; a sparse file."""
 
 _KINDS: Final[dict[int, Kind]] = {
     DUMP: "directory",
@@ -42,6 +42,16 @@ FLAGS: Final = bytes(_KINDS) + b"\x007S"
 _FILES, _SLASH = b"\x0007S", b"/"[0]
 _ASCII, _AFTER_DIGITS, _AFTER_SUM = bytes(range(128)), b"\0 ", b"\0 "
 _OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
+_NUMBERS: Final = (
+    (100, 108),
+    (108, 116),
+    (116, 124),
+    (124, 136),
+    (136, 148),
+    (329, 337),
+    (337, 345),
+)
+_TIDY: Final = re.compile(rb" *[0-7]*[ \0]*")
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
@@ -220,8 +230,13 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     except ValueError as error:
         raise CorruptError(f"a header with {error}", offset=data_offset - BLOCK) from None
     name, flag = until_nul(block[:100]), block[156]
-    if has_prefix and block[345]:
-        name = until_nul(block[345:500]) + b"/" + name
+    if has_prefix:
+        if block[345]:
+            name = until_nul(block[345:500]) + b"/" + name
+    elif block[386] and flag != SPARSE and block[257:265] == GNU_MAGIC:
+        raise CorruptError(
+            "a sparse map for what is not a sparse file", offset=offset, hint=DISAGREE
+        )
     member = Member(
         name.decode("utf-8", "surrogateescape"),
         _KINDS.get(flag, "file"),
@@ -335,7 +350,7 @@ def _settled(member: Member, block: bytes, records: Records | None) -> Member:
     if not member.name:
         raise CorruptError("a member without a name", offset=at)
     if member.size and member.kind != "file" and flag != DUMP:
-        return _with_size(member, at, records)
+        return _with_size(member, block, at, records)
     return member
 
 
@@ -364,13 +379,23 @@ def _overruled(member: Member, records: Records) -> Member:
     )
 
 
-def _with_size(member: Member, offset: int, records: Records | None) -> Member:
+def _with_size(member: Member, block: bytes, offset: int, records: Records | None) -> Member:
     """Judge a size where no content is expected, by what the other tools would skip.
 
     For a hard link it means nothing (old writers put the file's there) unless a pax header says
-    it. bsdtar believes it in any archive that has pax headers. For the rest bsdtar ignores it,
-    and GNU tar skips it when listing, but not when extracting.
+    it. bsdtar believes it in any archive that has pax headers, and in ustar headers that are a
+    little odd. For the rest bsdtar ignores it, and GNU tar skips it when listing, but not when
+    extracting.
     """
-    if member.kind != "hardlink" or (records is not None and b"size" not in records.numbers):
-        raise CorruptError(f"a {member.kind} with a size", offset=offset, hint=DISAGREE)
-    return member if records is not None else member._replace(size=0, stored_size=0)
+    if member.kind == "hardlink":
+        if records is not None and b"size" in records.numbers:
+            return member
+        if records is None and (block[257:263] != b"ustar\0" or _is_tidy(block)):
+            return member._replace(size=0, stored_size=0)
+    raise CorruptError(f"a {member.kind} with a size", offset=offset, hint=DISAGREE)
+
+
+def _is_tidy(block: bytes) -> bool:
+    """Whether bsdtar would know an archive by this ustar header."""
+    fields = (block[start:end] for start, end in _NUMBERS)
+    return block[263:265] == b"00" and all(map(_TIDY.fullmatch, fields))

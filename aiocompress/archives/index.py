@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, Self
 from ..codecs import zstd
 from ..errors import AiocompressError, CorruptError
 from ..model import KIB, MIB, Buffer, Kind, Member
-from .header import BLOCK, TYPES
+from .header import BLOCK, TYPES, to_text
 
 MAGIC: Final = b"aiocmpix"
 _VERSION: Final = 1
@@ -60,16 +60,16 @@ class Record(NamedTuple):
         """Return it as the public knows it."""
         uid, gid, user, group = self.owner
         return Member(
-            _text(self.name),
+            to_text(self.name),
             _KINDS[self.kind],
             self.size,
             self.mode,
             self.mtime_ns,
             uid,
             gid,
-            _text(user),
-            _text(group),
-            _text(self.link),
+            to_text(user),
+            to_text(group),
+            to_text(self.link),
             (0, 0),
             self.offset,
             self.data_offset,
@@ -153,6 +153,14 @@ class Records:
         )
         for name, link, kind, blocks, size, mode, time, owner, offset in columns:
             yield Record(name, link, kind, blocks, size, mode, time, table[owner], offset)
+
+    def record(self, number: int, offset: int) -> Record:
+        """Return one record, which begins at ``offset``."""
+        return next(iter(self.cut(number, number + 1, offset)))
+
+    def has(self, kinds: bytes) -> bool:
+        """Whether there is a record of one of these types."""
+        return any(kind in self._kinds for kind in kinds)
 
     def cut(self, first: int, last: int, offset: int) -> Records:
         """Return the records ``first`` up to ``last``; the first one begins at ``offset``."""
@@ -324,7 +332,3 @@ def _parse_owners(data: bytes) -> dict[tuple[int, int, bytes, bytes], int]:
     rows = zip(*(fields[first::4] for first in range(4)), strict=True)
     table = {(int(uid), int(gid), user, group): 0 for uid, gid, user, group in rows}
     return {owner: number for number, owner in enumerate(table)}
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")

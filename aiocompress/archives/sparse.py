@@ -12,10 +12,9 @@ from typing import Final, TypeAlias
 from ..errors import CorruptError, FormatError
 from ..model import Member
 from . import pax
-from .header import BLOCK, GNU_MAGIC, number
+from .header import BLOCK, GNU_MAGIC, SPARSE, number
 from .pax import Records
 
-OLD: Final = b"S"[0]
 _ENTRY: Final = 24
 _REGULAR: Final = b"0\0007"
 
@@ -26,7 +25,7 @@ Take: TypeAlias = Callable[[], Generator[None, None, bytes]]
 
 def is_sparse(block: bytes, records: Records) -> bool:
     """Whether a header, or what was said of it, calls for ``expand``."""
-    return block[156] == OLD or records.is_sparse
+    return block[156] == SPARSE or records.is_sparse
 
 
 def expand(member: Member, block: bytes, records: Records, take: Take) -> Mapped:
@@ -36,9 +35,9 @@ def expand(member: Member, block: bytes, records: Records, take: Take) -> Mapped
     :raises CorruptError: the map is damaged, or lies.
     """
     at = member.offset
-    if b"SCHILY.realsize" in records.numbers or (block[156] == OLD and not _is_gnu(block)):
+    if b"SCHILY.realsize" in records.numbers or (block[156] == SPARSE and not _is_gnu(block)):
         raise FormatError("a sparse file as star stores it", offset=at)
-    if block[156] == OLD:
+    if block[156] == SPARSE:
         if records.is_sparse:
             raise CorruptError("two sparse maps for one file", offset=at)
         return (yield from _old(member, block, take))

@@ -1,0 +1,418 @@
+"""Archives become folders: ours in parallel, frame by frame; all others from front to back.
+
+Ours first: a job a frame, whose worker creates the files wholly inside it; what spans frames is
+written here, in order; links and the modes of folders come last. Where anything is not as the
+index says, or two members want the same place, all is thrown away and done again from front to
+back: that way is right for every archive, and the other only faster.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from . import members, worker
+from .archives.header import BLOCK
+from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
+from .building import Building
+from .codecs import STREAM
+from .containers import FrameTable
+from .decompression import Reading, decompressed
+from .errors import AiocompressError, CorruptError, LimitError, UnsafeMemberError
+from .members import Part
+from .packing import Found
+from .pipeline import Tally, in_order
+from .pool import Job, WorkerPool
+from .restoring import CONFLICTS, Restorer, checked
+from .seeking import Indexed
+from .selecting import Selection
+from .sources import Peeked, Source
+from .storage import call
+from .unpacking import Failures, Restoring, Unpacker, make_special, shown
+
+_SPECIAL: Final = b"346"
+_HINT: Final = "--keep-going (on_error='skip') restores the members in the other frames"
+
+
+# From front to back.
+
+
+async def restore_stream(
+    pool: WorkerPool,
+    source: Source,
+    building: Building,
+    reading: Reading,
+    restoring: Restoring,
+    tally: Tally,
+) -> None:
+    """Restore the members of any tar, compressed or not.
+
+    :raises FormatError: it is no archive.
+    """
+    unpacker = Unpacker(building.descriptor, restoring, tally.found)
+    try:
+        try:
+            async with aclosing(raw_blocks(pool, source, reading, tally)) as blocks:
+                async for data in blocks:
+                    await call(pool.files, unpacker.feed, data)
+            await call(pool.files, unpacker.finish)
+        except AiocompressError as error:
+            if restoring.on_error == "raise" or isinstance(error, UnsafeMemberError):
+                raise
+            error.located(file=source.name)
+            tally.found.refuse(f"{error}; what follows is not restored")
+            await call(pool.files, unpacker.finish_cut)
+        building.mode = unpacker.root_mode
+    finally:
+        await call(pool.files, unpacker.close)
+
+
+async def raw_blocks(
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally
+) -> AsyncGenerator[memoryview]:
+    """Yield the raw bytes of an archive, decompressed if it is compressed."""
+    peeked = await Peeked.look(source)
+    if peeked.is_tar:
+        room = memoryview(bytearray(reading.read_size))
+        while size := await peeked.readinto(room):
+            tally.add(size, size, 0)
+            yield room[:size]
+        return
+    async with aclosing(decompressed(pool, peeked, reading, tally)) as blocks:
+        async for block in blocks:
+            if block.data:
+                yield memoryview(block.data)
+
+
+# Frame by frame.
+
+
+class _Wanted(NamedTuple):
+    """What is wanted of a frame: members inside, the rest of one, the beginning of another."""
+
+    frame: int
+    parts: tuple[Part, ...]
+    tail: bool
+    head: Record | None
+
+
+class _Frame(NamedTuple):
+    wanted: _Wanted
+    job: Job
+
+    def release(self) -> None:
+        self.job.release()
+
+
+async def restore_indexed(
+    pool: WorkerPool,
+    archive: Indexed,
+    building: Building,
+    reading: Reading,
+    restoring: Restoring,
+    tally: Tally,
+) -> bool:
+    """Restore the members of an archive of ours; False: it has to be done from front to back."""
+    spanning = _Spanning(building.descriptor, restoring, tally.found)
+    try:
+        frames = _start(pool, archive, building, restoring)
+        async with aclosing(in_order(frames, pool.window)) as jobs:
+            async for frame in jobs:
+                await _finish(pool, archive, frame, spanning, tally)
+                reading.check_output(tally.raw_bytes)
+        await _restore_rest(pool, archive, building, restoring, tally.found)
+    except _UnlikeIndexError:
+        return False
+    finally:
+        await call(pool.files, spanning.close)
+    return True
+
+
+class _UnlikeIndexError(Exception):
+    """The archive is not what its index says."""
+
+
+async def _start(
+    pool: WorkerPool, archive: Indexed, building: Building, restoring: Restoring
+) -> AsyncGenerator[_Frame]:
+    table = archive.table
+    async with aclosing(_plan(archive, restoring.selection)) as plan:
+        async for wanted in plan:
+            frame = wanted.frame
+            size, raw_size = table.sizes[frame], table.raw_size(frame)
+            data = await archive.read_at(table.starts[frame], size)
+            try:
+                slot = await pool.slots.take(size, raw_size)
+            except LimitError:
+                raise _UnlikeIndexError from None  # a frame that can only be streamed
+            slot.input[:size] = data
+            job = await pool.run(
+                slot,
+                size,
+                worker.restore,
+                archive.codec.name,
+                (table.raws[frame], raw_size),
+                wanted.parts,
+                building.reach,
+                restoring.keeping,
+                alone=not pool.shares_files or len(table.starts) <= 2,
+            )
+            yield _Frame(wanted, job)
+
+
+async def _plan(archive: Indexed, selection: Selection) -> AsyncGenerator[_Wanted]:
+    """Yield the frames that hold something wanted, in order."""
+    planner = _Planner(archive.table, selection)
+    try:
+        async with aclosing(archive.checked_blocks()) as blocks:
+            async for records in blocks:
+                for wanted in planner.add(records):
+                    yield wanted
+    except CorruptError:
+        raise _UnlikeIndexError from None
+    for wanted in planner.flush():
+        yield wanted
+
+
+class _Planner:
+    """Sorts the records of the index by the frames that hold them."""
+
+    def __init__(self, table: FrameTable, selection: Selection) -> None:
+        self._table, self._selection = table, selection
+        self._frame = -1
+        self._parts: list[Part] = []
+        self._tail = False
+
+    def add(self, records: Records) -> Iterator[_Wanted]:
+        """Take the next records; yields the frames that are complete."""
+        offsets, mask = records.offsets(), self._selection.mask(records.names)
+        at, count = 0, len(records)
+        while at < count:
+            frame = self._table.find(offsets[at])
+            if frame != self._frame:
+                yield from self.flush()
+                self._frame = frame
+            frame_end = self._table.raws[frame + 1]
+            end = bisect_right(offsets, frame_end) - 1
+            if end > at:
+                self._add_part(records.cut(at, end, offsets[at]), mask and mask[at:end])
+            at = max(at, end)
+            if at < count and offsets[at] < frame_end:
+                if mask is None or mask[at]:
+                    yield from self._span(records.record(at, offsets[at]), offsets[at + 1])
+                at += 1
+
+    def _add_part(self, records: Records, mask: bytes | None) -> None:
+        if mask is None or any(mask):
+            self._parts.append(Part(records.encode(), mask))
+
+    def _span(self, record: Record, end: int) -> Iterator[_Wanted]:
+        """Yield the frames that a member spans, but for the last one."""
+        last = self._table.find(end - 1)
+        yield from self.flush(record)
+        for frame in range(self._frame + 1, last):
+            yield _Wanted(frame, (), tail=True, head=None)
+        self._frame, self._tail = last, True
+
+    def flush(self, head: Record | None = None) -> Iterator[_Wanted]:
+        """Yield the frame that is complete now."""
+        if self._parts or self._tail or head is not None:
+            yield _Wanted(self._frame, tuple(self._parts), self._tail, head)
+        self._parts, self._tail = [], False
+
+
+async def _finish(
+    pool: WorkerPool, archive: Indexed, frame: _Frame, spanning: _Spanning, tally: Tally
+) -> None:
+    """Wait for a frame, and write what spans it."""
+    wanted, table = frame.wanted, archive.table
+    number = wanted.frame
+    try:
+        result = await frame.job.result()
+    except CorruptError as error:
+        error.located(file=archive.name, base=table.starts[number], frame=number)
+        await call(pool.files, spanning.damaged, wanted, error)
+        return
+    if result.size == STREAM:
+        raise _UnlikeIndexError
+    tally.found.files += result.files
+    for name, reason in result.failed:
+        spanning.failures.member(name, reason)
+    if wanted.tail or wanted.head is not None:
+        data = memoryview(frame.job.data)
+        await call(pool.files, spanning.take, data, table.raws[number], wanted)
+    tally.add(result.size, table.sizes[number], 1)
+
+
+class _Spanning:
+    """Writes members that span frames, in order; plain blocking code."""
+
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        self.failures = Failures(restoring, found)
+        self._found = found
+        self._raises = restoring.on_error == "raise"
+        self._restorer = Restorer(root, restoring.keeping)
+        self._record: Record | None = None
+        self._header = b""
+        self._place = b""
+        self._descriptor = -1
+        self._left = 0
+
+    def take(self, raw: memoryview, start: int, wanted: _Wanted) -> None:
+        """Take a frame, whose first byte is at ``start`` in the raw archive."""
+        if wanted.tail:
+            self._go_on(raw)
+        if wanted.head is not None:
+            self._record, self._header = wanted.head, b""
+            self._go_on(raw[wanted.head.offset - start :])
+
+    def _go_on(self, raw: memoryview) -> None:
+        record = self._record
+        if record is None:
+            return  # it has failed
+        if self._descriptor < 0:
+            missing = BLOCK * record.blocks - len(self._header)
+            self._header += raw[:missing]
+            raw = raw[missing:]
+            if len(self._header) < BLOCK * record.blocks or not self._begin(record):
+                return
+        data = raw[: self._left]
+        try:
+            while data:
+                done = os.write(self._descriptor, data)
+                data, self._left = data[done:], self._left - done
+            if not self._left:
+                self._end(record)
+        except OSError as error:
+            self._drop()
+            self.failures.member(record.name, error)
+
+    def _begin(self, record: Record) -> bool:
+        if not members.agrees(record, memoryview(self._header)):
+            raise _UnlikeIndexError
+        if record.kind != FILE:
+            self._record = None  # long headers of what has no content
+            if record.kind == DIRECTORY:
+                self._restorer.make_folder(checked(record.name))
+            return False
+        try:
+            self._place = checked(record.name)
+            self._descriptor = self._restorer.create(self._place, record.mode)
+        except (UnsafeMemberError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in CONFLICTS:
+                raise _UnlikeIndexError from None
+            self._record = None
+            self.failures.member(record.name, error)
+            return False
+        self._left = record.size
+        return True
+
+    def _end(self, record: Record) -> None:
+        owner = record.owner[0], record.owner[1]
+        xattrs = members.xattrs(record, memoryview(self._header))
+        self._restorer.finish(self._descriptor, record.mode, record.mtime_ns, owner, xattrs)
+        os.close(self._descriptor)
+        self._descriptor, self._record = -1, None
+        self._found.files += 1
+
+    def _drop(self) -> None:
+        """Remove what is not whole."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            self._restorer.remove(self._place)
+        self._record = None
+
+    def damaged(self, wanted: _Wanted, error: CorruptError) -> None:
+        """Leave out all members that a damaged frame hits.
+
+        :raises CorruptError: they are not to be left out.
+        """
+        names = [name for part in wanted.parts for name in part.names()]
+        if wanted.tail and self._record is not None:
+            names.insert(0, self._record.name)
+        if wanted.head is not None:
+            names.append(wanted.head.name)
+        if self._raises:
+            listed = ", ".join(map(shown, names[:3])) + (" ..." if len(names) > 3 else "")
+            error.hint = f"it holds {len(names)} members ({listed}); {_HINT}"
+            raise error
+        self._drop()
+        for name in names:
+            self._found.refuse(f"{shown(name)}: {error.reason} (frame {error.frame})")
+
+    def close(self) -> None:
+        self._drop()
+        self._restorer.close()
+
+
+# What has to come last.
+
+
+async def _restore_rest(
+    pool: WorkerPool, archive: Indexed, building: Building, restoring: Restoring, found: Found
+) -> None:
+    """Make links, when all files are there, and set folders, from the inside out."""
+    rest = _Rest(building.descriptor, restoring, found)
+    steps = (
+        (b"%c" % HARDLINK, rest.make_hardlink, False),
+        (b"%c" % SYMLINK + _SPECIAL, rest.make_other, False),
+        (b"%c" % DIRECTORY, rest.set_folder, True),
+    )
+    try:
+        for kinds, step, backwards in steps:
+            async with aclosing(archive.blocks(backwards=backwards)) as blocks:
+                async for records in blocks:
+                    if records.has(kinds):
+                        await call(pool.files, rest.apply, step, records, kinds, backwards)
+    finally:
+        await call(pool.files, rest.close)
+    building.mode = rest.root_mode
+
+
+class _Rest:
+    """Makes what has no content; plain blocking code."""
+
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        self._restoring, self._found = restoring, found
+        self._failures = Failures(restoring, found)
+        self._restorer = Restorer(root, restoring.keeping)
+        self.root_mode: int | None = None
+
+    def apply(
+        self,
+        step: Callable[[Record], None],
+        records: Records,
+        kinds: bytes,
+        backwards: bool,  # noqa: FBT001 - of ``call``
+    ) -> None:
+        for record in reversed(list(records)) if backwards else records:
+            if record.kind in kinds and self._restoring.selection.wants(record.name):
+                try:
+                    step(record)
+                except (UnsafeMemberError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno in CONFLICTS:
+                        raise _UnlikeIndexError from None
+                    self._failures.member(record.name, error)
+
+    def make_hardlink(self, record: Record) -> None:
+        target = self._failures.place(record.link)
+        self._restorer.make_hardlink(checked(record.name), target)
+        self._found.files += 1
+
+    def make_other(self, record: Record) -> None:
+        if record.kind == SYMLINK:
+            self._restorer.make_symlink(checked(record.name), record.link, record.mtime_ns)
+            self._found.files += 1
+        else:
+            make_special(self._restorer, self._restoring, self._failures, record.member())
+
+    def set_folder(self, record: Record) -> None:
+        owner = record.owner[0], record.owner[1]
+        self._restorer.set_folder(checked(record.name), record.mode, record.mtime_ns, owner)
+
+    def close(self) -> None:
+        self._restorer.close()

@@ -1,0 +1,139 @@
+"""The members wholly inside one frame become files: what a worker does for an archive of ours.
+
+The index says where each begins. It is believed only where the header there agrees, byte by byte.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, NamedTuple
+
+from .archives import tar
+from .archives.header import BLOCK, Owner, header, owner, to_text
+from .archives.index import DIRECTORY, FILE, Record, Records
+from .errors import AiocompressError, UnsafeMemberError
+from .model import Member
+from .restoring import CONFLICTS, FATAL, Restorer, checked
+
+_SECOND: Final = 1_000_000_000
+_DEVICES: Final = b"34"
+
+Failed = tuple[bytes, AiocompressError | OSError]
+
+
+class Part(NamedTuple):
+    """Members that follow each other: ``Records``, encoded, and a byte for each that is meant."""
+
+    records: bytes
+    wanted: bytes | None = None
+
+    def names(self) -> list[bytes]:
+        """Return the names of those that are meant."""
+        names = Records.decode(self.records).names
+        if self.wanted is None:
+            return names
+        return [name for name, wanted in zip(names, self.wanted, strict=True) if wanted]
+
+
+class Outcome(NamedTuple):
+    """How many files there are now, and which members could not be restored."""
+
+    files: int
+    failed: tuple[Failed, ...]
+
+
+def restore(
+    restorer: Restorer, raw: memoryview, start: int, parts: tuple[Part, ...]
+) -> Outcome | None:
+    """Create files and folders; links have to wait until all files are there.
+
+    :param raw: the frame, whose first byte stands at ``start`` in the raw archive.
+    :returns: None where a header is not as the index says, or a name is taken.
+    :raises OSError: what concerns all members, such as a full disk.
+    """
+    files, failed = 0, []
+    for part in parts:
+        wanted = part.wanted
+        for number, record in enumerate(Records.decode(part.records)):
+            if wanted is not None and not wanted[number]:
+                continue
+            at = record.offset - start
+            content = at + BLOCK * record.blocks
+            if not agrees(record, raw[at:content]):
+                return None
+            try:
+                _restore_one(restorer, record, raw[at:content], raw[content:][: record.size])
+            except (UnsafeMemberError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in CONFLICTS:
+                    return None
+                if isinstance(error, OSError) and error.errno in FATAL:
+                    raise
+                failed.append((record.name, error))
+            else:
+                files += record.kind == FILE
+    return Outcome(files, tuple(failed))
+
+
+def _restore_one(restorer: Restorer, record: Record, head: memoryview, data: memoryview) -> None:
+    place = checked(record.name)
+    if record.kind == FILE:
+        if restorer.keeping.preserve:
+            ids = record.owner[0], record.owner[1]
+            more = ids, xattrs(record, head)
+            restorer.write_file(place, data, record.mode, record.mtime_ns, *more)
+        else:
+            restorer.write_file(place, data, record.mode, record.mtime_ns)
+    elif record.kind == DIRECTORY:
+        restorer.make_folder(place)
+
+
+def xattrs(record: Record, head: memoryview) -> tuple[tuple[str, bytes], ...]:
+    """Return the extended attributes that a header tells of; the index does not."""
+    return tar.parse(head).xattrs if record.blocks > 1 else ()
+
+
+def agrees(record: Record, head: memoryview) -> bool:
+    """Whether a header is that of the member that the index speaks of."""
+    if record.blocks > 1 or record.kind in _DEVICES:
+        return _says_the_same(record, head)
+    expected = header(
+        record.name + b"/" if record.kind == DIRECTORY else record.name,
+        b"%c" % record.kind,
+        record.mode,
+        record.size,
+        record.mtime_ns // _SECOND,
+        record.link,
+        _owner(*record.owner),
+    )
+    return head == expected or _says_the_same(record, head)
+
+
+@cache
+def _owner(uid: int, gid: int, user: bytes, group: bytes) -> Owner:
+    return owner(uid, gid, to_text(user), to_text(group))
+
+
+def _says_the_same(record: Record, head: memoryview) -> bool:
+    try:
+        said = tar.parse(head)
+    except AiocompressError:
+        return False
+    return is_same(said, record.member())
+
+
+def is_same(header: Member, indexed: Member) -> bool:
+    """Whether a header and the index speak of the same member."""
+    return _fields(header) == _fields(indexed)
+
+
+def _fields(member: Member) -> tuple[object, ...]:
+    """Return what the index and the header both say; only the index has parts of seconds."""
+    return (
+        member.name,
+        member.kind,
+        member.size,
+        member.mode,
+        member.mtime_ns // _SECOND,
+        member.link,
+        member.data_offset - member.offset,
+    )

@@ -1,0 +1,136 @@
+"""Archives with an index, read where they are asked for, and nowhere else.
+
+The index and the table of frames are hints: bounds, counts and sums are checked when they are
+read, and a member counts only if the header in front of its content agrees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from . import worker
+from .archives.header import END
+from .archives.index import Records, unpack
+from .codecs import STREAM, detect
+from .codecs.base import Codec
+from .containers import CONTAINERS, FrameTable
+from .errors import AiocompressError, CorruptError
+from .model import MIB, Buffer
+from .pool import WorkerPool
+from .sources import Positional
+from .waiting import settled
+
+_HEAD: Final = 512
+_LARGEST_BLOCK: Final = 8 * MIB
+
+
+class Indexed:
+    """An archive of ours: its codec, where its frames stand, and its index."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        source: Positional,
+        codec: Codec,
+        table: FrameTable,
+        name: str | None,
+    ) -> None:
+        self.codec, self.table, self.source, self.name = codec, table, source, name
+        self._pool = pool
+        self.read_bytes = 0
+        """Compressed bytes read so far."""
+
+    async def read_at(self, offset: int, size: int) -> Buffer:
+        """Read compressed bytes.
+
+        :raises CorruptError: they are not there any more.
+        """
+        data = await self.source.read_at(offset, size)
+        self.read_bytes += len(data)
+        if len(data) != size:
+            raise CorruptError("the archive became shorter while it was read", offset=offset)
+        return data
+
+    async def blocks(self, *, backwards: bool = False) -> AsyncGenerator[Records]:
+        """Yield the index, block by block.
+
+        :raises CorruptError: a block is damaged, or they do not follow each other.
+        """
+        payload_of = CONTAINERS[self.codec.name].index_payload
+        for offset, size in reversed(self.table.blocks) if backwards else self.table.blocks:
+            if size > _LARGEST_BLOCK:
+                raise CorruptError("a block of the index is too large", offset=offset)
+            payload = payload_of(bytes(await self.read_at(offset, size)))
+            if payload is None:
+                raise CorruptError("a block of the index is damaged", offset=offset)
+            try:
+                yield unpack(payload)
+            except AiocompressError as error:
+                raise error.located(base=offset) from None
+
+    async def checked_blocks(self) -> AsyncGenerator[Records]:
+        """Yield the index, and make sure that it covers the archive from its start to its end."""
+        end = 0
+        async for records in self.blocks():
+            if records.start != end:
+                raise CorruptError("the blocks of the index do not follow each other")
+            end = records.end
+            yield records
+        if end != self.table.raws[-1] - len(END):
+            raise CorruptError("the index does not cover the archive")
+
+    async def frame(self, number: int) -> bytes:
+        """Return the raw bytes of a frame, decoded in a thread.
+
+        :raises CorruptError: it is damaged, or not as long as the table says.
+        """
+        offset, size = self.table.starts[number], self.table.sizes[number]
+        raw_size = self.table.raw_size(number)
+        data = await self.read_at(offset, size)
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(
+            self._pool.threads, _decode, self.codec.name, bytes(data), raw_size
+        )
+        try:
+            return await settled(work)
+        except AiocompressError as error:
+            raise error.located(base=offset, frame=number) from None
+
+    async def read_raw(self, offset: int, size: int) -> bytes:
+        """Return raw bytes of one frame: ``size`` of them, or up to where the frame ends."""
+        number = self.table.find(offset)
+        data = await self.frame(number)
+        start = offset - self.table.raws[number]
+        return data[start : start + size]
+
+
+def _decode(codec: str, data: bytes, raw_size: int) -> bytes:
+    frames = ((len(data), raw_size),)
+    result = worker.decompress((data, raw_size), codec, frames, None)
+    if result.size == STREAM or result.size != raw_size or result.data is None:
+        raise CorruptError("the frame is not as long as the index says", offset=0)
+    return result.data
+
+
+async def open_indexed(pool: WorkerPool, source: Positional, name: str | None) -> Indexed | None:
+    """Find the index of an archive; None: it has none that can be believed.
+
+    :raises FormatError: it is no zstd or gzip file.
+    """
+    size = await source.size()
+    codec = detect(bytes(await source.read_at(0, _HEAD)))
+    search = CONTAINERS[codec.name].search
+    if search is None:
+        return None
+    steps, table = search(size), None
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(bytes(await source.read_at(*request)))
+    except StopIteration as stop:
+        table = stop.value
+    if table is None or not table.blocks or not len(table.starts):
+        return None
+    return Indexed(pool, source, codec, table, name)

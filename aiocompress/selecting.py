@@ -1,0 +1,78 @@
+"""Which members of an archive are meant: by name, by folder, by pattern."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from fnmatch import translate
+from typing import Final
+
+from .archives.header import to_bytes
+from .errors import MemberNotFoundError
+
+_MOST_CLOSE: Final = 3
+_MOST_COMPARED: Final = 20_000
+_WILD: Final = re.compile(r"[*?\[]")
+
+
+class Selection:
+    """Members by names, folders (with all that is in them) or shell patterns; None: all.
+
+    It remembers which of them were found, and names that are close to those that were not.
+    """
+
+    def __init__(self, patterns: Iterable[str] | None = None) -> None:
+        self._all = patterns is None
+        self._names = {to_bytes(name).strip(b"/"): name for name in patterns or ()}
+        self._missing = set(self._names)
+        self._patterns = {
+            name: re.compile(to_bytes(translate(text)))
+            for name, text in self._names.items()
+            if _WILD.search(text)
+        }
+        self._seen: list[str] = []
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing is left out."""
+        return self._all
+
+    def wants(self, name: bytes) -> bool:
+        """Whether a member is meant."""
+        if self._all:
+            return True
+        plain = name.removeprefix(b"./").strip(b"/")
+        found = [given for given in self._names if self._matches(given, plain)]
+        self._missing.difference_update(found)
+        if not found and self._missing and len(self._seen) < _MOST_COMPARED:
+            self._seen.append(plain.decode("utf-8", "replace"))
+        return bool(found)
+
+    def _matches(self, given: bytes, name: bytes) -> bool:
+        if name == given or name.startswith(given + b"/"):
+            return True
+        pattern = self._patterns.get(given)
+        return pattern is not None and pattern.match(name) is not None
+
+    def mask(self, names: list[bytes]) -> bytes | None:
+        """Return a byte for each name, 1 if it is meant; None: all are."""
+        return None if self._all else bytes(map(self.wants, names))
+
+    def check_found(self) -> None:
+        """Make sure that each of them stood for something.
+
+        :raises MemberNotFoundError: one did not.
+        """
+        for given in sorted(self._missing):
+            raise not_found(self._names[given], self._seen)
+
+
+def not_found(name: str, names: Iterable[str]) -> MemberNotFoundError:
+    """Return an error that names the closest ones."""
+    known = list(names)
+    base = name.rpartition("/")[2].casefold()
+    close = [other for other in known if other.rpartition("/")[2].casefold() == base]
+    close = close[:_MOST_CLOSE] or difflib.get_close_matches(name, known[:2000], _MOST_CLOSE)
+    hint = f"closest: {', '.join(close)}" if close else "list shows what there is"
+    return MemberNotFoundError(f"no member {name!r}", hint=hint)
