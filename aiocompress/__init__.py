@@ -3,13 +3,16 @@
 The floors, from the top; each imports only what stands below it:
 
     doors         cli, console, messages, plan; sync
-    composition   verbs, engine, arguments, files, streams, progress
-    motion        compression, decompression, pipeline; sources, storage, pipes;
-                  pool, processes, slots, worker; waiting
-    bytes         containers, codecs: no input, no output, no asyncio
+    composition   verbs, engine, folders, archive, member_file, arguments, files, streams,
+                  progress
+    motion        extraction, seeking, compression, decompression, pipeline;
+                  sources, storage, pipes; pool, processes, slots, worker; waiting
+    blocking      packing, unpacking, members, selecting, restoring, building, trees
+    bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """
 
+from .archive import Archive, Members
 from .engine import Engine
 from .errors import (
     AiocompressError,
@@ -17,18 +20,24 @@ from .errors import (
     CorruptError,
     FormatError,
     LimitError,
+    MemberNotFoundError,
     TruncatedError,
+    UnsafeMemberError,
     WorkerError,
 )
-from .model import EngineStatistics, Progress, Report
+from .member_file import MemberFile
+from .model import EngineStatistics, Member, Progress, Report
 from .streams import ByteStream
 from .verbs import (
     compress,
     compress_file,
+    compress_folder,
     compress_stream,
     decompress,
     decompress_file,
+    decompress_folder,
     decompress_stream,
+    open_archive,
     test,
 )
 from .version import __version__
@@ -40,13 +49,20 @@ __all__ = [
     # the verbs
     "compress",
     "compress_file",
+    "compress_folder",
     "compress_stream",
     "decompress",
     "decompress_file",
+    "decompress_folder",
     "decompress_stream",
+    "open_archive",
     "test",
     # what they give
+    "Archive",
     "ByteStream",
+    "Member",
+    "MemberFile",
+    "Members",
     "Progress",
     "Report",
     # errors
@@ -55,7 +71,9 @@ __all__ = [
     "CorruptError",
     "FormatError",
     "LimitError",
+    "MemberNotFoundError",
     "TruncatedError",
+    "UnsafeMemberError",
     "WorkerError",
     "__version__",
 ]

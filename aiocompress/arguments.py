@@ -15,7 +15,6 @@ from .model import Buffer, Layout, OnError, OnExists, PathLike, ProgressOption, 
 from .packing import Packing
 from .trees import Excluded
 
-
 _TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
 _OTHERS: Final = (
     *(".zip", ".7z", ".rar", ".tar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz", ".lzma"),
@@ -43,7 +42,6 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
 
 
 def make_packing(
-    roots: tuple[tuple[str, str], ...],
     prefix: str,
     exclude: Iterable[str],
     *,
@@ -62,7 +60,7 @@ def make_packing(
         raise ValueError(msg)
     clamp = int(os.environ.get("SOURCE_DATE_EPOCH", "0")) if reproducible else None
     inside = "".join(part + "/" for part in parts)
-    return Packing(roots, inside, make_excluded(exclude), on_error, xattrs, clamp)
+    return Packing((), inside, make_excluded(exclude), on_error, xattrs, clamp)
 
 
 def make_excluded(patterns: Iterable[str]) -> Excluded | None:

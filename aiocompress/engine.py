@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import Literal, Self
 
-from . import files, limits, streams
-from .arguments import as_bytes, codec_for, make_reading, make_recipe, make_writing
+from . import files, folders, limits, streams
+from .archive import Archive, ArchiveSource
+from .arguments import (
+    as_bytes,
+    check_on_error,
+    codec_for,
+    layout_for,
+    make_packing,
+    make_reading,
+    make_recipe,
+    make_writing,
+)
+from .folders import FolderSource
 from .model import (
     DEFAULT_MAX_WINDOW,
     Buffer,
     EngineStatistics,
+    Layout,
+    OnError,
     OnExists,
     PathLike,
     ProgressOption,
@@ -231,6 +245,125 @@ class Engine:
         reading = make_reading(max_output, max_window, chunk_size)
         writing = make_writing(on_exists, fsync, progress)
         return await files.decompress_file(self._pool, source, destination, reading, writing)
+
+    async def compress_folder(
+        self,
+        source: FolderSource,
+        destination: PathLike,
+        chunk_size: Size | None = None,
+        *,
+        layout: Layout | None = None,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        prefix: str = "",
+        exclude: Iterable[str] = (),
+        reproducible: bool = False,
+        xattrs: bool = False,
+        on_error: OnError = "raise",
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Compress a folder: into one indexed tar archive, or into a tree of compressed files.
+
+        An archive (``.tar.zst``, ``.tar.gz``) is a standard one, with an index that lets
+        ``open_archive`` find members without reading the rest. Its bytes depend on the tree,
+        ``codec``, ``compression_level`` and ``chunk_size`` alone.
+
+        :param source: a folder, whose members are stored relative to it; or a file; or a list of
+            both, which stand under their own names.
+        :param destination: a path.
+        :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
+        :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
+            the same structure; "framed": the plain container of the original script. Default:
+            an archive if the destination's suffix is that of one, or a mirrored tree.
+        :param codec: "zstd" or "gzip"; default: as the suffix says, or zstd.
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param prefix: a folder in the archive, in which all members stand.
+        :param exclude: what is left out, by the rules of gitignore.
+        :param reproducible: no owners, plain modes, no time after SOURCE_DATE_EPOCH (or 0).
+        :param xattrs: store extended attributes too.
+        :param on_error: what to do about what cannot be read: "raise", or "skip" and report it.
+        :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
+        :param fsync: whether all is on the disk before it gets its name; default: yes.
+        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        :raises ValueError: bad arguments, two sources of one name, a suffix of another format.
+        :raises LimitError: a chunk does not fit into the memory limit.
+        :raises WorkerError: workers died twice on the same chunk.
+        """
+        kind = layout_for(destination, layout)
+        if codec is None:
+            codec = codec_for(destination) if kind == "archive" else "zstd"
+        recipe = make_recipe(codec, compression_level, chunk_size)
+        writing = make_writing(on_exists, fsync, progress)
+        packing = make_packing(
+            prefix, exclude, reproducible=reproducible, xattrs=xattrs, on_error=on_error
+        )
+        return await folders.compress_folder(
+            self._pool, source, destination, kind, packing, recipe, writing
+        )
+
+    async def decompress_folder(
+        self,
+        source: PathLike,
+        destination: PathLike,
+        chunk_size: Size | None = None,
+        *,
+        members: Iterable[str] | None = None,
+        on_error: OnError = "raise",
+        preserve: bool = False,
+        max_output: Size | None = None,
+        max_window: Size = DEFAULT_MAX_WINDOW,
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Give back the folder that an archive or a tree of compressed files was made of.
+
+        The content of ``source`` says what it is: an archive of ours, any other ``.tar.zst``,
+        ``.tar.gz`` or ``.tar``, a framed container, or a folder of compressed files. See
+        ``Archive.extract`` for what is restored, and what never happens.
+
+        :param source: a path.
+        :param destination: a path of a folder; it appears when it is whole.
+        :param chunk_size: bytes read at once; default: 2 MiB.
+        :param members: of an archive: names, folders or shell patterns; None: all.
+        :param on_error: what to do about what is damaged or refused: "raise", or "skip" and
+            report it.
+        :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
+        :param max_output: the most raw bytes that are decoded.
+        :param max_window: the largest zstd window, in bytes or text.
+        :param on_exists: "error" if there is a folder with something in it; "replace" and "skip"
+            say what happens to files that exist.
+        :param fsync: as of ``compress_folder``; so is ``progress``.
+        :raises FormatError: it is nothing of this kind.
+        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
+        :raises UnsafeMemberError: a member would harm what is outside of the folder.
+        :raises MemberNotFoundError: nothing has one of the names given.
+        :raises LimitError: there is more than ``max_output``, or a window above ``max_window``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        """
+        check_on_error(on_error)
+        unpacking = folders.Unpacking(members, on_error, preserve)
+        reading = make_reading(max_output, max_window, chunk_size)
+        writing = make_writing(on_exists, fsync, progress)
+        return await folders.decompress_folder(
+            self._pool, source, destination, unpacking, reading, writing
+        )
+
+    def open_archive(
+        self, source: ArchiveSource, *, max_window: Size = DEFAULT_MAX_WINDOW
+    ) -> Archive:
+        """Open an archive: ``async with engine.open_archive(path) as archive``.
+
+        :param source: a path; or an object with ``async size()`` and ``async read_at(offset, n)``;
+            or any source of ``decompress_stream``, which can be read only once.
+        :param max_window: the largest zstd window, in bytes or text.
+        :raises ValueError: not a size. When opened: ``OSError``, and ``FormatError`` for what is
+            no archive.
+        """
+        return Archive(self._pool, source, make_reading(None, max_window))
 
     async def test(
         self,

@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias
 
 from . import files, framing, mirroring
 from .archive import Archive
-from .codecs import HEAD_SIZE
 from .compression import Recipe
 from .containers import framed
 from .decompression import Reading
@@ -65,7 +64,8 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     if not paths:
         raise ValueError("no source to compress")
     roots: dict[str, str] = {}
-    for path in map(os.fspath, paths):
+    for given in paths:
+        path = os.fspath(given)
         os.lstat(path)
         if len(paths) == 1 and os.path.isdir(path):
             return ((path, ""),)

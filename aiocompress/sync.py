@@ -20,9 +20,11 @@ from .streams import ByteStream
 __all__ = [
     "compress",
     "compress_file",
+    "compress_folder",
     "compress_stream",
     "decompress",
     "decompress_file",
+    "decompress_folder",
     "decompress_stream",
     "test",
 ]
@@ -117,6 +119,8 @@ compress = _plain(verbs.compress)
 decompress = _plain(verbs.decompress)
 compress_file = _plain(verbs.compress_file)
 decompress_file = _plain(verbs.decompress_file)
+compress_folder = _plain(verbs.compress_folder)
+decompress_folder = _plain(verbs.decompress_folder)
 test = _plain(verbs.test)
 compress_stream = _plain_stream(verbs.compress_stream)
 decompress_stream = _plain_stream(verbs.decompress_stream)

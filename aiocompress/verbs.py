@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
+from . import limits
+from .archive import Archive, ArchiveSource
 from .arguments import make_reading, make_recipe
 from .engine import Engine
+from .folders import FolderSource
 from .model import (
     DEFAULT_MAX_WINDOW,
     Buffer,
+    Layout,
+    OnError,
     OnExists,
     PathLike,
     ProgressOption,
     Report,
     Size,
 )
+from .pool import WorkerPool
 from .sources import StreamSource
 from .streams import ByteStream
 
@@ -121,6 +127,89 @@ async def decompress_file(
             fsync=fsync,
             progress=progress,
         )
+
+
+async def compress_folder(
+    source: FolderSource,
+    destination: PathLike,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    *,
+    layout: Layout | None = None,
+    codec: str | None = None,
+    compression_level: int | None = None,
+    prefix: str = "",
+    exclude: Iterable[str] = (),
+    reproducible: bool = False,
+    xattrs: bool = False,
+    on_error: OnError = "raise",
+    on_exists: OnExists = "error",
+    fsync: bool | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Compress a folder into an archive or a tree of files; see ``Engine.compress_folder``."""
+    async with Engine(num_workers) as engine:
+        return await engine.compress_folder(
+            source,
+            destination,
+            chunk_size,
+            layout=layout,
+            codec=codec,
+            compression_level=compression_level,
+            prefix=prefix,
+            exclude=exclude,
+            reproducible=reproducible,
+            xattrs=xattrs,
+            on_error=on_error,
+            on_exists=on_exists,
+            fsync=fsync,
+            progress=progress,
+        )
+
+
+async def decompress_folder(
+    source: PathLike,
+    destination: PathLike,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    *,
+    members: Iterable[str] | None = None,
+    on_error: OnError = "raise",
+    preserve: bool = False,
+    max_output: Size | None = None,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    on_exists: OnExists = "error",
+    fsync: bool | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Give back what ``compress_folder`` has compressed; see ``Engine.decompress_folder``."""
+    async with Engine(num_workers) as engine:
+        return await engine.decompress_folder(
+            source,
+            destination,
+            chunk_size,
+            members=members,
+            on_error=on_error,
+            preserve=preserve,
+            max_output=max_output,
+            max_window=max_window,
+            on_exists=on_exists,
+            fsync=fsync,
+            progress=progress,
+        )
+
+
+def open_archive(
+    source: ArchiveSource,
+    *,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    engine: Engine | None = None,
+) -> Archive:
+    """Open an archive; see ``Engine.open_archive``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.open_archive(source, max_window=max_window)
+    pool = WorkerPool(limits.processors(), None, "thread")
+    return Archive(pool, source, make_reading(None, max_window), owns_pool=True)
 
 
 async def test(

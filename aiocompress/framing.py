@@ -1,0 +1,1 @@
+"""The framed container of the original script: a folder in, and back."""
