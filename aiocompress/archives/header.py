@@ -6,7 +6,6 @@ value) only for what a ustar header cannot say: a long name, a large size, exten
 
 from __future__ import annotations
 
-import re
 import zlib
 from functools import lru_cache
 from typing import Final
@@ -14,7 +13,8 @@ from typing import Final
 from ..errors import CorruptError
 from ..model import Kind, Member
 from . import pax
-from .pax import LARGEST, Records
+from .fields import check_sum, is_tidy, number, until_nul
+from .pax import Records
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
@@ -40,18 +40,6 @@ _KINDS: Final[dict[int, Kind]] = {
 FLAGS: Final = bytes(_KINDS) + b"\x007S"
 """Types of members that there are."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
-_ASCII, _AFTER_DIGITS, _AFTER_SUM = bytes(range(128)), b"\0 ", b"\0 "
-_OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
-_NUMBERS: Final = (
-    (100, 108),
-    (108, 116),
-    (116, 124),
-    (124, 136),
-    (136, 148),
-    (329, 337),
-    (337, 345),
-)
-_TIDY: Final = re.compile(rb" *[0-7]*[ \0]*")
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
@@ -101,9 +89,9 @@ class Owner:
     def __init__(self, uid: int, gid: int, user: str, group: str, device: tuple[int, int]) -> None:
         names = to_bytes(user), to_bytes(group)
         self.pax: list[tuple[bytes, bytes]] = []
-        for key, number in ((b"uid", uid), (b"gid", gid)):
-            if not 0 <= number <= _LARGEST_ID:
-                self.pax.append((key, b"%d" % number))
+        for key, value in ((b"uid", uid), (b"gid", gid)):
+            if not 0 <= value <= _LARGEST_ID:
+                self.pax.append((key, b"%d" % value))
         for key, text in zip((b"uname", b"gname"), names, strict=True):
             if len(text) >= _OWNER_SIZE:
                 self.pax.append((key, text))
@@ -234,9 +222,8 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         if block[345]:
             name = until_nul(block[345:500]) + b"/" + name
     elif block[386] and flag != SPARSE and block[257:265] == GNU_MAGIC:
-        raise CorruptError(
-            "a sparse map for what is not a sparse file", offset=offset, hint=DISAGREE
-        )
+        reason = "a sparse map for what is not a sparse file"
+        raise CorruptError(reason, offset=data_offset - BLOCK, hint=DISAGREE)
     member = Member(
         name.decode("utf-8", "surrogateescape"),
         _KINDS.get(flag, "file"),
@@ -254,68 +241,6 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     if records is None and flag in _FILES and name and name[-1] != _SLASH:
         return member
     return _settled(member, block, records)
-
-
-def check_sum(block: bytes, offset: int) -> None:
-    """Compare the sum of a header's bytes, its own field as spaces, with what it says.
-
-    :raises CorruptError: neither the sum of unsigned bytes agrees nor that of signed ones, which
-        old writers took.
-    """
-    field = block[148:156]
-    try:
-        claimed = int(field[:6], 8) if field[6:] == _AFTER_SUM else number(field)
-    except ValueError:
-        claimed = -1
-    if block.isascii():  # see ``_ustar``
-        total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
-        signed = total
-    else:
-        rest = block[:148] + block[156:]
-        total = sum(rest) + 256
-        signed = total - 256 * len(rest.translate(None, _ASCII))
-    if claimed not in (total, signed):
-        raise CorruptError("a header with a wrong checksum", offset=offset)
-
-
-def size_of(block: bytes, offset: int) -> int:
-    """Return bytes of the content of a block that is not a member's.
-
-    :raises CorruptError: the block is damaged.
-    """
-    check_sum(block, offset)
-    try:
-        return number(block[124:136])
-    except ValueError as error:
-        raise CorruptError(f"a header with {error}", offset=offset) from None
-
-
-def number(field: bytes, *, signed: bool = False) -> int:
-    """Return a number of a header: octal digits, or, for large ones, base-256 (GNU tar, star).
-
-    :raises ValueError: it is neither, or negative unless ``signed``, or too large.
-    """
-    if field[:-1].isdigit() and field[-1] in _AFTER_DIGITS:
-        try:
-            return int(field[:-1], 8)
-        except ValueError:
-            raise ValueError("an octal number that is none") from None
-    if field[0] in {0x80, 0xFF}:
-        value = int.from_bytes(
-            field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF
-        )
-        if not (-LARGEST if signed else 0) <= value <= LARGEST:
-            raise ValueError("a number out of bounds")
-        return value
-    match = _OCTAL.fullmatch(field)
-    if not match:
-        raise ValueError("text where a number belongs")
-    return int(match[1] or b"0", 8)
-
-
-def until_nul(field: bytes) -> bytes:
-    """Return the text of a field that NULs fill up."""
-    return field.partition(b"\0")[0]
 
 
 @lru_cache(1024)
@@ -390,12 +315,6 @@ def _with_size(member: Member, block: bytes, offset: int, records: Records | Non
     if member.kind == "hardlink":
         if records is not None and b"size" in records.numbers:
             return member
-        if records is None and (block[257:263] != b"ustar\0" or _is_tidy(block)):
+        if records is None and (block[257:263] != b"ustar\0" or is_tidy(block)):
             return member._replace(size=0, stored_size=0)
     raise CorruptError(f"a {member.kind} with a size", offset=offset, hint=DISAGREE)
-
-
-def _is_tidy(block: bytes) -> bool:
-    """Whether bsdtar would know an archive by this ustar header."""
-    fields = (block[start:end] for start, end in _NUMBERS)
-    return block[263:265] == b"00" and all(map(_TIDY.fullmatch, fields))

@@ -12,7 +12,8 @@ from typing import Final, TypeAlias
 from ..errors import CorruptError, FormatError
 from ..model import Member
 from . import pax
-from .header import BLOCK, GNU_MAGIC, SPARSE, number
+from .fields import number
+from .header import BLOCK, GNU_MAGIC, SPARSE
 from .pax import Records
 
 _ENTRY: Final = 24

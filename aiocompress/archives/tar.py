@@ -12,12 +12,13 @@ from typing import Final, TypeAlias
 
 from ..errors import AiocompressError, CorruptError, FormatError, LimitError, TruncatedError
 from ..model import KIB, MIB, Buffer, Member
-from . import header, sparse
+from . import fields, header, sparse
 from .header import BLOCK, END, padding
 from .pax import Records
 
 Steps: TypeAlias = Generator[Member | memoryview | None, None, None]
 
+_NOTHING: Final = memoryview(b"")
 _ZEROS: Final = END[:BLOCK]
 _PART: Final = 64 * KIB
 _MOST_WARNINGS: Final = 1000
@@ -48,7 +49,7 @@ def is_archive(head: bytes) -> bool:
     if len(head) < BLOCK or head == _ZEROS:
         return len(head) == BLOCK
     try:
-        header.check_sum(head, 0)
+        fields.check_sum(head, 0)
     except AiocompressError:
         return False
     return True
@@ -66,7 +67,7 @@ class Reader:
         self.warnings: list[str] = []
         self._max_metadata = max_metadata
         self._metadata = 0
-        self._view = memoryview(b"")
+        self._view = _NOTHING
         self._at = 0
         self._start = 0
         """Where in the archive the bytes of ``_view`` begin."""
@@ -86,8 +87,7 @@ class Reader:
         :raises FormatError: a member of a kind that cannot be read, as parts of other volumes.
         :raises LimitError: metadata above ``max_metadata``.
         """
-        if self._at < len(self._view) and self._error is None:
-            raise ValueError("take all that the last feed gave before feeding again")
+        self._check_taken()
         self._start += self._at
         self._view, self._at = memoryview(data), 0
         return self._run()
@@ -97,9 +97,14 @@ class Reader:
 
         :raises TruncatedError: the archive was cut off.
         """
+        self._check_taken()
         self._ended = True
         for _ in self._run():
             raise AssertionError
+
+    def _check_taken(self) -> None:
+        if self._error is None and (self._ended or self._at < len(self._view)):
+            raise ValueError("take all that was fed before feeding more, and finish once")
 
     def _run(self) -> Iterator[Member | memoryview]:
         if self._error is not None:
@@ -107,6 +112,8 @@ class Reader:
         try:
             for item in self._steps:
                 if item is None:
+                    self._start += self._at
+                    self._view, self._at = _NOTHING, 0  # it may be memory that others manage
                     break
                 yield item
         except AiocompressError as error:
@@ -181,7 +188,7 @@ class Reader:
                 self._global = Records() if self._global is None else self._global
                 records.decode(body, offset)
             elif flag in _LONG:
-                long[_LONG[flag]] = header.until_nul(body)
+                long[_LONG[flag]] = fields.until_nul(body)
             else:
                 self._warn(f"a Solaris access list at byte {offset - BLOCK} was left out")
             block = yield from self._header()
@@ -192,11 +199,11 @@ class Reader:
 
     def _body(self, block: bytes) -> Generator[None, None, bytes]:
         """Take the body of a header that is metadata itself."""
-        size = header.size_of(block, self._offset - BLOCK)
+        size = fields.size_of(block, self._offset - BLOCK)
         self._count(size)
         padded = yield from self._take(size + padding(size))
         body = padded[:size]
-        if block[156] in _LONG and header.until_nul(padded) != header.until_nul(body):
+        if block[156] in _LONG and fields.until_nul(padded) != fields.until_nul(body):
             # GNU tar reads on to the NUL.
             raise CorruptError("a long name that does not end", offset=self._offset - len(padded))
         return body
@@ -269,20 +276,21 @@ class Reader:
         while len(taken) < size:
             if not (yield from self._is_more()):
                 raise TruncatedError("the archive is cut off in a header", offset=self._offset)
-            part = self._view[self._at : self._at + size - len(taken)]
-            taken += part
-            self._at += len(part)
+            before = len(taken)
+            taken += self._view[self._at : self._at + size - before]
+            self._at += len(taken) - before
         return bytes(taken)
 
     def _content(self, member: Member) -> Steps:
         """Give out content, and skip its padding."""
         left = member.stored_size
         while left:
-            part = self._view[self._at : self._at + left]
-            self._at += len(part)
-            left -= len(part)
-            if part:
-                yield part
+            at = self._at
+            size = min(left, len(self._view) - at)
+            self._at += size
+            left -= size
+            if size:
+                yield self._view[at : at + size]
             elif not (yield from self._is_more()):
                 reason = f"the archive is cut off in {member.name!r}"
                 raise TruncatedError(reason, offset=self._offset)
