@@ -167,6 +167,26 @@ class Archive:
         self._check()
         return Members(self._members())
 
+    async def names(self) -> AsyncGenerator[list[str]]:
+        """Yield the names of all members, many at once; that of a folder ends with a slash."""
+        self._check()
+        told = 0
+        if self._indexed is not None:
+            try:
+                async with aclosing(self._indexed.checked_blocks()) as blocks:
+                    async for records in blocks:
+                        yield records.listing()
+                        told += len(records)
+                return
+            except CorruptError:
+                self.distrust()
+        async with aclosing(self._scan(Tally(self._pool))) as members:
+            async for member in members:
+                if told:
+                    told -= 1
+                else:
+                    yield [member.name + "/" * (member.kind == "directory")]
+
     async def member(self, name: str) -> Member:
         """Return the member of that name; the last one, where there are several.
 

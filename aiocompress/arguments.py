@@ -15,7 +15,7 @@ from .model import Buffer, Layout, OnError, OnExists, PathLike, ProgressOption, 
 from .packing import Packing
 from .trees import Excluded
 
-_TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
+TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
 _OTHERS: Final = (
     *(".zip", ".7z", ".rar", ".tar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz", ".lzma"),
     *(".lz4", ".br", ".cpio", ".jar", ".whl", ".iso", ".cab", ".deb", ".rpm", ".apk", ".ar"),
@@ -38,7 +38,7 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
         msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
         raise ValueError(msg)
     known = [suffix for codec in CODECS.values() if codec.levels for suffix in codec.suffixes]
-    return "archive" if name.lower().endswith((*known, *_TARS)) else "mirror"
+    return "archive" if name.lower().endswith((*known, *TARS)) else "mirror"
 
 
 def make_packing(
@@ -85,7 +85,7 @@ def codec_for(destination: PathLike) -> str:
     :raises ValueError: it says none.
     """
     name = os.fspath(destination)
-    for suffix, codec_name in _TARS.items():
+    for suffix, codec_name in TARS.items():
         if name.lower().endswith(suffix):
             return codec_name
     for codec in CODECS.values():

@@ -1,4 +1,4 @@
-"""The command line: files and pipes, compressed and decompressed.
+"""The command line: files, folders and pipes, compressed and decompressed.
 
 Flags are only validated here; ``plan`` works out what they mean, once, and ``console`` does it.
 """
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -36,6 +36,9 @@ def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 _sources = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+_verbose = click.option(
+    "-v", "--verbose", is_flag=True, help="Say more; errors with versions and traceback."
+)
 _running = _options(
     click.option(
         "-T",
@@ -52,9 +55,7 @@ _running = _options(
         help="A bar on stderr; default: if that is a terminal.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option(
-        "-v", "--verbose", is_flag=True, help="Say more; errors with versions and traceback."
-    ),
+    _verbose,
     click.option(
         "--json",
         "as_json",
@@ -62,9 +63,7 @@ _running = _options(
         help="The report as JSON; on stderr if data takes stdout.",
     ),
 )
-_writing = _options(
-    click.option("-o", "--output", metavar="DEST", help="File or folder to write to; -: stdout."),
-    click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
+_replacing = _options(
     click.option("-f", "--force", is_flag=True, help="Replace files that exist."),
     click.option("--skip-existing", is_flag=True, help="Leave files that exist alone."),
     click.option(
@@ -74,6 +73,33 @@ _writing = _options(
         "--fsync/--no-fsync",
         default=True,
         help="Wait until files are on the disk.  [default: fsync]",
+    ),
+)
+_writing = _options(
+    click.option("-o", "--output", metavar="DEST", help="File or folder to write to; -: stdout."),
+    click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
+    _replacing,
+)
+_packing = _options(
+    click.option(
+        "--layout",
+        type=click.Choice(["archive", "mirror", "framed"]),
+        help="What a folder becomes; default: by the suffix of DEST, or an archive.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out, by the rules of gitignore."
+    ),
+    click.option(
+        "--exclude-from", multiple=True, metavar="FILE", help="Patterns from a file, a line each."
+    ),
+    click.option("--prefix", default="", metavar="NAME", help="A folder around all members."),
+    click.option(
+        "--reproducible", is_flag=True, help="No owners, plain modes, times by SOURCE_DATE_EPOCH."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at what cannot be read, and write nothing."),
+    click.option("--xattrs", is_flag=True, help="Store extended attributes."),
+    click.option(
+        "--chunk-size", metavar="SIZE", help="Raw bytes of a frame; default: by codec and level."
     ),
 )
 _limits = _options(
@@ -108,13 +134,15 @@ def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> 
     help="Versions of this program and of what it is built on.",
 )
 def cli() -> None:
-    """Compress files and pipes in parallel into standard .zst and .gz, and back."""
+    """Compress files, folders and pipes in parallel into standard .zst and .gz, and back."""
 
 
 @cli.command(
     epilog="\b\nExamples:\n"
     "  aiocompress compress big.iso                    to big.iso.zst\n"
     "  aiocompress compress -l 19 -o out.zst big.iso   smaller, slower\n"
+    "  aiocompress compress folder                     to folder.tar.zst, indexed\n"
+    "  aiocompress compress folder -o backup/          each file by itself, in the same tree\n"
     "  tar c . | aiocompress compress > all.tar.zst\n"
     "  tar -I 'aiocompress compress' -cf all.tar.zst ."
 )
@@ -130,14 +158,12 @@ def cli() -> None:
 @click.option(
     "--codec", type=click.Choice(["zstd", "gzip"]), help="Default: by the suffix of DEST, or zstd."
 )
-@click.option(
-    "--chunk-size", metavar="SIZE", help="Raw bytes of a frame; default: by codec and level."
-)
+@_packing
 @_writing
 @_limits
 @_running
 def compress(decompress: bool, **flags: Any) -> None:  # noqa: FBT001
-    """Compress each SOURCE to SOURCE.zst, or stdin to stdout."""
+    """Compress each SOURCE to SOURCE.zst, a folder to SOURCE.tar.zst, or stdin to stdout."""
     _run("decompress" if decompress else "compress", flags)
 
 
@@ -165,7 +191,52 @@ def test(**flags: Any) -> None:
     _run("test", flags)
 
 
-def _run(verb: Literal["compress", "decompress", "test"], flags: dict[str, Any]) -> None:
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress extract folder.tar.zst              to folder\n"
+    "  aiocompress extract folder.tar.zst 'src/*.c'    only these\n"
+    "  ssh host cat all.tar.gz | aiocompress extract - -o all"
+)
+@click.argument("archive", metavar="ARCHIVE|-")
+@click.argument("members", nargs=-1, metavar="[PATTERN]...")
+@click.option("-o", "--output", metavar="DIR", help="Default: ARCHIVE without its suffixes.")
+@click.option(
+    "--keep-going", is_flag=True, help="Leave out what is damaged or refused, and name it."
+)
+@click.option(
+    "--preserve", is_flag=True, help="Owners, set-user-ID bits, xattrs, pipes and devices too."
+)
+@_replacing
+@_limits
+@_running
+def extract(archive: str, **flags: Any) -> None:
+    """Restore the members of an archive, all or some, below one folder and nowhere else."""
+    _run("extract", flags | {"sources": (archive,)})
+
+
+@cli.command(
+    name="list", epilog="\b\nExample:\n  aiocompress list --long folder.tar.zst | grep src/"
+)
+@click.argument("archive", metavar="ARCHIVE|-")
+@click.option("--long", is_flag=True, help="Modes, owners, sizes and times as well.")
+@click.option("-0", "null", is_flag=True, help="End names with a zero byte, and escape nothing.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@_verbose
+def list_members(archive: str, **flags: Any) -> None:
+    """List the members of an archive: of ours by its index, of others from front to back."""
+    _run("list", flags | {"sources": (archive,)})
+
+
+@cli.command(epilog="\b\nExample:\n  aiocompress cat folder.tar.zst folder/notes.txt | less")
+@click.argument("archive", metavar="ARCHIVE")
+@click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
+@_verbose
+def cat(archive: str, **flags: Any) -> None:
+    """Write the content of members to stdout."""
+    _run("cat", flags | {"sources": (archive,)})
+
+
+def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
     code = console.run(plan.Options(verb=verb, **flags))
     # All is closed; tearing down the interpreter would take longer than a small file.
     for stream in (sys.stdout, sys.stderr):

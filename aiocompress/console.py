@@ -11,16 +11,32 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
+from .arguments import make_packing
 from .engine import Engine
 from .errors import AiocompressError
+from .folders import roots_of
+from .listing import cat, list_members
 from .messages import complain, say, summary
-from .model import OnExists, Progress, Report
+from .model import OnError, OnExists, Progress, Report
+from .packing import TreeSource
 from .pipes import PipeSink, PipeSource
-from .plan import STREAM, Options, Task, UsageError, check_not_same, is_large, plan, shown
+from .plan import (
+    STREAM,
+    Options,
+    Task,
+    UsageError,
+    check_not_same,
+    exclusions,
+    is_large,
+    plan,
+    shown,
+)
 from .progress import Meter
 from .streams import ByteStream
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
+_UNREADABLE: Final = -1
+"""A source that could not be opened: skipped, unless nothing else was done."""
 _ERRORS: Final = (UsageError, AiocompressError, OSError, ValueError, MemoryError)
 
 
@@ -29,7 +45,7 @@ def run(options: Options) -> int:
     try:
         tasks = plan(options)
         engine = Engine(options.num_workers or None, options.memory_limit)
-        large = any(is_large(task) for task in tasks)
+        large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)
         if large:
             engine.prefork()
         gc.freeze()  # what is loaded by now stays: no collection need look at it again
@@ -96,19 +112,23 @@ class _Session:
                 codes.add(await self._attempt(task))
                 if (me := asyncio.current_task()) is not None and me.cancelling():
                     raise asyncio.CancelledError
-        if codes == {DONE}:
-            return DONE
         if BROKEN_PIPE in codes:
             return BROKEN_PIPE
-        return SKIPPED if codes <= {DONE, SKIPPED} and DONE in codes else FAILED
+        if FAILED in codes or codes == {_UNREADABLE}:
+            return FAILED
+        return DONE if codes == {DONE} else SKIPPED
 
     async def _attempt(self, task: Task) -> int:
         options = self._options
         try:
+            if options.verb in {"list", "cat"}:
+                await self._show(task)
+                return DONE
             report = await self._do(task)
             if options.remove and not report.skipped_count:
                 self._remove(task)
             self._tell(task, report)
+            return self._code(task, report)
         except BrokenPipeError:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -116,8 +136,29 @@ class _Session:
         except _ERRORS as error:
             complain(error, verbose=options.verbose)
             cannot_open = isinstance(error, OSError) and error.filename == task.source
-            return SKIPPED if cannot_open else FAILED
-        return DONE
+            return _UNREADABLE if cannot_open else FAILED
+
+    def _code(self, task: Task, report: Report) -> int:
+        """Return the exit code: what was left out on request does not count."""
+        if report.damaged:
+            return FAILED
+        left_out = report.skipped_count if task.layout is not None else 0
+        return SKIPPED if left_out or report.changed else DONE
+
+    async def _show(self, task: Task) -> None:
+        """List an archive, or write some of its members to stdout."""
+        async with AsyncExitStack() as stack:
+            source = await self._open(task.source, stack)
+            archive = await stack.enter_async_context(self._engine.open_archive(source))
+            if self._options.verb == "list":
+                await list_members(archive, self._options)
+            else:
+                sys.stdout.flush()
+                sink = PipeSink(1, "stdout")
+                stack.push_async_callback(sink.aclose)
+                await cat(archive, self._options.members, sink)
+            for warning in archive.warnings:
+                say(f"{shown(task.source)}: warning: {warning}")
 
     def _remove(self, task: Task) -> None:
         """Remove a source whose result is a file on the disk, and nothing else."""
@@ -128,6 +169,8 @@ class _Session:
     async def _do(self, task: Task) -> Report:
         check_not_same(task)
         async with AsyncExitStack() as stack:
+            if task.layout is not None and task.destination != STREAM:
+                return await self._do_tree(task, stack)
             source = await self._open(task.source, stack)
             if task.destination is None:
                 return await self._engine.test(
@@ -145,11 +188,64 @@ class _Session:
         stack.push_async_callback(pipe.aclose)
         return pipe
 
+    async def _do_tree(self, task: Task, stack: AsyncExitStack) -> Report:
+        """Compress folders, or give them back."""
+        options, engine = self._options, self._engine
+        assert task.destination is not None
+        if options.verb == "compress":
+            return await engine.compress_folder(
+                task.roots,
+                task.destination,
+                options.chunk_size,
+                layout=task.layout,
+                codec=task.codec,
+                compression_level=options.level,
+                prefix=options.prefix,
+                exclude=exclusions(options),
+                reproducible=options.reproducible,
+                xattrs=options.xattrs,
+                on_error="raise" if options.strict else "skip",
+                on_exists=self._on_exists,
+                fsync=options.fsync or options.remove,
+                progress=self._progress,
+            )
+        on_error: OnError = "skip" if options.keep_going else "raise"
+        if task.source == STREAM:
+            archive = engine.open_archive(await self._open(STREAM, stack))
+            await stack.enter_async_context(archive)
+            return await archive.extract(
+                task.destination,
+                options.members or None,
+                on_exists=self._on_exists,
+                on_error=on_error,
+                preserve=options.preserve,
+                max_output=options.max_output,
+                fsync=options.fsync,
+                progress=self._progress,
+            )
+        return await engine.decompress_folder(
+            task.source,
+            task.destination,
+            members=options.members or None,
+            on_error=on_error,
+            preserve=options.preserve,
+            max_output=options.max_output,
+            max_window=options.max_window,
+            on_exists=self._on_exists,
+            fsync=options.fsync or options.remove,
+            progress=self._progress,
+        )
+
+    @property
+    def _on_exists(self) -> OnExists:
+        if self._options.force:
+            return "replace"
+        return "skip" if self._options.skip_existing else "error"
+
     async def _to_file(self, task: Task, source: Any) -> Report:
         options, engine = self._options, self._engine
         assert task.destination is not None
-        skip: OnExists = "skip" if options.skip_existing else "error"
-        on_exists: OnExists = "replace" if options.force else skip
+        on_exists = self._on_exists
         fsync = options.fsync or options.remove
         if options.verb == "compress":
             return await engine.compress_file(
@@ -176,7 +272,7 @@ class _Session:
         options, engine = self._options, self._engine
         if options.verb == "compress":
             stream = engine.compress_stream(
-                source,
+                source if task.layout is None else self._tree(task),
                 codec=task.codec or "zstd",
                 compression_level=options.level,
                 chunk_size=options.chunk_size,
@@ -199,14 +295,30 @@ class _Session:
             meter.update()
         return stream.report
 
+    def _tree(self, task: Task) -> TreeSource:
+        """Return folders as a tar, to be compressed to stdout."""
+        options = self._options
+        packing = make_packing(
+            options.prefix,
+            exclusions(options),
+            reproducible=options.reproducible,
+            xattrs=options.xattrs,
+            on_error="raise" if options.strict else "skip",
+        )
+        tree = TreeSource(packing._replace(roots=roots_of(task.roots)))
+        tree.leave_out(os.fstat(1))
+        return tree
+
     def _meter(self, stream: ByteStream, task: Task) -> Meter:
-        total = None if task.source == STREAM else os.stat(task.source).st_size
+        known = task.source != STREAM and task.layout is None
+        total = os.stat(task.source).st_size if known else None
         back = self._options.verb != "compress"
 
         def measure() -> Progress:
             report = stream.report
             done = report.compressed_bytes if back else report.raw_bytes
-            return Progress(report.raw_bytes, report.compressed_bytes, done, total)
+            files = 0 if task.layout is None else report.files
+            return Progress(report.raw_bytes, report.compressed_bytes, done, total, files)
 
         return Meter(self._progress, measure, f"{self._options.verb}ing")
 
@@ -214,14 +326,19 @@ class _Session:
         """Say how it went: a line for people, or JSON."""
         options = self._options
         for warning in report.warnings:
-            say(f"{shown(task.source)}: warning: {warning}")
+            say(f"{shown(task.source)}: warning: {shown(warning)}")
+        if task.layout is not None:
+            for skipped in report.skipped:
+                say(f"skipped: {shown(skipped)}")
+            if report.skipped_count > len(report.skipped):
+                say(f"skipped: {report.skipped_count - len(report.skipped)} more")
         if options.as_json:
             import json  # noqa: PLC0415 - costs what a small file does
 
             about = {"source": task.source, "destination": task.destination}
             text = json.dumps(about | report._asdict() | {"ratio": report.ratio})
             print(text, file=sys.stderr if task.destination == STREAM else sys.stdout)
-        elif report.skipped_count:
+        elif report.skipped_count and task.layout is None:
             if not options.quiet:
                 say(f"{shown(report.skipped[0])}: exists, skipped")
         elif options.verbose or not (options.quiet or task.destination == STREAM):

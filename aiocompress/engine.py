@@ -35,7 +35,7 @@ from .model import (
 )
 from .pipeline import Tally
 from .pool import WorkerPool
-from .sources import StreamSource
+from .sources import AnySource, StreamSource
 from .streams import ByteStream
 
 
@@ -136,7 +136,7 @@ class Engine:
 
     def compress_stream(
         self,
-        source: StreamSource,
+        source: AnySource,
         *,
         codec: str = "zstd",
         compression_level: int | None = None,
@@ -145,7 +145,7 @@ class Engine:
         """Compress a stream; the bytes are those that ``compress_file`` writes.
 
         :param source: a path, bytes-like, an object with ``async read(n)``, or an async iterable
-            of bytes-like.
+            of bytes-like; the path of a folder gives a ``.tar.zst``, as ``compress_folder`` does.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.

@@ -33,7 +33,7 @@ async def compress_folder(
     pool.check()
     packing = packing._replace(roots=await call(pool.files, roots_of, source))
     if layout == "archive":
-        tree = TreeSource(packing, pool.files)
+        tree = TreeSource(packing)
         return await files.compress_file(pool, tree, destination, recipe, writing)
     if layout == "framed":
         return await framing.compress_tree(pool, packing, destination, recipe, writing)

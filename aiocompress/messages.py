@@ -16,8 +16,11 @@ def summary(task: Task, report: Report) -> str:
         task.destination, f" to {shown(task.destination or '')}"
     )
     rate = report.raw_bytes / report.seconds if report.seconds else 0
+    files = ""
+    if task.layout is not None:
+        files = f"{report.files:,} file{'s' * (report.files != 1)}, "
     return (
-        f"{shown(task.source)}{arrow}: {_size(report.raw_bytes)} raw, "
+        f"{shown(task.source)}{arrow}: {files}{_size(report.raw_bytes)} raw, "
         f"{_size(report.compressed_bytes)} compressed, ratio {report.ratio:.2f}, {_size(rate)}/s"
     )
 

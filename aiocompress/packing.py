@@ -96,11 +96,13 @@ class TreeSource:
     size: int | None = None
     waits = False
 
-    def __init__(self, packing: Packing, executor: Executor) -> None:
+    executor: Executor
+    """The file threads, of whoever opens it."""
+
+    def __init__(self, packing: Packing) -> None:
         self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
         self.found = Found()
         self._packer = _Packer(packing, self.found)
-        self._executor = executor
 
     @property
     def more(self) -> bool:
@@ -118,14 +120,14 @@ class TreeSource:
 
     async def fill(self, view: memoryview) -> int:
         """Lay the next chunk; returns its bytes, 0 at the end."""
-        return await call(self._executor, self._packer.fill, view)
+        return await call(self.executor, self._packer.fill, view)
 
     async def readinto(self, view: memoryview) -> int:
         return await self.fill(view)
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await call(self._executor, self._packer.close)
+        await call(self.executor, self._packer.close)
 
 
 class _Packer:

@@ -8,15 +8,20 @@ import sys
 from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
-from .arguments import codec_for, make_recipe
+from .arguments import TARS, codec_for, layout_for, make_recipe
 from .codecs import CODECS
-from .model import parse_size
+from .model import Layout, parse_size
 
 STREAM: Final = "-"
-_TARS: Final = {".tzst": ".tar", ".tgz": ".tar"}
 _SMALL: Final = 1 << 20
+_TAR_SUFFIXES: Final = tuple(
+    ".tar" + suffix for codec in CODECS.values() if codec.levels for suffix in codec.suffixes
+)
 closed_descriptors: set[int] = set()
 """Which of stdin, stdout and stderr were closed when the program began."""
+
+
+Verb = Literal["compress", "decompress", "test", "extract", "list", "cat"]
 
 
 class UsageError(Exception):
@@ -26,16 +31,16 @@ class UsageError(Exception):
 class Options(NamedTuple):
     """The flags, as they were given."""
 
-    verb: Literal["compress", "decompress", "test"]
+    verb: Verb
     sources: tuple[str, ...]
-    num_workers: int
-    memory_limit: str | None
-    progress: bool | None
-    quiet: bool
-    verbose: bool
-    as_json: bool
-    max_output: str | None
-    max_window: str
+    num_workers: int = 0
+    memory_limit: str | None = None
+    progress: bool | None = None
+    quiet: bool = False
+    verbose: bool = False
+    as_json: bool = False
+    max_output: str | None = None
+    max_window: str = "128MiB"
     output: str | None = None
     stdout: bool = False
     force: bool = False
@@ -45,14 +50,44 @@ class Options(NamedTuple):
     level: int | None = None
     codec: str | None = None
     chunk_size: str | None = None
+    layout: Layout | None = None
+    exclude: tuple[str, ...] = ()
+    exclude_from: tuple[str, ...] = ()
+    prefix: str = ""
+    reproducible: bool = False
+    strict: bool = False
+    xattrs: bool = False
+    members: tuple[str, ...] = ()
+    keep_going: bool = False
+    preserve: bool = False
+    long: bool = False
+    null: bool = False
+
+    @property
+    def packs(self) -> bool:
+        """Whether a flag is given that only makes sense for folders."""
+        return bool(
+            self.layout
+            or self.exclude
+            or self.exclude_from
+            or self.prefix
+            or self.reproducible
+            or self.strict
+            or self.xattrs
+        )
 
 
 class Task(NamedTuple):
-    """One source and where it goes; ``STREAM`` is stdin or stdout, None: nowhere."""
+    """One source and where it goes; ``STREAM`` is stdin or stdout, None: nowhere.
+
+    ``roots`` are the folders and files of one archive or tree, whose ``layout`` is then said.
+    """
 
     source: str
     destination: str | None
     codec: str | None = None
+    layout: Layout | None = None
+    roots: tuple[str, ...] = ()
 
 
 def plan(options: Options) -> list[Task]:
@@ -69,24 +104,113 @@ def plan(options: Options) -> list[Task]:
         raise UsageError("-f and --skip-existing exclude each other")
     if options.stdout and options.output not in {None, STREAM}:
         raise UsageError("-c and -o exclude each other")
-    folder = options.output if options.output and os.path.isdir(options.output) else None
-    if len(sources) > 1 and options.output not in {None, STREAM} and folder is None:
-        raise UsageError("-o must be a folder for several sources")
     try:
-        tasks = [_task(options, source, folder) for source in sources]
+        tasks = _tasks(options, sources)
         make_recipe(tasks[0].codec or "zstd", options.level, options.chunk_size)
         for size in (options.memory_limit, options.max_output, options.max_window):
             parse_size(size or 1)
     except ValueError as error:
         raise UsageError(str(error)) from None
+    if options.remove and any(os.path.isdir(root) for task in tasks for root in task.roots):
+        raise UsageError("--rm removes files, not folders")
     if any(task.destination == STREAM for task in tasks):
         _check_stdout(options)
     return tasks
 
 
+def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
+    if options.verb in {"test", "list", "cat"}:
+        return [Task(source, STREAM if options.verb == "cat" else None) for source in sources]
+    if options.verb == "extract":
+        return [_extract_task(options, source) for source in sources]
+    trees = _trees(options, sources)
+    if trees is not None:
+        return trees
+    if options.packs:
+        raise UsageError("--layout, --exclude, --prefix and the like are for folders")
+    folder = options.output if options.output and os.path.isdir(options.output) else None
+    if len(sources) > 1 and options.output not in {None, STREAM} and folder is None:
+        raise UsageError("-o must be a folder or an archive for several sources")
+    return [_task(options, source, folder) for source in sources]
+
+
+def _trees(options: Options, sources: tuple[str, ...]) -> list[Task] | None:
+    """Work out what becomes archives or trees; None: all sources are files by themselves."""
+    folders = [source for source in sources if os.path.isdir(source)]
+    if options.verb == "decompress":
+        return [_mirror_back(options, sources)] if folders else None
+    output = STREAM if options.stdout else options.output
+    if not folders and not _is_archive_of_files(options, sources, output):
+        return None
+    if STREAM in sources:
+        raise UsageError("stdin cannot be packed with folders")
+    if output is None and len(folders) < len(sources):
+        raise UsageError("name the archive of folders and files with -o")
+    if output is None:
+        return [_tree(options, (source,), _beside(options, source)) for source in sources]
+    return [_tree(options, sources, output)]
+
+
+def _is_archive_of_files(options: Options, sources: tuple[str, ...], output: str | None) -> bool:
+    """Whether files are to be packed into an archive, rather than compressed as they are."""
+    if options.layout is not None:
+        return True
+    if output in {None, STREAM} or os.path.isdir(output or ""):
+        return False
+    if len(sources) > 1:
+        return layout_for(output or "", None) == "archive"
+    is_tar = sources[0] == STREAM or sources[0].lower().endswith(".tar")
+    return not is_tar and (output or "").lower().endswith((*TARS, *_TAR_SUFFIXES))
+
+
+def _tree(options: Options, roots: tuple[str, ...], destination: str) -> Task:
+    if destination == STREAM:
+        if options.layout not in {None, "archive"}:
+            raise UsageError("only an archive can go to stdout")
+        return Task(roots[0], STREAM, options.codec or "zstd", "archive", roots)
+    layout = layout_for(destination, options.layout)
+    codec = options.codec
+    if codec is None and layout == "archive":
+        codec = codec_for(destination)
+    return Task(", ".join(roots), destination, codec or "zstd", layout, roots)
+
+
+def _beside(options: Options, folder: str) -> str:
+    """Name the archive of a folder after it."""
+    name = os.path.normpath(folder)
+    if os.path.basename(name) in {"", ".", ".."} or options.layout in {"mirror", "framed"}:
+        raise UsageError(f"{folder}: name the result with -o")
+    return name + ".tar" + CODECS[options.codec or "zstd"].suffixes[0]
+
+
+def _mirror_back(options: Options, sources: tuple[str, ...]) -> Task:
+    if len(sources) > 1 or options.output in {None, STREAM} or options.stdout:
+        raise UsageError("a folder of compressed files is decompressed alone, to -o FOLDER")
+    return Task(sources[0], options.output, layout="mirror", roots=sources)
+
+
+def _extract_task(options: Options, source: str) -> Task:
+    destination = options.output
+    if destination is None:
+        if source == STREAM:
+            raise UsageError("name the folder for an archive from stdin with -o")
+        destination = _without_suffixes(source)
+    if destination == STREAM:
+        raise UsageError("-o must be a folder; `cat` writes members to stdout")
+    return Task(source, destination, layout="archive", roots=(source,))
+
+
+def _without_suffixes(source: str) -> str:
+    base, suffix = os.path.splitext(source)
+    known = {suffix for codec in CODECS.values() for suffix in codec.suffixes}
+    if suffix.lower() in known or suffix.lower() in TARS or suffix.lower() == ".tar":
+        base = base.removesuffix(".tar")
+        if os.path.basename(base):
+            return base
+    raise UsageError(f"{source}: unknown suffix, name the folder with -o")
+
+
 def _task(options: Options, source: str, folder: str | None) -> Task:
-    if options.verb == "test":
-        return Task(source, None)
     destination = STREAM if options.stdout else options.output
     if destination is None and source == STREAM:
         destination = STREAM
@@ -105,8 +229,8 @@ def _result_name(options: Options, source: str) -> str:
         return source + CODECS[options.codec or "zstd"].suffixes[0]
     base, suffix = os.path.splitext(source)
     known = {suffix for codec in CODECS.values() for suffix in codec.suffixes}
-    if suffix.lower() in _TARS:
-        return base + _TARS[suffix.lower()]
+    if suffix.lower() in TARS:
+        return base + ".tar"
     if suffix.lower() in known and base:
         return base
     raise UsageError(f"{source}: unknown suffix, name the result with -o")
@@ -149,12 +273,24 @@ def hold_standard_descriptors() -> None:
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
 
+def exclusions(options: Options) -> list[str]:
+    """Return the patterns of what is left out, those from files first.
+
+    :raises OSError: such a file cannot be read.
+    """
+    patterns = []
+    for path in options.exclude_from:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            patterns += file.read().splitlines()
+    return [*patterns, *options.exclude]
+
+
 def check_not_same(task: Task) -> None:
     """Refuse to write over what is read.
 
     :raises UsageError: both are the same file.
     """
-    if task.destination is None:
+    if task.destination is None or task.layout is not None:
         return
     sides = []
     for side, standard in ((task.source, 0), (task.destination, 1)):
@@ -168,7 +304,7 @@ def check_not_same(task: Task) -> None:
 
 def is_large(task: Task) -> bool:
     """Whether worker processes are worth their start; of a pipe nobody knows."""
-    if task.source == STREAM:
+    if task.source == STREAM or (task.layout is not None and os.path.isdir(task.roots[0])):
         return True
     with suppress(OSError):
         status = os.stat(task.source)
@@ -180,4 +316,6 @@ def shown(name: str) -> str:
     """Return a name on one line, whatever is in it."""
     if name == STREAM:
         return "stdin"
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

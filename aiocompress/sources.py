@@ -228,6 +228,8 @@ async def opened(
 
 
 async def _open(source: AnySource, pool: WorkerPool, *, folders: bool) -> Source:
+    if isinstance(source, TreeSource):
+        source.executor = pool.files
     if isinstance(source, PipeSource | TreeSource | PositionalSource):
         return source
     if isinstance(source, bytes | bytearray | memoryview):
@@ -260,7 +262,7 @@ class _OpenedPipe(PipeSource):
 async def _open_path(path: str, pool: WorkerPool, *, folders: bool) -> Source:
     mode = (await call(pool.files, os.stat, path)).st_mode
     if stat.S_ISDIR(mode) and folders:
-        return TreeSource(Packing(((path, ""),)), pool.files)
+        return await _open(TreeSource(Packing(((path, ""),))), pool, folders=folders)
     if stat.S_ISDIR(mode):
         raise FormatError("is a folder", file=path, hint="compress_folder makes an archive of it")
     if stat.S_ISREG(mode):

@@ -22,7 +22,7 @@ from .model import (
     Size,
 )
 from .pool import WorkerPool
-from .sources import StreamSource
+from .sources import AnySource, StreamSource
 from .streams import ByteStream
 
 
@@ -41,7 +41,7 @@ async def decompress(data: Buffer, *, max_output: Size | None = None) -> bytes:
 
 
 def compress_stream(
-    source: StreamSource,
+    source: AnySource,
     *,
     codec: str = "zstd",
     compression_level: int | None = None,

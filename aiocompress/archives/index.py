@@ -154,6 +154,13 @@ class Records:
         for name, link, kind, blocks, size, mode, time, owner, offset in columns:
             yield Record(name, link, kind, blocks, size, mode, time, table[owner], offset)
 
+    def listing(self) -> list[str]:
+        """Return all names as text; that of a folder ends with a slash."""
+        return [
+            to_text(name) + "/" if kind == DIRECTORY else to_text(name)
+            for name, kind in zip(self.names, self._kinds, strict=True)
+        ]
+
     def record(self, number: int, offset: int) -> Record:
         """Return one record, which begins at ``offset``."""
         return next(iter(self.cut(number, number + 1, offset)))
