@@ -1,0 +1,535 @@
+"""Mirrored trees: every file of a folder becomes a file of its own in another, and back.
+
+Both directions are the same walk (``twins``), and the same two ways for a file. Small ones go to
+workers by the batch, which read and write them themselves (``mirrors``). Whatever is not plain
+comes back from there, and goes through the pipeline one after another, while batches go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, suppress
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, Final, NamedTuple, Protocol
+
+from . import compression, decompression, mirrors
+from .building import Building
+from .codecs import STREAM
+from .compression import Recipe
+from .decompression import Reading
+from .errors import AiocompressError, CorruptError, FormatError, LimitError
+from .files import Writing
+from .mirrors import (
+    DONE,
+    ENOUGH,
+    FILE_FLAGS,
+    KEPT,
+    LEFT,
+    Chain,
+    Files,
+    Outcome,
+    Roots,
+    exists,
+    new_name,
+    publish,
+)
+from .model import OnError, Progress, Report
+from .packing import Found
+from .pipeline import Tally, in_order
+from .pool import Job, WorkerPool
+from .progress import Meter
+from .storage import FileSink, FileSource, call
+from .trees import Excluded, kind_of
+from .twins import Plan, Side, Twins, below, merged, miss
+from .waiting import ended
+from .worker import Result
+
+_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+async def compress_tree(
+    pool: WorkerPool,
+    source: str,
+    destination: str,
+    recipe: Recipe,
+    writing: Writing,
+    *,
+    excluded: Excluded | None = None,
+    on_error: OnError = "raise",
+) -> Report:
+    """Compress each file of a folder into a container of its own in another folder.
+
+    :param excluded: what to leave out, by its path in the source.
+    :param on_error: "skip" leaves out what cannot be read, and names it in the report.
+    :raises FileExistsError: the destination exists, and that is not wanted; two things would get
+        the same name.
+    :raises OSError: something cannot be read or written.
+    :raises ValueError: source and destination are the same folder.
+    """
+    options = _Options(writing, excluded, on_error)
+    return await _mirror(pool, source, destination, _Out(pool, recipe), options)
+
+
+async def decompress_tree(
+    pool: WorkerPool,
+    source: str,
+    destination: str,
+    reading: Reading,
+    writing: Writing,
+    *,
+    on_error: OnError = "raise",
+) -> Report:
+    """Decompress each file of a folder into another folder, under its name without the suffix.
+
+    :param on_error: "skip" leaves out what cannot be read, is damaged, or has no suffix of a
+        compressed file, and names it in the report.
+    :raises FormatError: a file that is not compressed, by its name or its content.
+    :raises CorruptError: a file is damaged.
+    :raises LimitError: all together is more than ``reading.max_output``.
+    :raises OSError: as ``compress_tree``; so does ``ValueError``.
+    """
+    options = _Options(writing, None, on_error)
+    return await _mirror(pool, source, destination, _Back(pool, reading), options)
+
+
+class _Options(NamedTuple):
+    writing: Writing
+    excluded: Excluded | None
+    on_error: OnError
+
+
+# The two directions.
+
+
+class _Direction(Protocol):
+    """What is different out and back."""
+
+    label: str
+    function: Callable[..., Result]
+    """A worker's, for a batch, and what it is told."""
+    arguments: tuple[Any, ...]
+
+    def naming(self, name: str) -> str | None:
+        """Return what a file is called on the other side."""
+        ...
+
+    def enough(self, raw_bytes: int) -> int:
+        """Return after how many raw bytes more a worker is to stop and see.
+
+        :raises LimitError: there are too many already.
+        """
+        ...
+
+    async def stream(
+        self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, before: int
+    ) -> None:
+        """Take one file through the pipeline; ``before`` it there were that many raw bytes."""
+        ...
+
+
+class _Out:
+    label = "compressing"
+    function = staticmethod(mirrors.compress)
+
+    def __init__(self, pool: WorkerPool, recipe: Recipe) -> None:
+        self._pool, self._recipe = pool, recipe
+        self._suffix = recipe.codec.suffixes[0]
+        self.arguments = (recipe.codec.name, recipe.level, recipe.chunk_size)
+
+    def naming(self, name: str) -> str:
+        return name + self._suffix
+
+    def enough(self, raw_bytes: int) -> int:  # noqa: ARG002 - there is no limit
+        return ENOUGH
+
+    async def stream(
+        self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, _before: int
+    ) -> None:
+        frames = compression.compressed(self._pool, source, self._recipe, tally)
+        async with aclosing(frames):
+            async for parts in frames:
+                await sink.write(*parts)
+                meter.update()
+
+
+class _Back:
+    label = "decompressing"
+    function = staticmethod(mirrors.decompress)
+
+    def __init__(self, pool: WorkerPool, reading: Reading) -> None:
+        self._pool, self._reading = pool, reading
+        self.arguments = (reading.max_window,)
+
+    def naming(self, name: str) -> str | None:
+        return mirrors.restored(name)
+
+    def enough(self, raw_bytes: int) -> int:
+        limit = self._reading.max_output
+        self._reading.check_output(raw_bytes)
+        return ENOUGH if limit is None else min(ENOUGH, limit - raw_bytes + 1)
+
+    async def stream(
+        self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, before: int
+    ) -> None:
+        # The limit is of all files together.
+        target = sink.reach if self._pool.shares_files else None
+        reading = self._reading._replace(target=target, max_output=None)
+        blocks = decompression.decompressed(self._pool, source, reading, tally)
+        async with aclosing(blocks):
+            async for size, data in blocks:
+                self._reading.check_output(before + tally.raw_bytes)
+                if data is None:
+                    sink.skip(size)
+                else:
+                    await sink.write(data)
+                meter.update()
+
+
+# Both trees.
+
+
+class _Trees:
+    """The trees, opened: a new target is a folder in the making, an old one is used in place."""
+
+    def __init__(self, source: str, destination: str, writing: Writing) -> None:
+        self._root = os.open(source, _ROOT_FLAGS)
+        self._target = -1
+        self._building: Building | None = None
+        self._fsync = writing.fsync is not False
+        try:
+            own = self._open_target(destination, writing)
+        except BaseException:
+            self.close()
+            raise
+        self.source, self.target = Side(source, self._root), Side(destination, self._target)
+        self.on_exists = None if self._building is not None else writing.on_exists
+        self.own = frozenset((status.st_dev, status.st_ino) for status in own)
+        self.keep_root = len(own) > 1
+        """Whether the destination was there: it keeps its mode and times."""
+
+    def _open_target(self, destination: str, writing: Writing) -> list[os.stat_result]:
+        own = []
+        with suppress(FileNotFoundError):
+            own.append(os.stat(destination))
+            if os.path.samestat(own[0], os.fstat(self._root)):
+                msg = f"{destination}: source and destination are the same folder"
+                raise ValueError(msg)
+        if writing.on_exists != "error" and os.path.isdir(destination):
+            self._target = os.open(destination, _ROOT_FLAGS)
+        else:
+            self._building = Building(destination, writing.on_exists)
+            self._building.mode = stat.S_IMODE(os.fstat(self._root).st_mode) & 0o777
+            self._target = self._building.descriptor
+        return [*own, os.fstat(self._target)]
+
+    @property
+    def roots(self) -> Roots:
+        """Say to workers where the trees are."""
+        reach = f"/proc/{os.getpid()}/fd/"
+        return Roots(f"{reach}{self._root}", f"{reach}{self._target}", self.on_exists)
+
+    def commit(self) -> None:
+        """Give a new tree its name."""
+        if self._building is not None:
+            self._building.commit(fsync=self._fsync)
+        elif self._fsync:
+            os.sync()
+
+    def close(self) -> None:
+        """Close both; a tree that was not committed goes."""
+        root, self._root = self._root, -1
+        os.close(root)
+        if self._building is not None:
+            self._building.close()
+        elif self._target >= 0:
+            os.close(self._target)
+
+
+async def _mirror(
+    pool: WorkerPool, source: str, destination: str, direction: _Direction, options: _Options
+) -> Report:
+    begun = time.perf_counter()
+    pool.check()
+    writing = options.writing
+    trees = await call(
+        pool.files, _Trees, source, destination, writing, undo=lambda trees: trees.close()
+    )
+    try:
+        plan = Plan(
+            direction.naming,
+            trees.on_exists,
+            options.on_error,
+            options.excluded,
+            trees.own,
+            trees.keep_root,
+        )
+        twins = Twins(trees.source, trees.target, plan)
+        mirroring = _Mirroring(pool, trees, twins, direction, plan)
+        try:
+            with Meter(writing.progress, mirroring.progress, direction.label) as meter:
+                await mirroring.run(meter)
+                await call(pool.files, twins.finish)
+                await call(pool.files, trees.commit)
+        finally:
+            await call(pool.files, twins.close)
+    finally:
+        await call(pool.files, trees.close)
+    return mirroring.report(time.perf_counter() - begun)
+
+
+class _Sent:
+    """A batch with a worker."""
+
+    def __init__(self, files: Files, job: Job) -> None:
+        self.files, self.job = files, job
+        self.size = sum(len(names) for _, names in files)
+
+    def release(self) -> None:
+        self.job.release()
+
+
+class _Mirroring:
+    """One tree on its way."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        trees: _Trees,
+        twins: Twins,
+        direction: _Direction,
+        plan: Plan,
+    ) -> None:
+        self._pool, self._trees, self._twins = pool, trees, twins
+        self._direction, self._plan = direction, plan
+        self._again: deque[Files] = deque()
+        """Batches that a worker has given back."""
+        self._running: set[Job] = set()
+        self._shared = pool.shares_files
+        self._tally, self._single_tally = Tally(pool), Tally(pool)
+        self._found = Found()
+        """What is found here; ``twins`` works in a thread, and keeps its own."""
+        self._files = 0
+
+    def progress(self) -> Progress:
+        """Say how far it has come; how much there is only the walk will tell."""
+        done, now = self._tally, self._single_tally
+        raw, compressed = (
+            done.raw_bytes + now.raw_bytes,
+            done.compressed_bytes + now.compressed_bytes,
+        )
+        consumed = raw if isinstance(self._direction, _Out) else compressed
+        return Progress(raw, compressed, consumed, None, self._files + self._twins.found.files)
+
+    def report(self, seconds: float) -> Report:
+        """Sum it up."""
+        self._found.files = self._files
+        self._tally.found = merged(self._twins.found, self._found)
+        return self._tally.report(seconds)
+
+    async def run(self, meter: Meter) -> None:
+        """Take all files to the other side."""
+        try:
+            while not await self._pass(meter):
+                pass
+        finally:
+            # A job that has not begun opens the roots by the numbers of their descriptors: these
+            # may not be closed, and used again, before the last of them is over.
+            if self._running:
+                await ended(asyncio.gather(*(job.over for job in self._running)))
+
+    async def _pass(self, meter: Meter) -> bool:
+        """Take what is known so far; returns whether nothing was given back late."""
+        async with aclosing(in_order(self._batches(), self._pool.window)) as batches:
+            async for sent in batches:
+                await self._take(sent, meter)
+                meter.update()
+        return not self._again
+
+    # Batches.
+
+    async def _batches(self) -> AsyncGenerator[_Sent]:
+        files, following = await self._next(), await self._next()
+        # A small tree is not worth starting processes.
+        alone = not following and not self._pool.has_processes
+        while files:
+            yield await self._send(files, alone=alone or not self._shared)
+            files, following = following, await self._next()
+
+    async def _next(self) -> Files:
+        if self._again:
+            return self._again.popleft()
+        return await call(self._pool.files, self._twins.batch)
+
+    async def _send(self, files: Files, *, alone: bool) -> _Sent:
+        batch = mirrors.pack(files)
+        enough = self._direction.enough(self._tally.raw_bytes)
+        slot = await self._pool.slots.take(len(batch), 0)
+        slot.input[: len(batch)] = batch
+        job = await self._pool.run(
+            slot,
+            len(batch),
+            self._direction.function,
+            self._trees.roots,
+            enough,
+            *self._direction.arguments,
+            alone=alone,
+            # A large file may need all slots while this waits for its turn.
+            detach=True,
+        )
+        self._running.add(job)
+        job.over.add_done_callback(lambda _: self._running.discard(job))
+        return _Sent(files, job)
+
+    async def _take(self, sent: _Sent, meter: Meter) -> None:
+        """Count what a worker has done, and do what it has left."""
+        result = await sent.job.result()
+        if result.size == STREAM:
+            self._shared = False
+            self._again.append(sent.files)
+            return
+        outcome = Outcome.unpack(sent.job.data)
+        letters = outcome.letters
+        self._tally.add(*outcome[:3])
+        self._files += letters.count(DONE)
+        self._direction.enough(self._tally.raw_bytes)
+        if letters.count(DONE) == sent.size:
+            return
+        entries = [(folder, name) for folder, names in sent.files for name in names]
+        # Those behind are as large: the next worker is to finish with as many of them.
+        self._again += _in_batches(entries[len(letters) :], len(letters))
+        for entry, letter in zip(entries, letters, strict=False):
+            if letter == KEPT:
+                self._keep(*entry)
+            elif letter == LEFT:
+                await self._single(*entry, meter)
+
+    # One file after another.
+
+    async def _single(self, folder: str, name: str, meter: Meter) -> None:
+        """Take one file through the pipeline, or say what is wrong with it."""
+        path = below(folder, name)
+        root = self._trees.source.root
+        try:
+            file = await call(self._pool.files, _open_file, root, folder, name, undo=os.close)
+        except OSError as error:
+            self._miss(path, error)
+            return
+        tally = self._single_tally = Tally(self._pool)
+        try:
+            await self._stream(file, folder, name, meter)
+        except OSError as error:
+            if error.filename != self._trees.source.shown(path):
+                shown = self._trees.target.shown(below(folder, self._result(name)))
+                raise OSError(error.errno, error.strerror, shown) from None
+            self._miss(path, error)
+        except (CorruptError, FormatError, LimitError) as error:
+            self._direction.enough(self._tally.raw_bytes + tally.raw_bytes)
+            self._refuse(path, error)
+        finally:
+            os.close(file)
+            self._single_tally = Tally(self._pool)
+
+    async def _stream(self, file: int, folder: str, name: str, meter: Meter) -> None:
+        """Write a file beside its place, unless the whole tree is new, and give it its name."""
+        files, in_place = self._pool.files, self._trees.on_exists
+        root, result = self._trees.target.root, self._result(name)
+        where = await call(files, _open_folder, root, folder, undo=os.close)
+        made = result if in_place is None else new_name()
+        try:
+            if in_place == "skip" and exists(result, where):
+                self._keep(folder, name)
+                return
+            status = await self._convert(file, f"/proc/self/fd/{where}/{made}", folder, name, meter)
+            if in_place is not None and not await call(
+                files, publish, made, result, where, in_place
+            ):
+                self._keep(folder, name)
+                return
+            self._count(below(folder, name), status, os.fstat(file))
+        finally:
+            if in_place is not None:
+                with suppress(FileNotFoundError):
+                    os.unlink(made, dir_fd=where)
+            os.close(where)
+
+    async def _convert(
+        self, file: int, path: str, folder: str, name: str, meter: Meter
+    ) -> os.stat_result:
+        source = await FileSource.open(f"/proc/self/fd/{file}", self._pool.files)
+        source.name = self._trees.source.shown(below(folder, name))
+        try:
+            sink = await FileSink.open(path, self._pool.files, on_exists="error", fsync=False)
+            try:
+                before = self._tally.raw_bytes
+                await self._direction.stream(source, sink, self._single_tally, meter, before)
+                await sink.commit(source.status)
+            finally:
+                await sink.aclose()
+        finally:
+            await source.aclose()
+        return source.status
+
+    def _count(self, path: str, before: os.stat_result, after: os.stat_result) -> None:
+        """Add what went through the pipeline to the sum."""
+        total, tally, shown = self._tally, self._single_tally, self._trees.source.shown(path)
+        total.raw_bytes += tally.raw_bytes
+        total.compressed_bytes += tally.compressed_bytes
+        total.frames += tally.frames
+        self._files += 1
+        for warning in tally.warnings:
+            self._found.warn(f"{shown}: {warning}")
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            self._found.change(f"{shown}: changed while it was read")
+
+    # What is left out.
+
+    def _result(self, name: str) -> str:
+        return self._direction.naming(name) or name
+
+    def _keep(self, folder: str, name: str) -> None:
+        shown = self._trees.target.shown(below(folder, self._result(name)))
+        self._found.skip(f"{shown}: exists already")
+
+    def _miss(self, path: str, error: OSError) -> None:
+        miss(self._trees.source, path, error, self._plan.on_error, self._found)
+
+    def _refuse(self, path: str, error: AiocompressError) -> None:
+        error.located(file=self._trees.source.shown(path))
+        if self._plan.on_error == "raise":
+            raise error
+        self._found.refuse(str(error))
+
+
+def _in_batches(entries: list[tuple[str, str]], size: int) -> Iterator[Files]:
+    for start in range(0, len(entries), size):
+        groups = groupby(entries[start : start + size], key=itemgetter(0))
+        yield [(folder, [name for _, name in group]) for folder, group in groups]
+
+
+def _open_file(root: int, folder: str, name: str) -> int:
+    """Open a regular file below a folder."""
+    chain = Chain(root)
+    try:
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=chain.at(folder))
+    finally:
+        chain.close()
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"is {kind_of(mode)}, and no file any more")
+    return descriptor
+
+
+def _open_folder(root: int, folder: str) -> int:
+    chain = Chain(root)
+    try:
+        return os.dup(chain.at(folder))
+    finally:
+        chain.close()

@@ -1,0 +1,436 @@
+"""Small files of a mirrored tree, both ways: many in one task of a worker.
+
+A batch names files, folder by folder. Every step is taken from the descriptor of the folder
+above, and no link is followed. What is not plain is left to the main process, which does such
+files one after another and says what is wrong: what is large or decodes to much, what is gone,
+changing, unreadable or damaged, and what cannot be written.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final, NamedTuple, TypeAlias
+
+from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect
+from .containers import CONTAINERS, Piece
+from .errors import AiocompressError
+from .model import MIB, Buffer, OnExists
+from .trees import FOLDER_FLAGS
+from .worker import Place, Result, _views
+
+SMALL: Final = MIB
+"""Bytes of the largest file that a worker reads whole."""
+_ROOM: Final = 4 * MIB
+"""Raw bytes of the largest file that a worker decodes whole."""
+ENOUGH: Final = 4 * MIB
+"""Raw bytes after which a worker gives the rest of a batch back."""
+_MOST_BUFFERS: Final = 512
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+DONE, LEFT, KEPT = b".!="
+"""What became of a file: it is done, left to the main process, or was there already."""
+_SUFFIXES: Final = {suffix for codec in CODECS.values() for suffix in codec.suffixes}
+_TARS: Final = {".tzst": ".tar", ".tgz": ".tar"}
+
+Files: TypeAlias = list[tuple[str, list[str]]]
+"""A batch: folders below the root ("." for itself), and names of files in each."""
+
+
+class Roots(NamedTuple):
+    """Paths by which workers reach both trees; ``on_exists`` None: the target is new and ours."""
+
+    source: str
+    target: str
+    on_exists: OnExists | None
+
+
+class Like(NamedTuple):
+    """What a file or folder takes after another one; named as in ``os.stat_result``."""
+
+    st_mode: int
+    st_uid: int
+    st_gid: int
+    st_atime_ns: int
+    st_mtime_ns: int
+
+
+class Outcome(NamedTuple):
+    """What became of a batch: a letter for each file, as far as the worker got."""
+
+    raw_bytes: int
+    compressed_bytes: int
+    frames: int
+    letters: bytes
+
+    def pack(self) -> bytes:
+        """Return it as bytes."""
+        return _COUNTS.pack(*self[:3]) + self.letters
+
+    @classmethod
+    def unpack(cls, data: Buffer) -> Outcome:
+        """Read what ``pack`` wrote."""
+        raw_bytes, compressed_bytes, frames = _COUNTS.unpack_from(data)
+        return cls(raw_bytes, compressed_bytes, frames, bytes(data[_COUNTS.size :]))
+
+
+_COUNTS: Final = struct.Struct("<3Q")
+
+
+def pack(files: Files) -> bytes:
+    """Return a batch as bytes, behind one that says whether a worker has begun with it."""
+    return b"\0" + os.fsencode("\0\0".join("\0".join((folder, *names)) for folder, names in files))
+
+
+def restored(name: str) -> str | None:
+    """Return the name of what a compressed file of that name holds; None: its suffix is unknown.
+
+    The suffix is about the name alone: the content says which codec it is of.
+    """
+    base, suffix = os.path.splitext(name)
+    lower = suffix.lower()
+    if lower in _SUFFIXES and base:
+        return base
+    return base + _TARS[lower] if lower in _TARS else None
+
+
+class Chain:
+    """Opens folders below a root, step by step; those above the last one stay open."""
+
+    def __init__(self, root: str | int) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        self._open = [os.open(root, flags) if isinstance(root, str) else os.dup(root)]
+        self._path: list[str] = []
+
+    def at(self, folder: str) -> int:
+        """Return a descriptor of a folder, valid until the next one is asked for."""
+        path = [] if folder == "." else folder.split("/")
+        same = 0
+        while same < min(len(path), len(self._path)) and path[same] == self._path[same]:
+            same += 1
+        self._cut(same)
+        for name in path[same:]:
+            self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
+            self._path.append(name)
+        return self._open[-1]
+
+    def _cut(self, depth: int) -> None:
+        while len(self._path) > depth:
+            self._path.pop()
+            os.close(self._open.pop())
+
+    def close(self) -> None:
+        """Close all."""
+        self._cut(0)
+        os.close(self._open.pop())
+
+
+# Out.
+
+
+def compress(place: Place, roots: Roots, enough: int, codec: str, level: int, size: int) -> Result:
+    """Compress small files, each into a container of its own; chunks are of ``size`` bytes.
+
+    :param enough: raw bytes after which the rest is given back.
+    :returns: ``data`` is an ``Outcome``; ``size`` is ``STREAM`` where the roots are out of reach.
+    """
+    make_writer = CONTAINERS[codec].writer
+    assert make_writer is not None
+    suffix, compress_chunk = CODECS[codec].suffixes[0], CODECS[codec].compress
+
+    def convert(data: bytes) -> _Made:
+        writer = make_writer()
+        parts: list[Buffer] = []
+        view = memoryview(data)
+        for start in range(0, len(data) or 1, size):
+            chunk = view[start : start + size]
+            parts += writer.add(memoryview(compress_chunk(chunk, level)), len(chunk))
+        parts.append(writer.finish())
+        made = sum(map(len, parts))
+        return _Made(parts, made, len(data), made, -(-len(data) // size) or 1)
+
+    return _each(place, roots, enough, lambda name: name + suffix, convert)
+
+
+# Back.
+
+
+def decompress(place: Place, roots: Roots, enough: int, max_window: int) -> Result:
+    """Decompress small files; see ``compress``."""
+
+    def convert(data: bytes) -> _Made | None:
+        decoder = _Decoder(data, max_window)
+        size = decoder.run()
+        if size is None:
+            return None
+        return _Made([decoder.room[:size]], size, size, len(data), decoder.frames)
+
+    return _each(place, roots, enough, restored, convert)
+
+
+_rooms = threading.local()
+
+
+class _Decoder:
+    """Decodes a small file into a room that is used again and again.
+
+    As ``decompression`` does, but it gives up, with None, where that would do anything special.
+    """
+
+    def __init__(self, data: bytes, max_window: int) -> None:
+        if not hasattr(_rooms, "view"):
+            _rooms.view = memoryview(bytearray(_ROOM))
+        self.room: memoryview = _rooms.view
+        self.frames = 0
+        self._codec: Codec = detect(data[:HEAD_SIZE])
+        self._max_window = max_window
+        self._stream: StreamDecoder | None = None
+        self._size = 0
+        self._reader = CONTAINERS[self._codec.name].reader(
+            whole=_ROOM, run=_ROOM, max_window=max_window
+        )
+        self._reader.feed(data)
+
+    def run(self) -> int | None:
+        """Return the raw bytes in the room."""
+        for piece in self._pieces():
+            if not (self._frames(piece) if piece.frames else self._part(piece)):
+                return None
+        if self._stream is not None:
+            self._stream.finish()
+        self.frames = self._reader.frames or 1
+        return None if self._reader.warnings else self._size
+
+    def _pieces(self) -> Iterator[Piece]:
+        reader = self._reader
+        while (piece := reader.next_piece()) is not None:
+            yield piece
+        reader.end()
+        while (piece := reader.next_piece()) is not None:
+            yield piece
+
+    def _frames(self, piece: Piece) -> bool:
+        if self._stream is not None:
+            return False
+        at = 0
+        for compressed, raw in piece.frames or ():
+            room = self.room[self._size : self._size + raw]
+            done = self._codec.decompress(piece.data[at : at + compressed], room)
+            if done == STREAM or len(room) < raw:
+                return False
+            at += compressed
+            self._size += done
+        return True
+
+    def _part(self, piece: Piece) -> bool:
+        if self._stream is None:
+            self._stream = self._codec.open_stream(self._max_window)
+        for block in self._stream.feed(piece.data):
+            end = self._size + len(block)
+            if end > len(self.room):
+                return False
+            self.room[self._size : end] = block
+            self._size = end
+        if piece.last:
+            self._stream.finish()
+            self._stream = None
+        return True
+
+
+# Both ways.
+
+
+class _Made(NamedTuple):
+    """What a file becomes: bytes, their number, and what is counted."""
+
+    parts: Sequence[Buffer]
+    size: int
+    raw_bytes: int
+    compressed_bytes: int
+    frames: int
+
+
+def _each(
+    place: Place,
+    roots: Roots,
+    enough: int,
+    naming: Callable[[str], str | None],
+    convert: Callable[[bytes], _Made | None],
+) -> Result:
+    begun = _views(place)[0]
+    # A worker that died may have left files of this batch behind.
+    again, begun[0] = bool(begun[0]), 1
+    try:
+        source = Chain(roots.source)
+    except OSError:
+        return Result(STREAM)
+    try:
+        target = Chain(roots.target)
+    except OSError:
+        source.close()
+        return Result(STREAM)
+    try:
+        batch = _Batch(source, target, roots.on_exists, naming, convert)
+        outcome = batch.run(os.fsdecode(bytes(begun[1:])), enough, again=again).pack()
+    finally:
+        source.close()
+        target.close()
+    return Result(len(outcome), outcome)
+
+
+class _Batch:
+    """One batch on its way from one tree to the other."""
+
+    def __init__(
+        self,
+        source: Chain,
+        target: Chain,
+        on_exists: OnExists | None,
+        naming: Callable[[str], str | None],
+        convert: Callable[[bytes], _Made | None],
+    ) -> None:
+        self._source, self._target, self._on_exists = source, target, on_exists
+        self._naming, self._convert = naming, convert
+        self._raw = self._compressed = self._frames = 0
+
+    def run(self, batch: str, enough: int, *, again: bool) -> Outcome:
+        letters = bytearray()
+        for group in batch.split("\0\0"):
+            folder, *names = group.split("\0")
+            try:
+                here = self._source.at(folder), self._target.at(folder)
+            except OSError:
+                letters += bytes([LEFT]) * len(names)
+                continue
+            for name in names:
+                if self._raw >= enough:
+                    break
+                letters.append(self._file(name, *here, again=again))
+        return Outcome(self._raw, self._compressed, self._frames, bytes(letters))
+
+    def _file(self, name: str, source: int, target: int, *, again: bool) -> int:
+        result = self._naming(name)
+        if result is None:
+            return LEFT
+        try:
+            if self._on_exists == "skip" and exists(result, target):
+                return KEPT
+            read = _read(name, source)
+            made = None if read is None else self._convert(read[0])
+            if read is None or made is None:
+                return LEFT
+            if again and self._on_exists is None:
+                with suppress(FileNotFoundError):
+                    os.unlink(result, dir_fd=target)
+            if not _put(result, target, made, read[1], self._on_exists):
+                return KEPT
+        except (OSError, AiocompressError):
+            return LEFT
+        self._raw += made.raw_bytes
+        self._compressed += made.compressed_bytes
+        self._frames += made.frames
+        return DONE
+
+
+def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
+    """Return a small file that does not change meanwhile."""
+    descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > SMALL or not stat.S_ISREG(status.st_mode):
+            return None
+        # One more byte tells whether it has grown.
+        data = os.read(descriptor, status.st_size + 1)
+    finally:
+        os.close(descriptor)
+    return (data, status) if len(data) == status.st_size else None
+
+
+def _put(
+    name: str, folder: int, made: _Made, like: os.stat_result, on_exists: OnExists | None
+) -> bool:
+    """Write a new file; returns whether it got its name."""
+    if on_exists is None:
+        _write(name, folder, made, like)
+        return True
+    temporary = new_name()
+    _write(temporary, folder, made, like)
+    return publish(temporary, name, folder, on_exists)
+
+
+def _write(name: str, folder: int, made: _Made, like: os.stat_result) -> None:
+    descriptor = os.open(name, _NEW_FLAGS, 0o600, dir_fd=folder)
+    try:
+        _write_all(descriptor, made)
+        take_after(descriptor, like)
+    except BaseException:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, made: _Made) -> None:
+    """Write it at once.
+
+    :raises BlockingIOError: the disk is full, most likely; the main process will see.
+    """
+    parts = made.parts if len(made.parts) <= _MOST_BUFFERS else [b"".join(made.parts)]
+    if os.writev(descriptor, parts) != made.size:
+        raise BlockingIOError
+
+
+# What the main process does in the same way.
+
+
+def new_name() -> str:
+    """Return a name that nobody guesses."""
+    return f".aiocompress-{os.urandom(8).hex()}.tmp"
+
+
+def exists(name: str, folder: int) -> bool:
+    """Whether there is something of that name, a link that leads nowhere included."""
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool:
+    """Give a finished file its name; returns whether it got it, or another one is there.
+
+    :raises IsADirectoryError: a folder is there.
+    """
+    here = {"src_dir_fd": folder, "dst_dir_fd": folder}
+    try:
+        if on_exists == "replace":
+            os.rename(temporary, name, **here)
+            return True
+        # Unlike a rename, a link never replaces a file.
+        os.link(temporary, name, **here, follow_symlinks=False)
+    except FileExistsError:
+        os.unlink(temporary, dir_fd=folder)
+        return False
+    except OSError:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+    os.unlink(temporary, dir_fd=folder)
+    return True
+
+
+def take_after(descriptor: int, like: os.stat_result | Like) -> None:
+    """Give a file or folder the mode, the times and, where permitted, the owner of another."""
+    mode = like.st_mode & 0o777
+    try:
+        os.fchown(descriptor, like.st_uid, like.st_gid)
+    except OSError:
+        # Another group than the source's may not get what only that group could read.
+        if os.fstat(descriptor).st_gid != like.st_gid:
+            mode &= ~0o070
+    os.fchmod(descriptor, mode)
+    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
