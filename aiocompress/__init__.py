@@ -2,12 +2,13 @@
 
 The floors, from the top; each imports only what stands below it:
 
-    doors         cli, console, messages, plan; sync
+    doors         cli, console, messages, listing, plan; sync
     composition   verbs, engine, folders, archive, member_file, arguments, files, streams,
                   progress
-    motion        extraction, seeking, compression, decompression, pipeline;
-                  sources, storage, pipes; pool, processes, slots, worker; waiting
-    blocking      packing, unpacking, members, selecting, restoring, building, trees
+    motion        mirroring, framing, extraction, seeking; compression, decompression,
+                  pipeline; sources, storage, pipes; pool, processes, slots, worker; waiting
+    files         packing, unpacking, members, twins, mirrors, selecting, restoring, building,
+                  trees: plain blocking code, for workers and file threads
     bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """

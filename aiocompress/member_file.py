@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 from .archives import tar
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
 from .members import is_same
 from .model import MIB, Buffer, Member
 from .seeking import Indexed
-
-if TYPE_CHECKING:
-    from .archive import Archive
 
 
 class RawAccess(Protocol):
@@ -25,6 +22,28 @@ class RawAccess(Protocol):
 
     async def aclose(self) -> None:
         """Give everything back."""
+        ...
+
+
+class Holder(Protocol):
+    """The archive that a member is in, as far as reading one takes."""
+
+    @property
+    def name(self) -> str | None: ...
+
+    @property
+    def is_indexed(self) -> bool: ...
+
+    def raw_access(self) -> RawAccess:
+        """Return a way to read raw bytes anywhere."""
+        ...
+
+    def distrust(self) -> None:
+        """Go on without the index."""
+        ...
+
+    async def member(self, name: str) -> Member:
+        """Return the member of that name."""
         ...
 
 
@@ -85,7 +104,7 @@ class MemberFile:
     It is for one task at a time. A hard link gives the content of what it is linked to.
     """
 
-    def __init__(self, archive: Archive, name: str) -> None:
+    def __init__(self, archive: Holder, name: str) -> None:
         self._archive, self.name = archive, name
         self._member: Member | None = None
         self._raw: RawAccess | None = None

@@ -130,7 +130,7 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
         raise UsageError("--layout, --exclude, --prefix and the like are for folders")
     folder = options.output if options.output and os.path.isdir(options.output) else None
     if len(sources) > 1 and options.output not in {None, STREAM} and folder is None:
-        raise UsageError("-o must be a folder or an archive for several sources")
+        raise UsageError("-o must be a folder, or a .tar.zst or .tar.gz, for several sources")
     return [_task(options, source, folder) for source in sources]
 
 
@@ -157,9 +157,8 @@ def _is_archive_of_files(options: Options, sources: tuple[str, ...], output: str
         return True
     if output in {None, STREAM} or os.path.isdir(output or ""):
         return False
-    if len(sources) > 1:
-        return layout_for(output or "", None) == "archive"
-    is_tar = sources[0] == STREAM or sources[0].lower().endswith(".tar")
+    first = sources[0]
+    is_tar = len(sources) == 1 and (first == STREAM or first.lower().endswith(".tar"))
     return not is_tar and (output or "").lower().endswith((*TARS, *_TAR_SUFFIXES))
 
 

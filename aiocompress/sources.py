@@ -53,10 +53,6 @@ class AsyncReader(Protocol):
     async def read(self, size: int, /) -> Buffer: ...
 
 
-StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
-AnySource: TypeAlias = "StreamSource | TreeSource | PositionalSource"
-
-
 class MemorySource:
     """Bytes that are all here."""
 
@@ -169,6 +165,10 @@ class PositionalSource:
 
     async def aclose(self) -> None:
         """Do nothing: it is the caller's."""
+
+
+StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
+AnySource: TypeAlias = StreamSource | TreeSource | PositionalSource
 
 
 class Peeked:

@@ -20,6 +20,8 @@ TREE = {
     "CorruptError": errors.AiocompressError,
     "TruncatedError": errors.CorruptError,
     "LimitError": errors.AiocompressError,
+    "UnsafeMemberError": errors.AiocompressError,
+    "MemberNotFoundError": errors.AiocompressError,
     "WorkerError": errors.AiocompressError,
     "ClosedError": errors.AiocompressError,
 }

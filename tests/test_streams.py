@@ -9,6 +9,7 @@ import array
 import asyncio
 import io
 import os
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,17 @@ async def test_a_named_pipe(tmp_path: Path) -> None:
 
 
 async def test_a_folder(tmp_path: Path) -> None:
-    """A folder is an error that says so."""
+    """A folder is a tar on the way out, and an error that says so on the way back."""
+    (tmp_path / "file").write_bytes(TEXT)
     async with Engine(1, executor="thread") as engine:
-        for stream in (engine.compress_stream(tmp_path), engine.decompress_stream(tmp_path)):
-            with pytest.raises(FormatError, match="folder") as caught:
-                await _all(stream)
-            assert caught.value.file == str(tmp_path)
+        raw = await engine.decompress(await _all(engine.compress_stream(tmp_path)))
+        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+            member = archive.extractfile("file")
+            assert member is not None
+            assert member.read() == TEXT
+        with pytest.raises(FormatError, match="folder") as caught:
+            await _all(engine.decompress_stream(tmp_path))
+        assert caught.value.file == str(tmp_path)
 
 
 @pytest.mark.parametrize("source", [io.BytesIO(TEXT), 5, None, [TEXT], object()], ids=type)
