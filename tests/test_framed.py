@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import struct
 import tarfile
@@ -23,8 +24,9 @@ from aiocompress.containers.framed import (
     Chunk,
     Order,
     Path,
+    Paths,
     Reader,
-    Writer,
+    chunk_entry,
     detect,
 )
 from aiocompress.errors import (
@@ -84,14 +86,15 @@ def script(files: Iterable[tuple[str, Sequence[bytes]]], order: str, *, characte
 
 
 def entries(files: Files) -> list[bytes]:
-    """Ours, entry by entry, the end last."""
-    writer, written = Writer(), []
+    """Ours, entry by entry."""
+    paths, written, is_first = Paths(), [], True
     for name, chunks in files:
-        written.append(writer.path(name.encode("utf-8", "surrogateescape")))
+        written.append(paths.entry(os.fsencode(name), has_chunks=bool(chunks)))
         for chunk in chunks:
             frame = memoryview(zstd.compress(memoryview(chunk), 3))
-            written.append(b"".join(map(bytes, writer.add(frame, len(chunk)))))
-    return [*written, writer.finish()]
+            written.append(b"".join(map(bytes, chunk_entry(frame, is_first=is_first))))
+            is_first = False
+    return written
 
 
 def ours(files: Files) -> bytes:
@@ -191,10 +194,13 @@ splits = st.one_of(
 @settings(deadline=None, max_examples=150)
 @given(files=folders, split=splits)
 def test_any_folder_comes_back(files: Files, split: Split) -> None:
-    """Whatever the names, UTF-8 or not, and the chunks."""
+    """Whatever the names, UTF-8 or not, and the chunks, if there is one."""
+    files = [*files, ("last", [b"1"])]
     data = ours(files)
     assert read(data, split)[0] == files
-    assert read(data + data, split)[1].may_be_unordered == (not files)
+    both, reader = read(data + data, split)
+    assert both == files * 2
+    assert not reader.may_be_unordered
     assert read(data + data + bytes(5), split)[0] == files * 2
 
 
@@ -273,15 +279,15 @@ def test_the_rule(*, sizes: list[int], good: bool) -> None:
 
 
 def test_the_bytes_of_ours() -> None:
-    """Exactly the plain format: what the original writes, but for two headers."""
-    first, chunk, second, end = entries([("d/\u00e9", [b"abc"]), ("e", [])])
+    """Exactly the plain format: what the original writes, but for one header."""
+    first, chunk, other, second = entries([("d/\u00e9", [b"abc", b"de"]), ("e", [])])
     assert first == b"\0\x04d/\xc3\xa9"
     assert second == b"\0\x01e"
-    for entry, raw in ((chunk, b"abc"), (end, b"")):
+    for entry, raw in ((chunk, b"abc"), (other, b"de")):
         assert struct.unpack(">I", entry[:4]) == (len(entry) - 4,)
         assert zstandard.ZstdDecompressor().decompress(entry[4:]) == raw
+    assert other[4:] == zstd.compress(memoryview(b"de"), 3)
     assert ours([]) == b""
-    assert entries([("a", [])])[0] == b"\0\x01a"
 
 
 def test_events_say_where_they_stand() -> None:
@@ -305,12 +311,12 @@ def test_names_that_cannot_be_written() -> None:
     """Empty, too long, or with the magic of a frame where a chunk has it."""
     for name in (b"", b"x" * 65536, b"ab(\xb5/\xfdx"):
         with pytest.raises(FormatError):
-            Writer().path(name)
+            Paths().entry(name, has_chunks=True)
     assert read(ours([("x" * 65535, [b"1"]), ("y", [])]))[0][0][0] == "x" * 65535
-    writer = Writer()
-    writer.path(b"ab")
+    paths = Paths()
+    paths.entry(b"ab", has_chunks=False)
     with pytest.raises(FormatError):
-        writer.path(b"/\xfd".ljust(0x28B5))
+        paths.entry(b"/\xfd".ljust(0x28B5), has_chunks=False)
 
 
 @every_variant
@@ -341,7 +347,7 @@ def test_many_empty_files() -> None:
     files: Files = [(f"d/{number}\u00e9", []) for number in range(2000)]
     for order, characters in VARIANTS.values():
         assert read(script(files, order, characters=characters))[0] == files
-    odd: Files = [(f"d/{number}\udcff", []) for number in range(500)]
+    odd: Files = [*[(f"d/{number}\udcff", []) for number in range(500)], ("z", [b"1"])] * 2
     assert read(ours(odd))[0] == odd
 
 
@@ -352,40 +358,34 @@ def test_frames_without_content_size() -> None:
     assert read(data)[0] == [("a", [b"abc"])]
 
 
-def test_large_windows_do_without_the_first_mark() -> None:
-    """The end says whose it is."""
+def test_large_windows_go_without_the_mark() -> None:
+    """They are read all the same; the order is not known."""
     frame = zstd_frame(raw_block(b"abc"), content=3, window=window_byte(128 * MIB))
-    writer = Writer()
-    data = writer.path(b"a") + b"".join(writer.add(memoryview(frame), 3)) + writer.finish()
+    data = b"\0\1a" + b"".join(chunk_entry(memoryview(frame), is_first=True))
     files, reader = read(data)
     assert files == [("a", [b"abc"])]
-    assert not reader.may_be_unordered
+    assert reader.may_be_unordered
 
 
 # Cut off, damaged, hostile.
 
 
 @pytest.mark.parametrize("split", [at_once, by_byte])
-def test_ours_cut_at_any_byte_is_an_error(split: Split) -> None:
-    """Also exactly between two entries, once the first frame has come."""
-    data, first = ours(FOLDER[1:]), len(entries(FOLDER[1:])[0])
-    for cut in range(1, len(data)):
-        if cut == first:
-            continue  # a folder of one empty file
-        error, before = failure(data[:cut], split)
-        assert isinstance(error, CorruptError)
-        assert is_beginning(before, FOLDER) or is_beginning(before, FOLDER[1:])
-
-
-def test_cuts_of_ours_are_called_so() -> None:
-    """Between entries, and inside a chunk: TruncatedError at the end of what is there."""
+def test_ours_cut_at_any_byte(split: Split) -> None:
+    """An error at the end of what is there, or the cut stands between two entries."""
     parts = entries(FOLDER[1:])
-    for count in range(2, len(parts)):
-        data = b"".join(parts[:count])
-        for tail in (b"", parts[count][:9] if len(parts[count]) > 20 else b""):
-            error, _ = failure(data + tail)
+    borders = {sum(map(len, parts[:count])) for count in range(len(parts))}
+    data = b"".join(parts)
+    for cut in range(1, len(data)):
+        if cut in borders:
+            before, _ = read(data[:cut], split)
+        elif cut > len(parts[0]):
+            error, before = failure(data[:cut], split)
             assert isinstance(error, TruncatedError)
-            assert error.offset == len(data + tail)
+            assert error.offset == cut
+        else:
+            before = failure(data[:cut], split)[1]
+        assert is_beginning(before, FOLDER[1:])
 
 
 @every_variant
@@ -489,30 +489,29 @@ def test_lengths_of_chunks_that_lie(order: str, lie: int) -> None:
 
 
 def test_chunks_need_a_file() -> None:
-    """None may stand in front, or behind the end of ours."""
-    first, chunk, end = entries([("a", [b"1"])])
-    assert isinstance(failure(chunk)[0], CorruptError)
-    error, before = failure(first + chunk + end + chunk)
-    assert error.offset == len(first + chunk + end)
-    assert before == [("a", [b"1"])]
+    """None may stand in front."""
+    _, chunk = entries([("a", [b"1"])])
+    error, before = failure(chunk)
+    assert isinstance(error, CorruptError)
+    assert (error.offset, before) == (0, [])
 
 
-def test_what_may_follow_ours() -> None:
-    """Zeros and other archives; nothing else."""
-    data, little = ours(FOLDER), script(FOLDER, "little", characters=True)
-    for count in (1, 2, 3, 4, 600):
+def test_what_may_follow() -> None:
+    """Zeros, and what belongs to the same order of bytes; nothing else."""
+    data = ours(FOLDER)
+    for count in (4, 5, 600):
         assert read(data + bytes(count), by_byte)[0] == FOLDER
-    assert read(data + little)[0] == FOLDER * 2
-    both, reader = read(data + script(FOLDER, "big", characters=True))
-    assert both == FOLDER * 2
-    assert reader.may_be_unordered
     for garbage in (b"x", b"garbage " * 9, b"\0\0\0\0x", b"\xff" * 9):
         error, before = failure(data + garbage)
-        assert before == FOLDER
+        assert is_beginning(before, FOLDER)
         assert len(data) <= (error.offset or 0) <= len(data + garbage)
-    for cut in (entries(FOLDER)[:3], entries(FOLDER)[:-1]):
-        for more in (bytes(9), data):
-            assert isinstance(failure(b"".join(cut) + more)[0], CorruptError)
+    other = script(FOLDER, "big", characters=False)
+    assert not read(data + other)[1].may_be_unordered
+    both, reader = read(other + data)
+    assert both == FOLDER * 2
+    assert not reader.may_be_unordered  # names beyond ASCII have told
+    ascii_only = script(FOLDER[:2], "big", characters=True)
+    assert read(ascii_only + ours(FOLDER[:2]))[1].may_be_unordered
 
 
 def test_frames_above_a_limit() -> None:
@@ -566,6 +565,13 @@ def test_detected(*, order: str, characters: bool) -> None:
     for files in (FOLDER, FOLDER[1:], FOLDER[2:], one, two, many):
         assert detect(script(files, order, characters=characters)[:DETECT_SIZE])
         assert detect(ours(files)[:DETECT_SIZE])
+
+
+def test_detected_with_names_of_any_kind() -> None:
+    """Control characters and bytes that are not UTF-8, once a chunk follows."""
+    odd: Files = [(f"{number}\udcff\n", []) for number in range(500)]
+    assert detect(ours([*odd, ("x", [b"1"])])[:DETECT_SIZE])
+    assert not detect(ours(odd)[:DETECT_SIZE])
 
 
 def others() -> Iterable[bytes]:

@@ -10,35 +10,33 @@ zstd frame at +4 makes a chunk, for 0xB5 and 0xFD there are never UTF-8; everyth
 if what it leads to is an entry again. What no evidence tells apart (bytes and characters are
 the same in ASCII) reads the same, and stays open.
 
-The format has neither a mark nor an end. Ours put both into headers of frames, where every decoder
-reads over them: the first frame is marked as ``.zst`` files are, and behind the last file's chunks
-stands a marked frame of nothing, which adds nothing to that file. So what is ours is known to be
-in order, and when it is cut off between two entries this is an error.
+The format has neither a mark nor an end: a cut that falls exactly between two entries cannot be
+seen. The first frame of ours is marked in its header, as ``.zst`` files are, where every decoder
+reads over it: it tells that the chunks stand in order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import Final, Literal, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from ..codecs import zstd
 from ..codecs.zstd import MAGIC, FrameHeader, FrameWalk
 from ..errors import AiocompressError, CorruptError, FormatError, LimitError, TruncatedError
-from ..model import KIB, Buffer
+from ..model import KIB
 from . import base
 from .base import Steps
+from .framed_paths import ALL, OURS, SCRIPT, Found, Variant, decoded, path_end
 
 DETECT_SIZE: Final = 64 * KIB
 """Bytes that ``detect`` wants to see, where a file has as many."""
 _LONGEST_PATH: Final = 0xFFFF
 _U32_MAX: Final = 0xFFFFFFFF
-_EMPTY_FRAME: Final = bytes.fromhex("28b52ffd 24 00 010000 99e9d851")
 _DEPTH: Final = 16
 """Paths one after another, in one reading, that are evidence enough for it."""
 _LOOK_AHEAD: Final = 64 * KIB
 """No path that begins further behind the one in question is looked at."""
 _LONGEST_DETECTED: Final = 4096
-_CONTINUATIONS: Final = bytes(range(0x80, 0xC0))
 _BEFORE: Final = "the files before it are whole"
 
 _T = TypeVar("_T")
@@ -57,14 +55,24 @@ class Path(NamedTuple):
 class Chunk(NamedTuple):
     """The next frame of the file: whole, its end verified; valid until the next event is asked for.
 
-    ``offset`` is where the frame itself begins, ``frame`` its number, ``raw_size`` what its header
-    says (None: nothing), in bytes.
+    ``offset`` is where the frame itself begins, in bytes, ``frame`` its number.
     """
 
     data: memoryview
     offset: int
     frame: int
-    raw_size: int | None
+    header: FrameHeader
+
+    @property
+    def raw_size(self) -> int | None:
+        """Raw bytes, as the header says; None: it does not."""
+        return self.header.content_size
+
+    @property
+    def room(self) -> int:
+        """Bytes that the raw data takes, or, where the header does not say, hardly exceeds."""
+        size = self.raw_size
+        return 4 * self.header.window if size is None else size
 
 
 Event: TypeAlias = Path | Chunk
@@ -94,17 +102,13 @@ class Order:
         return not self.is_broken
 
 
-class Writer:
-    """Paths and frames, content size and checksum in each, to a container.
-
-    ``path`` for each file, ``add`` for each of its chunks, ``finish`` at the end.
-    """
+class Paths:
+    """What stands in front of the chunks of each file, in the order of the files."""
 
     def __init__(self) -> None:
         self._short = b""
-        self._has_path = self._has_frame = False
 
-    def path(self, name: bytes) -> bytes:
+    def entry(self, name: bytes, *, has_chunks: bool) -> bytes:
         """Return what begins a file.
 
         :param name: its path, "/" between folders.
@@ -115,39 +119,29 @@ class Writer:
         entry = len(name).to_bytes(2, "big") + name
         if MAGIC in (entry[4:8], (self._short + entry[:8])[4:8]):
             raise _unwritable(name, "a path that reads as a zstd frame")
-        self._short = entry if len(entry) < 8 else b""
-        self._has_path = True
+        self._short = entry if len(entry) < 8 and not has_chunks else b""
         return entry
 
-    def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
-        """Return what to write for the next frame of the file, in order; a frame of nothing: none.
 
-        :raises FormatError: the frame is above 4 GiB.
-        """
-        if not raw_size:
-            return ()
-        head = b""
-        if not self._has_frame:
-            head, frame = _marked(frame)
-            self._has_frame = True
-        size = len(head) + len(frame)
-        if size > _U32_MAX:
-            raise FormatError("a framed folder cannot hold a chunk above 4 GiB")
-        self._short = b""
-        return size.to_bytes(4, "big") + head, frame
+def chunk_entry(frame: memoryview, *, is_first: bool) -> tuple[bytes, memoryview]:
+    """Return what to write for a chunk, in order: content size and checksum stand in its frame.
 
-    def finish(self) -> bytes:
-        """Return what ends the container: a folder without files is empty."""
-        if not self._has_path:
-            return b""
-        head, rest = _marked(memoryview(_EMPTY_FRAME))
-        return (len(head) + len(rest)).to_bytes(4, "big") + head + rest
+    :param is_first: of the whole container: it is marked.
+    :raises FormatError: the frame is above 4 GiB.
+    """
+    head = b""
+    if is_first:
+        header = zstd.parse_header(frame)
+        assert header is not None
+        head, frame = zstd.mark_header(header), frame[header.size :]
+    size = len(head) + len(frame)
+    if size > _U32_MAX:
+        raise FormatError("a framed folder cannot hold a chunk above 4 GiB")
+    return size.to_bytes(4, "big") + head, frame
 
 
-def _marked(frame: memoryview) -> tuple[bytes, memoryview]:
-    header = zstd.parse_header(frame)
-    assert header is not None
-    return zstd.mark_header(header), frame[header.size :]
+LARGEST_CHUNK_HEAD: Final = 4 + zstd.LARGEST_HEADER
+"""Bytes that ``chunk_entry`` adds to a frame at most."""
 
 
 def _unwritable(name: bytes, what: str) -> FormatError:
@@ -156,26 +150,6 @@ def _unwritable(name: bytes, what: str) -> FormatError:
         file=name[:_LONGEST_DETECTED].decode("utf-8", "surrogateescape"),
         hint="rename the file, or write a tar",
     )
-
-
-class _Variant(NamedTuple):
-    """One way to read the lengths."""
-
-    order: Literal["big", "little"]
-    characters: bool
-
-
-_OURS: Final = _Variant("big", characters=False)
-_SCRIPT: Final = _Variant("big", characters=True)
-_ALL: Final = (_OURS, _SCRIPT, _Variant("little", characters=False), _Variant("little", True))  # noqa: FBT003
-
-
-class _Found(NamedTuple):
-    """A path in one way to read it: where its entry ends, in bytes of the buffer."""
-
-    end: int
-    name: str
-    is_text: bool
 
 
 class Reader(base.Reader):
@@ -187,9 +161,8 @@ class Reader(base.Reader):
 
     def __init__(self, *, max_window: int, whole: int) -> None:
         super().__init__(whole=whole, max_window=max_window)
-        self._live: tuple[_Variant, ...] = _ALL
-        self._in_file = self._is_ours = self._end_due = False
-        self._short = False
+        self._live: tuple[Variant, ...] = ALL
+        self._in_file = self._is_ours = self._short = False
 
     @property
     def may_be_unordered(self) -> bool:
@@ -198,7 +171,7 @@ class Reader(base.Reader):
         Then the order of the chunks of a file that has several cannot be verified. Later evidence
         can take this back: ask at the end.
         """
-        return _SCRIPT in self._live and not self._is_ours
+        return SCRIPT in self._live and not self._is_ours
 
     def next_event(self) -> Event | None:
         """Return the next event; None: more bytes are needed, or, after ``end``, nothing is left.
@@ -223,8 +196,6 @@ class Reader(base.Reader):
                 yield from self._zeros()
             else:
                 yield from self._path()
-        if self._end_due:
-            raise self._without_end()
 
     # What stands at a place of the buffer.
 
@@ -234,20 +205,18 @@ class Reader(base.Reader):
 
     def _is_padding(self, at: int) -> bool:
         """Whether zeros begin there; fewer than 4 may be a chunk's length, cut off."""
-        head = bytes(self._buffer[at : at + 4])
-        complete = self._is_ours and not self._end_due
-        return not any(head) and (complete or len(head) == 4)
+        return bytes(self._buffer[at : at + 4]) == bytes(4)
 
     def _is_end(self, at: int) -> bool:
         return at == len(self._buffer) or self._is_padding(at)
 
-    def _found(self, at: int, variant: _Variant) -> Generator[None, None, _Found | None]:
+    def _found(self, at: int, variant: Variant) -> Generator[None, None, Found | None]:
         """Wait for the path that begins there; None: none does, or it is cut off."""
         size = 2
         while (yield from self._need(at + size)):
-            end = _path_end(self._buffer, at, variant)
+            end = path_end(self._buffer, at, variant)
             if end <= len(self._buffer):
-                return _decoded(self._buffer, at, end, variant)
+                return decoded(self._buffer, at, end, variant)
             size = end - at
         self._short = True
         return None
@@ -262,13 +231,13 @@ class Reader(base.Reader):
             raise self._cut_off()
         header, size = frame
         self._keep(lambda variant: self._claim(variant) == size)
-        if not self._is_end_mark(header):
-            data, offset = self._buffer[4 : 4 + size], self._offset + 4
-            yield Chunk(data, offset, self.frames, header.content_size)
-            self.frames += 1
+        self._look_for_mark(header)
+        data, offset = self._buffer[4 : 4 + size], self._offset + 4
+        yield Chunk(data, offset, self.frames, header)
+        self.frames += 1
         self._drop(4 + size)
 
-    def _claim(self, variant: _Variant) -> int:
+    def _claim(self, variant: Variant) -> int:
         return int.from_bytes(self._buffer[:4], variant.order)
 
     def _frame(self) -> Generator[None, None, tuple[FrameHeader, int] | None]:
@@ -302,45 +271,35 @@ class Reader(base.Reader):
                 hint="raise memory_limit (--memory-limit)",
             )
 
-    def _keep(self, is_possible: Callable[[_Variant], bool]) -> None:
+    def _keep(self, is_possible: Callable[[Variant], bool]) -> None:
         """Go on with the ways to read a length that agree with the frame."""
         live = tuple(filter(is_possible, self._live))
         if not live:
             raise self._lie().located(base=4)
         self._live = live
 
-    def _is_end_mark(self, header: FrameHeader) -> bool:
-        """Note the marks of ours; returns whether the frame is the one that ends it."""
-        if not zstd.is_marked_header(header) or _OURS not in self._live:
-            return False
-        ends = header.content_size == 0
-        if self._end_due and not ends:
-            raise self._without_end()
-        self._live = (_OURS,)
-        self._is_ours, self._end_due, self._in_file = True, not ends, not ends
-        return ends
+    def _look_for_mark(self, header: FrameHeader) -> None:
+        """Only the first frame says that all is ours: others may stand behind what is not."""
+        if not self.frames and OURS in self._live and zstd.is_marked_header(header):
+            self._live, self._is_ours = (OURS,), True
 
     # Paths.
 
     def _path(self) -> Events:
-        if self._is_ours and not self._end_due:
-            self._live, self._is_ours = _ALL, False  # another archive, appended
         self._short = False
         found = yield from _each(self._live, lambda variant: self._found(0, variant))
         live = yield from self._plausible(found)
-        # Where this still leaves two, the first of ``_ALL`` is the likelier one.
+        # Where this still leaves two, the first of ``ALL`` is the likelier one.
         path = found[live[0]]
         self._live = tuple(variant for variant in live if found[variant].end == path.end)
         self._in_file = True
         yield Path(path.name, self._offset)
         self._drop(path.end)
 
-    def _plausible(
-        self, found: dict[_Variant, _Found]
-    ) -> Generator[None, None, tuple[_Variant, ...]]:
+    def _plausible(self, found: dict[Variant, Found]) -> Generator[None, None, tuple[Variant, ...]]:
         """Return the ways that lead on; paths that are no clean text need more evidence."""
         ends = {path.end for path in found.values()}
-        clean = [variant for variant, path in found.items() if _is_clean(path)]
+        clean = [variant for variant, path in found.items() if path.is_clean]
         depth = 1 if len(ends) == 1 else _DEPTH
         live = yield from _each(clean, lambda one: self._leads_on(found[one].end, one, depth))
         if not live:
@@ -350,20 +309,21 @@ class Reader(base.Reader):
         return tuple(live)
 
     def _leads_on(
-        self, at: int, variant: _Variant, clean_depth: int = 0
+        self, at: int, variant: Variant, clean_depth: int = 0
     ) -> Generator[None, None, bool]:
         """Whether paths lead from there to a chunk, or on and on.
 
-        Clean ones may be ``clean_depth``, and may lead to the end. Others have to go further: only
-        ours have them, and end with a chunk.
+        Clean ones may be ``clean_depth``, and may lead to the end. Others have to go further,
+        unless it is ours for certain.
         """
         last = at + _LOOK_AHEAD
         for _ in range(clean_depth or _DEPTH):
-            yield from self._need(at + 8)
-            if self._is_chunk(at) or (clean_depth and self._is_end(at)):
+            is_long = yield from self._need(at + 8)
+            if self._is_chunk(at) or ((clean_depth or self._is_ours) and self._is_end(at)):
                 return True
             path = yield from self._found(at, variant)
             if path is None or "\0" in path.name or (clean_depth and not path.is_text):
+                self._short |= not is_long
                 return False
             at = path.end
             if at > last:
@@ -373,8 +333,6 @@ class Reader(base.Reader):
     # What is wrong.
 
     def _zeros(self) -> Events:
-        if self._end_due:
-            raise self._without_end()
         try:
             for _ in self._padding():
                 yield None
@@ -383,19 +341,12 @@ class Reader(base.Reader):
             raise
 
     def _no_entry(self, at: int) -> CorruptError:
-        if self._short:
+        if self._short or len(self._buffer) < 8:  # the beginning of a path, or of a chunk
             return self._cut_off()
         return CorruptError("neither a path nor a chunk", offset=at, hint=_BEFORE)
 
     def _cut_off(self) -> TruncatedError:
         return TruncatedError("the file is cut off", offset=len(self._buffer), hint=_BEFORE)
-
-    def _without_end(self) -> TruncatedError:
-        return TruncatedError(
-            "the file is cut off between two entries: the mark at its end is missing",
-            offset=0,
-            hint=_BEFORE,
-        )
 
     def _lie(self) -> CorruptError:
         return CorruptError(
@@ -406,78 +357,44 @@ class Reader(base.Reader):
 def detect(head: bytes) -> bool:
     """Whether a file looks like a framed folder.
 
-    Stricter than the reader: the paths are UTF-8, at most 4096 bytes long, without control
-    characters, and lead to a chunk, to the file's end, or 16 paths on.
+    Stricter than the reader: the paths, at most 4096 bytes long, lead to a chunk; or, if they are
+    UTF-8 without control characters, to the file's end, or 16 paths on.
 
     :param head: the file's first ``DETECT_SIZE`` bytes, or all of it.
     """
     view = memoryview(head)[:DETECT_SIZE]
-    return any(_looks_like(view, variant) for variant in _ALL)
+    return any(_looks_like(view, variant) for variant in ALL)
 
 
-def _looks_like(head: memoryview, variant: _Variant) -> bool:
-    at = 0
-    for _ in range(_DEPTH):
-        end = _path_end(head, at, variant) if at + 2 <= len(head) else at
-        if not at + 2 < end <= min(len(head), at + 2 + _LONGEST_DETECTED):
+def _looks_like(head: memoryview, variant: Variant) -> bool:
+    at, count, is_plain = 0, 0, True
+    while not (is_plain and count == _DEPTH):
+        path = _likely_path(head, at, variant)
+        if path is None:
             return False
-        path = _decoded(head, at, end, variant)
-        if path is None or not path.is_text or min(path.name) < " ":
-            return False
-        at = end
-        if bytes(head[at + 4 : at + 8]) == MAGIC or at == len(head) < DETECT_SIZE:
+        at, count = path.end, count + 1
+        is_plain = is_plain and path.is_text and min(path.name) >= " "
+        if bytes(head[at + 4 : at + 8]) == MAGIC:
             return True
+        if at == len(head):
+            return is_plain and at < DETECT_SIZE
     return True
 
 
+def _likely_path(head: memoryview, at: int, variant: Variant) -> Found | None:
+    end = path_end(head, at, variant) if at + 2 <= len(head) else at
+    if not at + 2 < end <= min(len(head), at + 2 + _LONGEST_DETECTED):
+        return None
+    path = decoded(head, at, end, variant)
+    return None if path is None or "\0" in path.name else path
+
+
 def _each(
-    variants: Iterable[_Variant], look: Callable[[_Variant], Generator[None, None, _T | None]]
-) -> Generator[None, None, dict[_Variant, _T]]:
+    variants: Iterable[Variant], look: Callable[[Variant], Generator[None, None, _T | None]]
+) -> Generator[None, None, dict[Variant, _T]]:
     """Look in several ways; returns what was found, by the way."""
     found = {}
     for variant in variants:
         if one := (yield from look(variant)):
             found[variant] = one
     return found
-
-
-def _path_end(data: memoryview, at: int, variant: _Variant) -> int:
-    """Return where the path that begins there ends; beyond ``data``: there at the earliest."""
-    start = at + 2
-    count = int.from_bytes(data[at:start], variant.order)
-    end = start + count
-    if not (variant.characters and count):
-        return end
-    while end <= len(data):
-        # Characters are counted by their first bytes.
-        missing = count - len(bytes(data[start:end]).translate(None, _CONTINUATIONS))
-        if not missing:
-            return _character_end(data, start, end)
-        end += missing
-    return end
-
-
-def _character_end(data: memoryview, start: int, end: int) -> int:
-    """Return where the last character that begins before ``end`` ends."""
-    first = end - 1
-    while first > start and data[first] & 0xC0 == 0x80:
-        first -= 1
-    lead = data[first]
-    return max(end, first + 1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0))
-
-
-def _decoded(data: memoryview, at: int, end: int, variant: _Variant) -> _Found | None:
-    """Return the path that stands there; None: it is empty, or no text whose characters count."""
-    name = bytes(data[at + 2 : end])
-    if not name:
-        return None
-    try:
-        return _Found(end, name.decode(), is_text=True)
-    except UnicodeDecodeError:
-        if variant.characters:
-            return None
-    return _Found(end, name.decode("utf-8", "surrogateescape"), is_text=False)
-
-
-def _is_clean(path: _Found) -> bool:
-    return path.is_text and "\0" not in path.name
