@@ -90,6 +90,8 @@ class Archive:
         self._indexed: Indexed | None = None
         self._open = self._read_once = False
         self._size: int | None = None
+        self.is_plain = False
+        """Whether it is a tar that is not compressed."""
         self.warnings: list[str] = []
         """What was odd about the archive, told once."""
 
@@ -150,7 +152,8 @@ class Archive:
 
     async def _find_index(self, positional: Positional) -> Indexed | None:
         self._size = await positional.size()
-        if tar.is_archive(bytes(await positional.read_at(0, BLOCK))):
+        self.is_plain = tar.is_archive(bytes(await positional.read_at(0, BLOCK)))
+        if self.is_plain:
             return None
         try:
             return await open_indexed(self._pool, positional, self.name)
@@ -299,8 +302,7 @@ class Archive:
             raise error.located(file=self.name) from error.__cause__
         finally:
             await call(self._pool.files, build.close)
-        for kept in build.kept:
-            tally.found.skip(f"{os.path.join(path, kept)}: exists, kept")
+        tally.found.kept = build.kept
         return tally.report(time.perf_counter() - begun)
 
     async def _restore(

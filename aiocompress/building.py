@@ -33,8 +33,8 @@ class Building:
         self.path = path
         self.mode: int | None = None
         """That of a new folder; None: as the umask says."""
-        self.kept: list[str] = []
-        """What was there, and was not replaced."""
+        self.kept = 0
+        """How many files were there, and are not replaced."""
         self._on_exists = on_exists
         self._exists = os.path.lexists(path)
         self._final = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
@@ -93,27 +93,24 @@ class Building:
         self._name = ""
 
     def _merge(self) -> None:
-        pairs = [(os.dup(self.descriptor), os.dup(self._folder), "")]
+        pairs = [(os.dup(self.descriptor), os.dup(self._folder))]
         try:
             while pairs:
-                source, target, path = pairs.pop()
+                source, target = pairs.pop()
                 try:
-                    pairs += self._merge_folder(source, target, path)
+                    pairs += self._merge_folder(source, target)
                 finally:
                     os.close(source)
                     os.close(target)
         finally:
-            for source, target, _ in pairs:
-                os.close(source)
-                os.close(target)
+            for descriptors in pairs:
+                for descriptor in descriptors:
+                    os.close(descriptor)
 
-    def _merge_folder(self, source: int, target: int, path: str) -> list[tuple[int, int, str]]:
+    def _merge_folder(self, source: int, target: int) -> list[tuple[int, int]]:
         """Move what is in one folder into another; returns the folders that both have."""
         both = []
         for name in os.listdir(source):
-            here = os.path.join(path, name)
-            if name == self._name and not path:
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
             there = _status(name, target)
             if there is None:
                 os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
@@ -123,9 +120,9 @@ class Building:
                 below = os.open(name, FOLDER_FLAGS, dir_fd=target)
                 if self._on_exists == "replace":
                     _take_after(below, ours)
-                both.append((os.open(name, FOLDER_FLAGS, dir_fd=source), below, here))
+                both.append((os.open(name, FOLDER_FLAGS, dir_fd=source), below))
             elif self._on_exists == "skip":
-                self.kept.append(here)
+                self.kept += 1
             else:
                 self._replace(name, source, target, ours, there)
         return both

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -374,6 +375,8 @@ class Engine:
     ) -> Report:
         """Decode all of a file, check every frame, checksum and the index, and keep nothing.
 
+        Of a plain tar, and of an archive of ours, the members and their index are checked too.
+
         :param source: a path, or as of ``compress_stream``.
         :param max_window: the largest zstd window, in bytes or text.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
@@ -382,4 +385,8 @@ class Engine:
         :raises OSError: it cannot be read.
         """
         reading = make_reading(None, max_window)
+        if isinstance(source, str | os.PathLike):
+            report = await folders.test_archive(self._pool, source, reading, progress)
+            if report is not None:
+                return report
         return await files.test(self._pool, source, reading, progress)

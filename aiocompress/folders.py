@@ -11,8 +11,9 @@ from .archive import Archive
 from .compression import Recipe
 from .containers import framed
 from .decompression import Reading
+from .errors import FormatError
 from .files import Writing
-from .model import Layout, OnError, PathLike, Report
+from .model import Layout, OnError, PathLike, ProgressOption, Report
 from .packing import Packing, TreeSource
 from .pool import WorkerPool
 from .storage import call
@@ -114,6 +115,19 @@ async def decompress_folder(
             fsync=writing.fsync,
             progress=writing.progress,
         )
+
+
+async def test_archive(
+    pool: WorkerPool, source: PathLike, reading: Reading, progress: ProgressOption
+) -> Report | None:
+    """Check an archive whose members are known; None: it is something else."""
+    try:
+        async with Archive(pool, source, reading) as archive:
+            if archive.is_indexed or archive.is_plain:
+                return await archive.test(progress=progress)
+    except FormatError:
+        pass
+    return None
 
 
 def _check_all(unpacking: Unpacking, what: str) -> None:

@@ -19,6 +19,8 @@ def summary(task: Task, report: Report) -> str:
     files = ""
     if task.layout is not None:
         files = f"{report.files:,} file{'s' * (report.files != 1)}, "
+    if task.layout is None and (task.destination or "").endswith(".tar") and report.ratio:
+        arrow += " (`extract` would restore its members)"
     return (
         f"{shown(task.source)}{arrow}: {files}{_size(report.raw_bytes)} raw, "
         f"{_size(report.compressed_bytes)} compressed, ratio {report.ratio:.2f}, {_size(rate)}/s"

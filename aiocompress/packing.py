@@ -53,7 +53,7 @@ class Found:
 
     def __init__(self, files: int = 0) -> None:
         self.files = files
-        self.skipped_count = self.changed = self.damaged = 0
+        self.skipped_count = self.changed = self.damaged = self.kept = 0
         self.skipped: list[str] = []
         self.warnings: list[str] = []
 
@@ -68,6 +68,10 @@ class Found:
         self.damaged += 1
         self.skip(text)
 
+    def keep(self) -> None:
+        """Count a file that is there already, and is not replaced."""
+        self.kept += 1
+
     def change(self, text: str) -> None:
         """Note that something did not stay as it was while it was read."""
         self.changed += 1
@@ -75,13 +79,14 @@ class Found:
 
     def report(self, report: Report) -> Report:
         """Add it to what is known of the bytes."""
+        kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
         return report._replace(
             files=self.files,
             skipped=tuple(self.skipped),
             skipped_count=self.skipped_count,
             changed=self.changed,
             damaged=self.damaged,
-            warnings=(*report.warnings, *self.warnings),
+            warnings=(*report.warnings, *self.warnings, *kept),
         )
 
     def warn(self, text: str) -> None:
