@@ -12,7 +12,7 @@ from .codecs import HEAD_SIZE, Codec, StreamDecoder, detect
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError, LimitError, TruncatedError
 from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
-from .pipeline import Tally, in_order
+from .pipeline import Running, Tally, in_order
 from .pool import Job, WorkerPool
 from .sources import Source
 from .waiting import ended, settled
@@ -83,17 +83,14 @@ async def decompressed(
     Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
     that follows a frame that was not as its index said, until a frame ends where a piece does.
     """
-    writing: set[Job] = set()
+    writing = Running()
     try:
         pieces = _pieces(pool, source, reading, tally, writing)
         async with aclosing(_blocks(pool, pieces, reading, tally)) as blocks:
             async for block in blocks:
                 yield block
     finally:
-        # A job that has not begun opens the target by the number of its descriptor: the target
-        # may not be closed, and the number used again, before the last of them is over.
-        if writing:
-            await ended(asyncio.gather(*(job.over for job in writing)))
+        await writing.over()
 
 
 async def _blocks(
@@ -183,7 +180,7 @@ class _Stream:
 
 
 async def _pieces(
-    pool: WorkerPool, source: Source, reading: Reading, tally: Tally, writing: set[Job]
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally, writing: Running
 ) -> AsyncGenerator[_Decoding]:
     """Read blocks, have the container's reader find frames, and start a job for each run."""
     head = memoryview(bytearray(HEAD_SIZE))
@@ -216,7 +213,7 @@ class _Start:
     """Starts the job of a piece, and keeps count of where its raw bytes belong."""
 
     def __init__(
-        self, pool: WorkerPool, codec: Codec, reading: Reading, writing: set[Job], *, small: bool
+        self, pool: WorkerPool, codec: Codec, reading: Reading, writing: Running, *, small: bool
     ) -> None:
         self._pool, self._codec, self._reading = pool, codec, reading
         self._writing, self._small = writing, small
@@ -257,7 +254,6 @@ class _Start:
         )
         self._first = False
         self._writing.add(job)
-        job.over.add_done_callback(lambda _: self._writing.discard(job))
         return _Decoding(*about, job, b"")
 
     def _target(self, piece: Piece) -> tuple[str, int] | None:

@@ -24,7 +24,7 @@ from .decompression import Reading, decompressed
 from .errors import AiocompressError, CorruptError, LimitError, UnsafeMemberError
 from .members import Part
 from .packing import Found
-from .pipeline import Tally, in_order
+from .pipeline import Running, Tally, in_order
 from .pool import Job, WorkerPool
 from .restoring import CONFLICTS, Restorer, checked
 from .seeking import Indexed
@@ -117,8 +117,9 @@ async def restore_indexed(
 ) -> bool:
     """Restore the members of an archive of ours; False: it has to be done from front to back."""
     spanning = _Spanning(building.descriptor, restoring, tally.found)
+    writing = Running()
     try:
-        frames = _start(pool, archive, building, restoring)
+        frames = _start(pool, archive, building, restoring, writing)
         async with aclosing(in_order(frames, pool.window)) as jobs:
             async for frame in jobs:
                 await _finish(pool, archive, frame, spanning, tally)
@@ -127,6 +128,7 @@ async def restore_indexed(
     except _UnlikeIndexError:
         return False
     finally:
+        await writing.over()
         await call(pool.files, spanning.close)
     return True
 
@@ -136,7 +138,11 @@ class _UnlikeIndexError(Exception):
 
 
 async def _start(
-    pool: WorkerPool, archive: Indexed, building: Building, restoring: Restoring
+    pool: WorkerPool,
+    archive: Indexed,
+    building: Building,
+    restoring: Restoring,
+    writing: Running,
 ) -> AsyncGenerator[_Frame]:
     table = archive.table
     async with aclosing(_plan(archive, restoring.selection)) as plan:
@@ -160,6 +166,7 @@ async def _start(
                 restoring.keeping,
                 alone=not pool.shares_files or len(table.starts) <= 2,
             )
+            writing.add(job)
             yield _Frame(wanted, job)
 
 

@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from .model import Report
 from .packing import Found
-from .pool import WorkerPool
+from .pool import Job, WorkerPool
 from .waiting import ended
 
 
@@ -57,6 +57,27 @@ class Tally:
             warnings=tuple(self.warnings),
         )
         return self.found.report(report)
+
+
+class Running:
+    """Jobs that may still write to what is about to be closed.
+
+    They open it by its descriptor's number, which may be used again by then: so it is closed only
+    when the last of them is over.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: set[Job] = set()
+
+    def add(self, job: Job) -> None:
+        """Count a job till it is over."""
+        self._jobs.add(job)
+        job.over.add_done_callback(lambda _: self._jobs.discard(job))
+
+    async def over(self) -> None:
+        """Wait for all of them."""
+        if self._jobs:
+            await ended(asyncio.gather(*(job.over for job in self._jobs)))
 
 
 class _Releasable(Protocol):
