@@ -89,14 +89,14 @@ class Order:
         self.chunks = 0
         self.is_broken = False
         """Whether the file's content cannot be what it was: it is to be refused."""
-        self._first = self._last = 0
+        self.first = self._last = 0
 
     def add(self, raw_size: int) -> bool:
         """Count the next chunk's real raw bytes; returns whether the rule holds so far."""
         if self.chunks:
-            self.is_broken |= self._last != self._first or raw_size > self._first
+            self.is_broken |= self._last != self.first or raw_size > self.first
         else:
-            self._first = raw_size
+            self.first = raw_size
         self._last = raw_size
         self.chunks += 1
         return not self.is_broken
