@@ -425,7 +425,8 @@ class _Mirroring:
         try:
             await self._stream(file, folder, name, meter)
         except OSError as error:
-            if error.filename != self._trees.source.shown(path):
+            read = error.filename == self._trees.source.shown(path)
+            if not read and error.errno != errno.ENAMETOOLONG:
                 shown = self._trees.target.shown(below(folder, self._result(name)))
                 raise OSError(error.errno, error.strerror, shown) from None
             self._miss(path, error)

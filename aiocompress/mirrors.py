@@ -14,9 +14,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import repeat
 from typing import Final, NamedTuple, TypeAlias
 
-from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect
+import zstandard
+
+from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, zstd
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError
 from .model import MIB, Buffer, OnExists
@@ -163,6 +166,9 @@ def decompress(place: Place, roots: Roots, enough: int, max_window: int) -> Resu
     """Decompress small files; see ``compress``."""
 
     def convert(data: bytes) -> _Made | None:
+        raw = _only_frame(data, max_window)
+        if raw:
+            return _Made([raw], len(raw), len(raw), len(data), 1)
         decoder = _Decoder(data, max_window)
         size = decoder.run()
         if size is None:
@@ -172,7 +178,45 @@ def decompress(place: Place, roots: Roots, enough: int, max_window: int) -> Resu
     return _each(place, roots, enough, restored, convert)
 
 
-_rooms = threading.local()
+_HEAD: Final = struct.Struct("<4sBBQ")
+_TABLE: Final = struct.Struct("<4sIII4sIB4s")
+_MARKED: Final = 0xC4
+_buffers = threading.local()
+
+
+def _only_frame(data: bytes, max_window: int) -> bytes | None:
+    """Return the raw bytes of one zstd frame, marked as ours, and the seek table that says so.
+
+    That is what most small files are, and to walk it takes ``_Decoder`` longer than decoding does.
+    None: it is something else, or empty. The frame has to be whole, and nothing may follow it.
+    """
+    if len(data) < _HEAD.size + _TABLE.size:
+        return None
+    magic, descriptor, window, raw = _HEAD.unpack_from(data)
+    size = len(data) - _TABLE.size
+    if magic != zstd.MAGIC or descriptor != _MARKED or window & 7 != 1 or raw > _ROOM:
+        return None
+    table = (
+        b"\x5e\x2a\x4d\x18",
+        21,
+        size,
+        raw,
+        data[size - 4 : size],
+        1,
+        0x80,
+        b"\xb1\xea\x92\x8f",
+    )
+    if 9 << 7 + (window >> 3) > max_window or data[size:] != _TABLE.pack(*table):
+        return None
+    if not hasattr(_buffers, "decompressor"):
+        _buffers.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    try:
+        whole: bytes = _buffers.decompressor.decompress(
+            memoryview(data)[:size], allow_extra_data=False
+        )
+    except zstandard.ZstdError:
+        return None
+    return whole
 
 
 class _Decoder:
@@ -182,9 +226,9 @@ class _Decoder:
     """
 
     def __init__(self, data: bytes, max_window: int) -> None:
-        if not hasattr(_rooms, "view"):
-            _rooms.view = memoryview(bytearray(_ROOM))
-        self.room: memoryview = _rooms.view
+        if not hasattr(_buffers, "room"):
+            _buffers.room = memoryview(bytearray(_ROOM))
+        self.room: memoryview = _buffers.room
         self.frames = 0
         self._codec: Codec = detect(data[:HEAD_SIZE])
         self._max_window = max_window
@@ -299,18 +343,22 @@ class _Batch:
 
     def run(self, batch: str, enough: int, *, again: bool) -> Outcome:
         letters = bytearray()
+        for letter in self._letters(batch, again=again):
+            letters.append(letter)
+            if self._raw >= enough:
+                break
+        return Outcome(self._raw, self._compressed, self._frames, bytes(letters))
+
+    def _letters(self, batch: str, *, again: bool) -> Iterator[int]:
         for group in batch.split("\0\0"):
             folder, *names = group.split("\0")
             try:
                 here = self._source.at(folder), self._target.at(folder)
             except OSError:
-                letters += bytes([LEFT]) * len(names)
+                yield from repeat(LEFT, len(names))
                 continue
             for name in names:
-                if self._raw >= enough:
-                    break
-                letters.append(self._file(name, *here, again=again))
-        return Outcome(self._raw, self._compressed, self._frames, bytes(letters))
+                yield self._file(name, *here, again=again)
 
     def _file(self, name: str, source: int, target: int, *, again: bool) -> int:
         result = self._naming(name)
@@ -353,7 +401,7 @@ def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
 def _put(
     name: str, folder: int, made: _Made, like: os.stat_result, on_exists: OnExists | None
 ) -> bool:
-    """Write a new file; returns whether it got its name."""
+    """Write a file; returns whether it got its name."""
     if on_exists is None:
         _write(name, folder, made, like)
         return True

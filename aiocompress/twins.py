@@ -145,11 +145,16 @@ class Twins:
         level.listings = self._listings(level)
 
     def _leave(self) -> None:
-        level, status = self._levels.pop(), self._levels[-1:]
+        level = self._levels.pop()
         level.close()
-        if status or not self._plan.keep_root:
-            text = " ".join(str(value) for value in _like(level.status)) + f" {level.path}\0"
-            self._folders.write(os.fsencode(text))
+        like = _like(level.status)
+        if not self._levels:
+            if self._plan.keep_root:
+                return
+            # Until all is done, it has to be possible to empty it.
+            like = like._replace(st_mode=_FOLDER_MODE)
+        text = " ".join(map(str, (*like, level.path)))
+        self._folders.write(os.fsencode(text) + b"\0")
 
     def _descend(self, above: _Level, name: str) -> None:
         path = above.below(name)
