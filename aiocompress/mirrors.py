@@ -401,25 +401,54 @@ def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
 def _put(
     name: str, folder: int, made: _Made, like: os.stat_result, on_exists: OnExists | None
 ) -> bool:
-    """Write a file; returns whether it got its name."""
+    """Write a file; returns whether it got its name.
+
+    Where others look on, it has no name until it is whole, so that a worker may be killed.
+    """
     if on_exists is None:
         _write(name, folder, made, like)
         return True
     temporary = new_name()
-    _write(temporary, folder, made, like)
-    return publish(temporary, name, folder, on_exists)
+    try:
+        descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
+    except OSError:
+        _write(temporary, folder, made, like)
+        return publish(temporary, name, folder, on_exists)
+    try:
+        _finish(descriptor, made, like)
+        return _publish_nameless(descriptor, temporary, name, folder, on_exists)
+    finally:
+        os.close(descriptor)
+
+
+def _publish_nameless(
+    descriptor: int, temporary: str, name: str, folder: int, on_exists: OnExists
+) -> bool:
+    path = f"/proc/self/fd/{descriptor}"
+    try:
+        os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
+    except FileExistsError:
+        if on_exists == "skip":
+            return False
+        os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
+        return publish(temporary, name, folder, on_exists)
+    return True
 
 
 def _write(name: str, folder: int, made: _Made, like: os.stat_result) -> None:
     descriptor = os.open(name, _NEW_FLAGS, 0o600, dir_fd=folder)
     try:
-        _write_all(descriptor, made)
-        take_after(descriptor, like)
+        _finish(descriptor, made, like)
     except BaseException:
         os.unlink(name, dir_fd=folder)
         raise
     finally:
         os.close(descriptor)
+
+
+def _finish(descriptor: int, made: _Made, like: os.stat_result) -> None:
+    _write_all(descriptor, made)
+    take_after(descriptor, like)
 
 
 def _write_all(descriptor: int, made: _Made) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
 import stat
 import zlib
@@ -408,8 +409,16 @@ async def test_skip_resumes(source: Path, out: Path, monkeypatch: pytest.MonkeyP
     assert not temporaries(out)
 
 
-async def test_replace(source: Path, out: Path) -> None:
+@pytest.mark.parametrize("nameless", [True, False])
+async def test_replace(
+    nameless: bool,  # noqa: FBT001
+    source: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Files are replaced one by one, also where a link was; others stay."""
+    if not nameless:
+        monkeypatch.setattr(os, "O_TMPFILE", 0)
     fill(source, {"a": SMALL, "sub/b": text(2 * MIB), "c": b"3"})
     (source / "link").symlink_to("a")
     fill(out, {"a.zst": b"old", "other": b"stays", "link": b"old"})
@@ -557,6 +566,15 @@ async def test_changing(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
     assert "changed while it was read" in report.warnings[0]
 
 
+async def test_long_name(source: Path, out: Path) -> None:
+    """A name that is too long with its suffix cannot be there."""
+    fill(source, {"n" * 253: b"1", "a": b"2"})
+    with pytest.raises(OSError, match="name too long"):
+        await compress(source, out)
+    report = await compress(source, out, on_error="skip")
+    assert report.skipped_count == report.files == 1
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "garbage", "empty"])
 async def test_damaged(damage: str, source: Path, out: Path, tmp_path: Path) -> None:
     """A damaged file is an error that names it, or is skipped, and the others come back."""
@@ -692,6 +710,33 @@ def test_worker_dies(source: Path, out: Path) -> None:
     result = mirrors.compress((memoryview(begun), memoryview(b"")), roots, MIB, "zstd", 3, CHUNK)
     assert result.data is not None
     assert mirrors.Outcome.unpack(result.data).letters == bytes([mirrors.LEFT]) * 5
+
+
+@pytest.mark.parametrize("on_exists", ["error", "skip", "replace"])
+async def test_workers_killed(on_exists: str, source: Path, out: Path) -> None:
+    """A worker killed in the middle costs nothing but time."""
+    fill(source, {f"{n % 9}/{n}": noise(40 * KIB) for n in range(300)})
+    if on_exists != "error":
+        out.mkdir()
+    pool = WorkerPool(2, None, "process")
+    try:
+        recipe = make_recipe("gzip", 12, CHUNK)
+        writing = make_writing(on_exists, False, False)  # type: ignore[arg-type]  # noqa: FBT003
+        task = asyncio.ensure_future(
+            mirroring.compress_tree(pool, str(source), str(out), recipe, writing)
+        )
+        while len(list(out.parent.rglob("*.gz"))) < 20:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.01)
+        assert pool._workers is not None
+        os.kill(pool._workers._context.started[0].pid, signal.SIGKILL)  # type: ignore[arg-type]
+        await task
+    finally:
+        await pool.aclose()
+    assert len(list(out.rglob("*.gz"))) == 300
+    assert not temporaries(out.parent)
+    await decompress(out, Path(f"{out}2"))
+    found = {name: about[2] for name, about in look(Path(f"{out}2")).items()}
+    assert found == {name: about[2] for name, about in look(source).items()}
 
 
 async def test_roots_out_of_reach(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
