@@ -46,6 +46,7 @@ class Building:
         try:
             os.mkdir(self._name, _MODE, dir_fd=self._folder)
             self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
+            self._status = os.fstat(self.descriptor)
         except OSError as error:
             os.close(self._folder)
             raise type(error)(error.errno, error.strerror, path) from None
@@ -108,23 +109,30 @@ class Building:
                     os.close(descriptor)
 
     def _merge_folder(self, source: int, target: int) -> list[tuple[int, int]]:
-        """Move what is in one folder into another; returns the folders that both have."""
+        """Move what is in one folder into another; returns the folders that both have.
+
+        What is moved into, out of, or by itself has to be writable, but only for that moment.
+        """
         both = []
+        ours, theirs = os.fstat(source), os.fstat(target)
+        _make_writable(source, ours)
+        _make_writable(target, theirs)
         for name in os.listdir(source):
+            mine = os.stat(name, dir_fd=source, follow_symlinks=False)
             there = _status(name, target)
             if there is None:
-                os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
-                continue
-            ours = os.stat(name, dir_fd=source, follow_symlinks=False)
-            if stat.S_ISDIR(ours.st_mode) and stat.S_ISDIR(there.st_mode):
+                _move(name, source, target, mine)
+            elif stat.S_ISDIR(mine.st_mode) and stat.S_ISDIR(there.st_mode):
                 below = os.open(name, FOLDER_FLAGS, dir_fd=target)
-                if self._on_exists == "replace":
-                    _take_after(below, ours)
                 both.append((os.open(name, FOLDER_FLAGS, dir_fd=source), below))
             elif self._on_exists == "skip":
                 self.kept += 1
             else:
-                self._replace(name, source, target, ours, there)
+                self._replace(name, source, target, mine, there)
+        if self._on_exists == "replace" and not os.path.samestat(ours, self._status):
+            _take_after(target, ours)
+        elif not theirs.st_mode & stat.S_IWUSR:
+            os.fchmod(target, stat.S_IMODE(theirs.st_mode))
         return both
 
     def _replace(
@@ -140,7 +148,7 @@ class Building:
             raise IsADirectoryError(errno.EISDIR, "a folder is where a file belongs", where)
         if stat.S_ISDIR(ours.st_mode):
             os.unlink(name, dir_fd=target)
-        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        _move(name, source, target, ours)
 
     def close(self) -> None:
         """Remove what was not committed."""
@@ -183,6 +191,25 @@ def _status(name: str, folder: int) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _make_writable(folder: int, status: os.stat_result) -> None:
+    if not status.st_mode & stat.S_IWUSR:
+        os.fchmod(folder, stat.S_IMODE(status.st_mode) | _MODE)
+
+
+def _move(name: str, source: int, target: int, status: os.stat_result) -> None:
+    """Move something that is in one folder into another."""
+    if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        return
+    descriptor = os.open(name, FOLDER_FLAGS, dir_fd=source)
+    try:
+        _make_writable(descriptor, status)
+        os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
+    finally:
+        os.close(descriptor)
 
 
 def _take_after(folder: int, like: os.stat_result) -> None:

@@ -21,7 +21,7 @@ from .building import Building
 from .codecs import STREAM
 from .containers import FrameTable
 from .decompression import Reading, decompressed
-from .errors import AiocompressError, CorruptError, LimitError, UnsafeMemberError
+from .errors import CorruptError, LimitError, UnsafeMemberError
 from .members import Part
 from .packing import Found
 from .pipeline import Running, Tally, in_order
@@ -59,8 +59,8 @@ async def restore_stream(
                 async for data in blocks:
                     await call(pool.files, unpacker.feed, data)
             await call(pool.files, unpacker.finish)
-        except AiocompressError as error:
-            if restoring.on_error == "raise" or isinstance(error, UnsafeMemberError):
+        except CorruptError as error:
+            if restoring.on_error == "raise":
                 raise
             error.located(file=source.name)
             tally.found.refuse(f"{error}; what follows is not restored")
@@ -79,6 +79,7 @@ async def raw_blocks(
         room = memoryview(bytearray(reading.read_size))
         while size := await peeked.readinto(room):
             tally.add(size, size, 0)
+            reading.check_output(tally.raw_bytes)
             yield room[:size]
         return
     async with aclosing(decompressed(pool, peeked, reading, tally)) as blocks:
@@ -300,21 +301,20 @@ class _Spanning:
     def _begin(self, record: Record) -> bool:
         if not members.agrees(record, memoryview(self._header)):
             raise _UnlikeIndexError
-        if record.kind != FILE:
-            self._record = None  # long headers of what has no content
-            if record.kind == DIRECTORY:
-                self._restorer.make_folder(checked(record.name))
-            return False
+        self._record = None
         try:
             self._place = checked(record.name)
-            self._descriptor = self._restorer.create(self._place, record.mode)
+            if record.kind == FILE:
+                self._descriptor = self._restorer.create(self._place, record.mode)
+            elif record.kind == DIRECTORY:  # with a header that spans frames
+                self._restorer.make_folder(self._place)
         except (UnsafeMemberError, OSError) as error:
             if isinstance(error, OSError) and error.errno in CONFLICTS:
                 raise _UnlikeIndexError from None
-            self._record = None
             self.failures.member(record.name, error)
+        if self._descriptor < 0:
             return False
-        self._left = record.size
+        self._record, self._left = record, record.size
         return True
 
     def _end(self, record: Record) -> None:
@@ -418,8 +418,12 @@ class _Rest:
             make_special(self._restorer, self._restoring, self._failures, record.member())
 
     def set_folder(self, record: Record) -> None:
+        place = checked(record.name)
         owner = record.owner[0], record.owner[1]
-        self._restorer.set_folder(checked(record.name), record.mode, record.mtime_ns, owner)
+        if place:
+            self._restorer.set_folder(place, record.mode, record.mtime_ns, owner)
+        elif self.root_mode is None:
+            self.root_mode = self._restoring.keeping.root_mode(record.mode)
 
     def close(self) -> None:
         self._restorer.close()

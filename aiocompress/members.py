@@ -135,5 +135,6 @@ def _fields(member: Member) -> tuple[object, ...]:
         member.mode,
         member.mtime_ns // _SECOND,
         member.link,
+        member.device,
         member.data_offset - member.offset,
     )

@@ -253,7 +253,9 @@ class _Packer:
             return self._lay_head(entry, status, SYMLINK, self._xattrs(path), link)
         for test, letter in _LETTERS:
             if test(mode):
-                return self._lay_head(entry, status, letter[0])
+                numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
+                link = b"" if letter == b"6" else b"%d,%d" % numbers
+                return self._lay_head(entry, status, letter[0], link=link)
         raise OSError(errno.EINVAL, f"is {kind_of(mode)}, which no archive holds")
 
     def _lay_file(self, entry: Entry) -> Generator[None] | None:
@@ -435,6 +437,7 @@ class _Packer:
         full = name + b"/" if kind == DIRECTORY else name
         who = self._owner(status.st_uid, status.st_gid)[1]
         if kind in b"34":
+            link = b""
             numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
             ids = status.st_uid, status.st_gid
             who = owner(*ids, *(_names(*ids)), numbers)

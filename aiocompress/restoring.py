@@ -21,6 +21,9 @@ from .trees import FOLDER_FLAGS
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LARGEST_TIME: Final = (1 << 63) - 1
+_UNSET_MODE: Final = 0o1700
+"""Of a folder that is to be given its mode yet."""
 _FOLDER_MODE: Final = 0o777
 """The umask is taken off. All stands in a folder that only we can enter."""
 PLACEHOLDER_MODE: Final = 0
@@ -30,7 +33,7 @@ CONFLICTS: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EI
 
 
 FATAL: Final = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EFBIG}
+    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
 """What goes wrong with all members that follow, too."""
 
@@ -47,6 +50,10 @@ class Keeping(NamedTuple):
     def folder_mode(self, mode: int) -> int:
         """Return the mode that a folder gets: its owner can always look into it."""
         return (mode & (0o7777 if self.preserve else 0o777)) | 0o500
+
+    def root_mode(self, mode: int) -> int:
+        """Return the mode of the folder that all goes to: its owner can always write there."""
+        return self.folder_mode(mode) | 0o200
 
 
 def checked(name: bytes) -> bytes:
@@ -70,6 +77,20 @@ def checked(name: bytes) -> bytes:
     if b"\0" in name:
         raise UnsafeMemberError("the name holds a zero byte")
     return b"/".join(parts)
+
+
+def clamped(mtime_ns: int) -> int:
+    """Return a time that systems take."""
+    return max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
+
+
+def _check_number(*numbers: int) -> None:
+    """Refuse numbers of owners or devices that no system has.
+
+    :raises UnsafeMemberError: one is out of bounds.
+    """
+    if not all(-1 <= number < 1 << 31 for number in numbers):
+        raise UnsafeMemberError("the number of an owner or a device is out of bounds")
 
 
 class Restorer:
@@ -137,13 +158,12 @@ class Restorer:
     ) -> None:
         """Give a file all but its content; the descriptor stays open."""
         if self.keeping.preserve:
-            with contextlib.suppress(PermissionError):
-                os.fchown(descriptor, *owner)
+            _change_owner(descriptor, owner)
             for key, value in xattrs:
                 with contextlib.suppress(OSError):
                     os.setxattr(descriptor, key, value)
             os.fchmod(descriptor, self.keeping.mode(mode))
-        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        _set_time(descriptor, mtime_ns)
 
     def write_file(
         self,
@@ -170,23 +190,35 @@ class Restorer:
         if name:
             folder, base = self._parent(name)
             try:
-                os.mkdir(base, _FOLDER_MODE, dir_fd=folder)
+                os.mkdir(base, _UNSET_MODE, dir_fd=folder)
             except FileExistsError:
-                status = os.stat(base, dir_fd=folder, follow_symlinks=False)
-                if not stat.S_ISDIR(status.st_mode):
-                    raise
+                self._mark_unset(base, folder)
+
+    def _mark_unset(self, base: bytes, folder: int) -> None:
+        """Have ``set_folder`` set a folder that was made for what is in it, or comes again."""
+        try:
+            descriptor = os.open(base, FOLDER_FLAGS, dir_fd=folder)
+        except OSError:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        try:
+            os.fchmod(descriptor, _UNSET_MODE)
+        finally:
+            os.close(descriptor)
 
     def set_folder(
         self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
     ) -> None:
-        """Give a folder its mode and time, when nothing more is made in it."""
-        descriptor = self._open_folder(name) if name else os.dup(self._root)
+        """Give a folder its mode and time, when nothing more is made in it.
+
+        From the last one of a name to the first: the last one counts.
+        """
+        descriptor = self._existing_folder(name)
         try:
-            if self.keeping.preserve:
-                with contextlib.suppress(PermissionError):
-                    os.fchown(descriptor, *owner)
-            os.fchmod(descriptor, self.keeping.folder_mode(mode))
-            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) == _UNSET_MODE:
+                if self.keeping.preserve:
+                    _change_owner(descriptor, owner)
+                os.fchmod(descriptor, self.keeping.folder_mode(mode))
+                _set_time(descriptor, mtime_ns)
         finally:
             os.close(descriptor)
 
@@ -234,13 +266,22 @@ class Restorer:
         """Make a symbolic link, to wherever it says: nothing of ours goes through it."""
         folder, base = self._parent(name)
         os.symlink(target, base, dir_fd=folder)
-        with contextlib.suppress(OSError):
-            os.utime(base, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+        _set_time(base, mtime_ns, folder)
 
-    def make_special(self, name: bytes, mode: int, device: int) -> None:
+    def make_special(self, name: bytes, mode: int, device: tuple[int, int]) -> None:
         """Make a named pipe or a device."""
         folder, base = self._parent(name)
-        os.mknod(base, mode, device, dir_fd=folder)
+        _check_number(*device)
+        os.mknod(base, mode, os.makedev(*device), dir_fd=folder)
+
+    def finish_special(self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int]) -> None:
+        """Give it owner, mode and time."""
+        folder, base = self._parent(name)
+        _check_number(*owner)
+        with contextlib.suppress(PermissionError):
+            os.chown(base, *owner, dir_fd=folder, follow_symlinks=False)
+        os.chmod(base, self.keeping.mode(mode), dir_fd=folder)
+        _set_time(base, mtime_ns, folder)
 
     def is_folder(self, name: bytes) -> bool:
         """Whether a folder of that name is there."""
@@ -289,6 +330,22 @@ class Restorer:
             and stat.S_IMODE(status.st_mode) == PLACEHOLDER_MODE
             and status.st_mtime_ns == number
         )
+
+
+def _change_owner(descriptor: int, owner: tuple[int, int]) -> None:
+    _check_number(*owner)
+    with contextlib.suppress(PermissionError):
+        os.fchown(descriptor, *owner)
+
+
+def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:
+    """Set the time of a descriptor, or of a name in a folder; some systems lack early ones."""
+    moment = clamped(mtime_ns)
+    with contextlib.suppress(OSError):
+        if folder is None:
+            os.utime(place, ns=(moment, moment))
+        else:
+            os.utime(place, ns=(moment, moment), dir_fd=folder, follow_symlinks=False)
 
 
 def _open_or_make(part: bytes, folder: int) -> int:

@@ -18,7 +18,7 @@ from .archives.tar import Reader
 from .errors import AiocompressError, UnsafeMemberError
 from .model import MIB, Buffer, Member, OnError
 from .packing import Found
-from .restoring import FATAL, Keeping, Restorer, checked
+from .restoring import FATAL, Keeping, Restorer, checked, clamped
 from .selecting import Selection
 
 HINT: Final = "--keep-going (on_error='skip') restores the others"
@@ -91,7 +91,7 @@ class Journal:
     def add(self, name: bytes, kind: int, member: Member, link: bytes = b"") -> None:
         """Note a member."""
         owner = member.uid, member.gid, b"", b""
-        self._records.add(name, kind, 1, 0, member.mode, member.mtime_ns, owner, link)
+        self._records.add(name, kind, 1, 0, member.mode, clamped(member.mtime_ns), owner, link)
         if self._records.is_full:
             self._spill()
 
@@ -165,9 +165,10 @@ class Unpacker:
 
     def finish_cut(self) -> None:
         """Do the same where the archive cannot be read any further."""
-        if self._file is not None:
+        if self._file is not None and not self._file.is_whole:
             self._found.refuse(f"{shown(self._file.name)}: it is not whole")
-        self._drop_file()
+            self._drop_file()
+        self._end_file()
         self._finish_rest()
 
     def _finish_rest(self) -> None:
@@ -224,7 +225,7 @@ class Unpacker:
             self._later.add(place, DIRECTORY, member)
             self._number += 1
         else:
-            self.root_mode = self._restoring.keeping.folder_mode(member.mode) | 0o200
+            self.root_mode = self._restoring.keeping.root_mode(member.mode)
 
     def _open(self, place: bytes, member: Member) -> None:
         try:
@@ -279,18 +280,19 @@ class Unpacker:
             self._failures.member(name, error)
 
     def _end_file(self) -> None:
-        file = self._file
-        if file is not None:
-            member = file.member
-            try:
-                os.ftruncate(file.descriptor, member.size)
-                owner = member.uid, member.gid
-                self._restorer.finish(
-                    file.descriptor, member.mode, member.mtime_ns, owner, member.xattrs
-                )
-            finally:
-                self._file = None
-                os.close(file.descriptor)
+        if self._file is None:
+            return
+        file, member = self._file, self._file.member
+        try:
+            os.ftruncate(file.descriptor, member.size)
+            more = (member.uid, member.gid), member.xattrs
+            self._restorer.finish(file.descriptor, member.mode, member.mtime_ns, *more)
+        except (UnsafeMemberError, OSError) as error:
+            self._drop_file()
+            self._failures.member(file.name, error)
+        else:
+            self._file = None
+            os.close(file.descriptor)
 
     def _drop_file(self) -> None:
         if self._file is not None:
@@ -307,6 +309,12 @@ class _File:
         self.name, self.descriptor, self.member = name, descriptor, member
         self._extents = iter(member.extents or ((0, member.size),))
         self._at = self._left = 0
+        self._missing = member.stored_size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has come."""
+        return not self._missing
 
     def write(self, data: memoryview) -> None:
         """Write the next bytes where they belong: a sparse file has holes between them."""
@@ -315,6 +323,7 @@ class _File:
                 self._at, self._left = next(self._extents)
             done = os.pwrite(self.descriptor, data[: self._left], self._at)
             self._at, self._left = self._at + done, self._left - done
+            self._missing -= done
             data = data[done:]
 
 
@@ -328,4 +337,6 @@ def make_special(
         return
     kinds = {"fifo": 0o010000, "character device": 0o020000, "block device": 0o060000}
     mode = kinds[member.kind] | restoring.keeping.mode(member.mode)
-    restorer.make_special(checked(name), mode, os.makedev(*member.device))
+    restorer.make_special(checked(name), mode, member.device)
+    more = member.mode, member.mtime_ns, (member.uid, member.gid)
+    restorer.finish_special(checked(name), *more)

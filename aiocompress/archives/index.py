@@ -4,7 +4,8 @@ A block's records tile the raw archive: each begins where the one before it ends
 can hide between two of them. A payload is our magic, version and length, then one zstd frame with
 a checksum. In it, little endian: the raw offset of the first header (u64), the number of records
 (u32), then nine columns, each a u32 length and its bytes: names and link targets (joined by NUL; a
-name that begins with a slash stands in the folder of the one before it), ustar type letters,
+name that begins with a slash stands in the folder of the one before it; a device has its numbers
+as "major,minor" for a target), ustar type letters,
 blocks of 512 bytes that the headers take (u16), sizes (u64, their lowest bytes first, then the
 next ...), modes (u16), modification times in ns (i64), owners (u16), and the table of owners: uid,
 gid, user, group, joined by NUL.
@@ -35,6 +36,8 @@ _SIZES: Final = 4
 """Which column."""
 _LARGEST_OFFSET: Final = 1 << 62
 _KINDS: Final[dict[int, Kind]] = {letter[0]: kind for kind, letter in TYPES.items()}  # type: ignore[misc]
+_DEVICES: Final = b"34"
+_LONGEST_DEVICE: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0"[0], b"1"[0], b"2"[0], b"5"[0]
 
 
@@ -59,6 +62,9 @@ class Record(NamedTuple):
     def member(self) -> Member:
         """Return it as the public knows it."""
         uid, gid, user, group = self.owner
+        link, device = self.link, (0, 0)
+        if self.kind in _DEVICES:
+            link, device = b"", _device(link)
         return Member(
             to_text(self.name),
             _KINDS[self.kind],
@@ -69,12 +75,20 @@ class Record(NamedTuple):
             gid,
             to_text(user),
             to_text(group),
-            to_text(self.link),
-            (0, 0),
+            to_text(link),
+            device,
             self.offset,
             self.data_offset,
             self.size,
         )
+
+
+def _device(link: bytes) -> tuple[int, int]:
+    """Return the numbers of a device, which stand in the place of a link's target."""
+    major, _, minor = link.partition(b",")
+    if major.isdigit() and minor.isdigit() and len(link) < _LONGEST_DEVICE:
+        return int(major), int(minor)
+    return 0, 0
 
 
 class Records:
