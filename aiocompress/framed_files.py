@@ -349,8 +349,8 @@ class Files:
 
     def _create(self) -> int:
         self._place = self._failures.place(self._name)
-        if not self._place:
-            raise UnsafeMemberError("it has no name")
+        if not self._place or b"\0" in self._place:
+            raise UnsafeMemberError("it has no name that a file can have")
         try:
             return self._restorer.create(self._place, self._mode)
         except FileExistsError:
