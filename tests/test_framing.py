@@ -544,13 +544,13 @@ async def test_cancelled_at_any_moment(tmp_path: Path, executor: Any) -> None:
         await unpack(engine, tmp_path / "x", tmp_path / "out")
         shutil.rmtree(tmp_path / "out")
         open_before = psutil.Process().num_fds()
-        for number in range(20):
+        for number in range(12):
             for work in (
                 pack(engine, source, tmp_path / "y", chunk_size=1000),
                 unpack(engine, tmp_path / "x", tmp_path / "out"),
             ):
                 task = asyncio.ensure_future(work)
-                await asyncio.sleep(0.004 * number)
+                await asyncio.sleep(0.006 * number)
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 # What had just got its name is whole.
