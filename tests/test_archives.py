@@ -1,0 +1,965 @@
+"""Archives: what goes in comes back, others read ours and we theirs, and an index that lies is found.
+
+Trees are generated, or hold one of every kind; tools of others read and write each archive too.
+"""
+
+# They look at files, and wait for what has no event:
+# ruff: noqa: ASYNC240, FBT001, PT012
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import os
+import re
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import aiocompress
+from aiocompress import (
+    Archive,
+    ClosedError,
+    CorruptError,
+    Engine,
+    FormatError,
+    MemberNotFoundError,
+    Report,
+    TruncatedError,
+)
+from aiocompress import trees as walked
+
+from . import hostile, trees
+from .hostile import Member, Row, folder, hardlink, symlink
+from .support import module, noise, run, text, tool
+from .trees import CHUNK, IS_ROOT, SECOND, Node, Tree
+
+KIB, MIB = 1 << 10, 1 << 20
+SUFFIXES = {".tar.zst": "zstd", ".tar.gz": "gzip"}
+every_suffix = pytest.mark.parametrize("suffix", SUFFIXES)
+UTF8 = {**os.environ, "LC_ALL": "C.UTF-8"}
+T = TypeVar("T")
+
+
+class Works:
+    """One engine, and a loop, for tests that are not async: those of hypothesis."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self.runner, self.engine = runner, Engine(2, executor="thread")
+
+    def __call__(self, work: Awaitable[T]) -> T:
+        async def wait() -> T:
+            return await work
+
+        return self.runner.run(wait())
+
+
+@pytest.fixture(scope="module")
+def works() -> Iterator[Works]:
+    with asyncio.Runner() as runner:
+        made = Works(runner)
+        yield made
+        made(made.engine.aclose())
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A folder for one example."""
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["chmod", "-R", "u+rwx", name], check=False, capture_output=True)
+
+
+def _engine() -> Engine:
+    return Engine(2, executor="thread")
+
+
+async def _pack(source: Any, path: Path, chunk: int = CHUNK, **options: Any) -> Report:
+    async with _engine() as engine:
+        return await engine.compress_folder(source, path, chunk, fsync=False, **options)
+
+
+async def _unpack(path: Path, dest: Path, **options: Any) -> Report:
+    async with _engine() as engine:
+        return await engine.decompress_folder(path, dest, fsync=False, **options)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with one of every kind; nobody changes it."""
+    root = tmp_path_factory.mktemp("zoo") / "zoo"
+    trees.build(root, trees.zoo())
+    yield root
+    subprocess.run(["chmod", "-R", "u+rwx", root], check=False)
+
+
+@pytest.fixture(scope="module")
+def packed(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The zoo as an archive of ours, by suffix."""
+    folder = tmp_path_factory.mktemp("packed")
+    for suffix in SUFFIXES:
+        asyncio.run(_pack(zoo, folder / f"zoo{suffix}"))
+    return {suffix: folder / f"zoo{suffix}" for suffix in SUFFIXES}
+
+
+def _decompressed(path: Path) -> bytes:
+    if path.suffix == ".zst":
+        return run(tool("zstd"), "-dc", path)
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+# There and back.
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    tree=trees.trees(),
+    chunk=st.sampled_from([4 * KIB, CHUNK, MIB]),
+    suffix=st.sampled_from([*SUFFIXES]),
+)
+def test_round_trips(tree: Tree, chunk: int, suffix: str, works: Works) -> None:
+    """Names, kinds, content, modes, times to the ns, targets and hard links come back."""
+    with _place() as place:
+        trees.build(place / "tree", tree)
+        before, path = trees.look(place / "tree"), place / f"a{suffix}"
+        options: Any = {"fsync": False}
+        report = works(works.engine.compress_folder(place / "tree", path, chunk, **options))
+        assert report.files == sum(node.kind != "directory" for node in tree.values())
+        assert report.compressed_bytes == path.stat().st_size
+        assert not report.skipped_count
+        assert not report.warnings
+        report = works(works.engine.decompress_folder(path, place / "back", **options))
+        assert report.files == sum(node.kind != "directory" for node in tree.values())
+        trees.check_same(trees.look(place / "back"), trees.restored(before))
+        options["preserve"] = True
+        works(works.engine.decompress_folder(path, place / "kept", **options))
+        kept = {
+            name: replace(
+                node, mode=node.mode | {"file": 0o400, "directory": 0o500}.get(node.kind, 0)
+            )
+            for name, node in before.items()
+        }
+        trees.check_same(trees.look(place / "kept"), kept)
+
+
+@every_suffix
+async def test_one_of_every_kind(
+    suffix: str, zoo: Path, packed: dict[str, Path], tmp_path: Path
+) -> None:
+    """The zoo comes back, and every check of the archive passes."""
+    await _unpack(packed[suffix], tmp_path / "back")
+    trees.check_same(trees.look(tmp_path / "back"), trees.restored(trees.look(zoo)))
+    async with _engine() as engine:
+        assert (await engine.test(packed[suffix])).frames > 5
+        async with engine.open_archive(packed[suffix]) as archive:
+            assert archive.is_indexed
+            report = await archive.test()
+            assert report.files == sum(node.kind != "directory" for node in trees.zoo().values())
+            assert archive.warnings == []
+
+
+# Others read ours.
+
+
+def _entries_of_tarfile(data: bytes) -> Tree:
+    """What Python's tarfile says is in a tar; hard links have the content of their first."""
+    tree: Tree = {}
+    kinds = {b"0": "file", b"1": "hardlink", b"2": "symlink", b"5": "directory"}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:", encoding="utf-8") as archive:
+        for info in archive:
+            name, link = (os.fsencode(text) for text in (info.name, info.linkname))
+            file = archive.extractfile(info) if info.isreg() else None
+            data = file.read() if file else b""
+            when = int(info.mtime // 1) * SECOND
+            tree[name] = Node(kinds[info.type], info.mode, when, data, link)
+    return tree
+
+
+def _as_listed(tree: Tree) -> Tree:
+    """A tree as tar holds it: a hard link is the name of the first of its paths."""
+    seen, listed = set(), {}
+    for path, node in sorted(tree.items(), key=lambda item: item[0].split(b"/")):
+        first = node.same and any(one in seen for one in node.same)
+        if first:
+            link = next(one for one in node.same if one in seen)
+            listed[path] = replace(node, kind="hardlink", data=b"", link=link, same=())
+        else:
+            listed[path] = replace(node, same=())
+        seen.add(path)
+    return trees.in_seconds(listed)
+
+
+_ESCAPED = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+_LETTERS = {
+    b"n": b"\n",
+    b"t": b"\t",
+    b"r": b"\r",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"a": b"\a",
+    b"v": b"\v",
+}
+
+
+def _listed(*command: str | Path) -> list[bytes]:
+    """The names that a tool lists, its escapes undone."""
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60, env=UTF8)
+
+    def plain(match: re.Match[bytes]) -> bytes:
+        found = match[1]
+        return bytes([int(found, 8)]) if len(found) == 3 else _LETTERS.get(found, found)
+
+    lines = done.stdout.removesuffix(b"\n").split(b"\n") if done.stdout else []
+    return [_ESCAPED.sub(plain, line).rstrip(b"/").removeprefix(b"./") for line in lines]
+
+
+def _extracted(place: Path, name: str, *command: str | Path) -> Tree:
+    """What a tool makes of an archive."""
+    dest = place / name
+    dest.mkdir()
+    done = subprocess.run(
+        [*command, "-C", dest], capture_output=True, check=False, timeout=60, env=UTF8
+    )
+    assert done.returncode == 0, done.stderr
+    return trees.look(dest)
+
+
+def _check_others(path: Path, expected: Tree, place: Path) -> None:
+    """GNU tar, bsdtar and tarfile list and extract an archive of ours."""
+    option = "--zstd" if path.suffix == ".zst" else "-z"
+    gnu, bsd = tool("tar"), tool("bsdtar")
+    raw = _decompressed(path)
+    found = _entries_of_tarfile(raw)
+    trees.check_same(found, _as_listed(expected))
+    assert raw.endswith(bytes(1024))
+    names = list(found)
+    assert _listed(gnu, "--quoting-style=escape", option, "-tf", path) == names
+    assert _listed(bsd, "-tf", path) == names
+    seconds = trees.in_seconds(expected)
+    trees.check_same(trees.in_seconds(_extracted(place, "gnu", gnu, option, "-xpf", path)), seconds)
+    trees.check_same(trees.in_seconds(_extracted(place, "bsd", bsd, "-xpf", path)), seconds)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tree=trees.trees(), suffix=st.sampled_from([*SUFFIXES]))
+def test_others_read_ours(tree: Tree, suffix: str, works: Works) -> None:
+    """GNU tar, bsdtar and tarfile find the same entries, and make the same tree."""
+    with _place() as place:
+        trees.build(place / "tree", trees.below(tree))
+        path, source = place / f"a{suffix}", place / "tree"
+        works(works.engine.compress_folder(source, path, CHUNK, fsync=False))
+        _check_others(path, trees.look(source), place)
+
+
+@every_suffix
+def test_others_read_the_zoo(suffix: str, zoo: Path, packed: dict[str, Path]) -> None:
+    """One of every kind."""
+    with _place() as place:
+        _check_others(packed[suffix], trees.look(zoo), place)
+
+
+def test_others_check_ours(packed: dict[str, Path]) -> None:
+    """zstd and gzip find nothing wrong; indexed_zstd and pgzip read them by their indexes."""
+    zst, gz = packed[".tar.zst"], packed[".tar.gz"]
+    run(tool("zstd"), "-tq", zst)
+    run(tool("gzip"), "-t", gz)
+    raw = _decompressed(zst)
+    with module("indexed_zstd").IndexedZstdFile(str(zst)) as file:
+        assert file.is_multiframe()
+        assert file.size() == len(raw)
+        for at in (0, 1, CHUNK - 1, CHUNK, len(raw) // 2, len(raw) - 10):
+            file.seek(at)
+            assert file.read(100) == raw[at : at + 100]
+        file.seek(0)
+        assert file.read() == raw
+    assert gzip.decompress(gz.read_bytes()) == raw
+    with module("pgzip").open(str(gz), "rb", thread=2) as file:
+        assert file.read() == raw
+
+
+# We read theirs.
+
+Writer = Callable[[Path, Path], object]
+
+
+def _by_tarfile(source: Path, path: Path) -> None:
+    """Times as ints: it writes floats as Python does, "1e-09" too, which no tar reads."""
+
+    def in_seconds(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.mtime = os.lstat(source / info.name).st_mtime_ns // SECOND
+        return info
+
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in sorted(os.listdir(source)):
+            archive.add(source / name, name, filter=in_seconds)
+
+
+def _compressed_by(*command: str) -> Writer:
+    """GNU tar, and what compresses its archive, by a pipe."""
+
+    def write(source: Path, path: Path) -> None:
+        raw = run(tool("tar"), "-C", source, "--format=posix", "-cf", "-", ".")
+        path.write_bytes(run(tool(command[0]), *command[1:], data=raw))
+
+    return write
+
+
+WRITERS: dict[str, tuple[str, int, Writer]] = {
+    # The suffix, and which part of the times they keep, in ns.
+    "tar, posix": (".tar", 1, lambda s, p: run(tool("tar"), "-C", s, "--format=posix", "-cf", p, ".")),
+    "tar, gnu": (".tar", SECOND, lambda s, p: run(tool("tar"), "-C", s, "--format=gnu", "-cf", p, ".")),
+    "tar --zstd": (".tar.zst", 1, lambda s, p: run(tool("tar"), "-C", s, "-H", "posix", "--zstd", "-cf", p, ".")),
+    "tar -z": (".tar.gz", SECOND, lambda s, p: run(tool("tar"), "-C", s, "-H", "gnu", "-zcf", p, ".")),
+    "tar, sparse": (".tar", 1, lambda s, p: run(tool("tar"), "-C", s, "-H", "posix", "-Scf", p, ".")),
+    "bsdtar, pax": (".tar", 1, lambda s, p: run(tool("bsdtar"), "-C", s, "--format=pax", "-cf", p, ".")),
+    "bsdtar, gnutar": (".tar", SECOND, lambda s, p: run(tool("bsdtar"), "-C", s, "--format=gnutar", "-cf", p, ".")),
+    "bsdtar --zstd": (".tar.zst", 1, lambda s, p: run(tool("bsdtar"), "-C", s, "--format=pax", "--zstd", "-cf", p, ".")),
+    "bsdtar -z": (".tar.gz", 1, lambda s, p: run(tool("bsdtar"), "-C", s, "--format=pax", "-zcf", p, ".")),
+    "tarfile": (".tar", SECOND, _by_tarfile),
+    "pigz": (".tar.gz", 1, _compressed_by("pigz", "-c")),
+    "zstd": (".tar.zst", 1, _compressed_by("zstd", "-q", "-c")),
+    "pzstd": (".tar.zst", 1, _compressed_by("pzstd", "-q", "-c")),
+}  # fmt: skip
+
+
+def _time(ns: int, part: int) -> int:
+    """A time that can be compared: bsdtar writes those before 1970 wrong, if parts of seconds."""
+    return max(0, ns) // part
+
+
+def _cut(tree: Tree, part: int) -> Tree:
+    return {path: replace(node, mtime_ns=_time(node.mtime_ns, part)) for path, node in tree.items()}
+
+
+async def _check_ours(path: Path, expected: Tree, part: int, place: Path) -> None:
+    """List, read and extract an archive of another writer."""
+    async with _engine() as engine, engine.open_archive(path) as archive:
+        assert not archive.is_indexed
+        found = [member async for member in archive.members()]
+        plain = [os.fsencode(member.name).removeprefix(b"./") for member in found]
+        assert sorted(name for name in plain if name != b".") == list(expected)
+        for member, name in zip(found, plain, strict=True):
+            if name == b".":
+                continue
+            node = expected[name]
+            kind = "hardlink" if member.kind == "hardlink" and node.same else node.kind
+            assert (member.kind, member.mode) == (kind, node.mode), name
+            if kind != "hardlink":
+                assert _time(member.mtime_ns, part) == _time(node.mtime_ns, part), name
+            if kind == "file":
+                assert member.size == len(node.data)
+        files = [name for name, node in expected.items() if node.kind == "file"]
+        for name in files[:: max(1, len(files) // 7)]:
+            assert await archive.read(os.fsdecode(name)) == expected[name].data
+        await archive.extract(place / "out", fsync=False)
+    out = _cut(trees.look(place / "out"), part)
+    trees.check_same(out, _cut(trees.restored(expected), part))
+
+
+@pytest.mark.parametrize(("suffix", "part", "write"), WRITERS.values(), ids=WRITERS)
+async def test_we_read_theirs(suffix: str, part: int, write: Writer, zoo: Path) -> None:
+    """One of every kind, listed, read and extracted."""
+    with _place() as place:
+        path = place / f"theirs{suffix}"
+        write(zoo, path)
+        await _check_ours(path, trees.look(zoo), part, place)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(tree=trees.trees(), name=st.sampled_from([*WRITERS]))
+def test_we_read_theirs_generated(tree: Tree, name: str, works: Works) -> None:
+    """Trees of every kind."""
+    suffix, part, write = WRITERS[name]
+    with _place() as place:
+        trees.build(place / "tree", trees.below(tree))
+        path = place / f"theirs{suffix}"
+        write(place / "tree", path)
+        works(_check_ours(path, trees.look(place / "tree"), part, place))
+
+
+async def test_several_frames_of_pzstd(tmp_path: Path) -> None:
+    """A tar of more than one of pzstd's frames."""
+    content = {f"f{number}": text(3 * MIB, number) for number in range(8)}
+    (tmp_path / "tree").mkdir()
+    for name, data in content.items():
+        (tmp_path / "tree" / name).write_bytes(data)
+    raw = run(tool("tar"), "-C", tmp_path / "tree", "-cf", "-", ".")
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(run(tool("pzstd"), "-q", "-1", "-p", "2", "-c", data=raw))
+    assert run(tool("zstd"), "-lv", path).count(b"\n") > 2
+    report = await _unpack(path, tmp_path / "back")
+    assert report.frames > 1
+    for name, data in content.items():
+        assert (tmp_path / "back" / name).read_bytes() == data
+
+
+async def test_sparse_members(tmp_path: Path) -> None:
+    """Holes that GNU tar left out come back as zeros, read anywhere, and stay holes."""
+    (tmp_path / "tree").mkdir()
+    with open(tmp_path / "tree" / "sparse", "wb") as file:
+        for at in (0, 1 * MIB, 3 * MIB + 5):
+            file.seek(at)
+            file.write(noise(3000, at))
+        file.truncate(5 * MIB)
+    data = (tmp_path / "tree" / "sparse").read_bytes()
+    for kind in ("gnu", "posix"):
+        path = tmp_path / f"{kind}.tar"
+        run(tool("tar"), "-C", tmp_path / "tree", "-H", kind, "-Scf", path, "sparse")
+        if path.stat().st_size > MIB:
+            pytest.skip("a file system without holes")
+        async with aiocompress.open_archive(path) as archive:
+            assert (await archive.member("sparse")).size == len(data)
+            async with archive.open("sparse") as member:
+                for at in (MIB - 5, 0, 3 * MIB, 2 * MIB, len(data) - 10):
+                    await member.seek(at)
+                    assert await member.read(5000) == data[at : at + 5000]
+                await member.seek(0)
+                assert await member.read() == data
+            await archive.extract(tmp_path / kind, fsync=False)
+        assert (tmp_path / kind / "sparse").read_bytes() == data
+        assert (tmp_path / kind / "sparse").stat().st_blocks * 512 < MIB
+
+
+# The same bytes.
+
+
+@every_suffix
+async def test_the_same_bytes_whoever_works(
+    suffix: str, zoo: Path, packed: dict[str, Path], tmp_path: Path
+) -> None:
+    """Workers, memory, executors and place of the tree change nothing."""
+    run(tool("cp"), "-a", zoo, tmp_path / "copy")
+    expected = packed[suffix].read_bytes()
+    with ThreadPoolExecutor(2) as own:
+        engines = (
+            Engine(1, executor="thread"),
+            Engine(2, "256KiB", executor="thread"),
+            Engine(5, executor="thread"),
+            Engine(2, executor=own),
+            Engine(2),
+        )
+        for number, engine in enumerate(engines):
+            async with engine:
+                path = tmp_path / f"{number}{suffix}"
+                source = tmp_path / "copy" if number % 2 else zoo
+                await engine.compress_folder(source, path, CHUNK, fsync=False)
+                assert path.read_bytes() == expected
+                await engine.decompress_folder(path, tmp_path / f"{number}", fsync=False)
+                back = trees.look(tmp_path / f"{number}")
+                trees.check_same(back, trees.restored(trees.look(zoo)))
+
+
+async def test_reproducible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies with other times, owners and modes give the same bytes; a later time is clamped."""
+    results = {}
+    for number, epoch in ((0, None), (1, None), (0, "1000000000"), (1, "1000000000")):
+        tree = tmp_path / f"tree{number}"
+        if not tree.exists():
+            (tree / "d").mkdir(parents=True)
+            (tree / "d" / "run").write_bytes(b"run")
+            (tree / "f").write_bytes(b"f")
+            (tree / "l").symlink_to("f")
+            (tree / "d" / "run").chmod(0o755 - number * 0o44)
+            (tree / "f").chmod(0o644 - number * 0o44)
+            os.utime(tree / "f", ns=(0, 2 * 10**18 + number))
+            os.utime(tree / "d", ns=(0, 2 * 10**18 - number))
+            if IS_ROOT:
+                os.chown(tree / "f", 1000 + number, 1000 + number)
+        if epoch is None:
+            monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+        else:
+            monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+        path = tmp_path / f"{number}-{epoch}.tar.zst"
+        await _pack(tree, path, reproducible=True)
+        results[number, epoch] = path.read_bytes()
+        found = _entries_of_tarfile(_decompressed(path))
+        assert {node.mtime_ns for node in found.values()} == {int(epoch or 0) * SECOND}
+        assert found[b"d/run"].mode == 0o755
+        assert found[b"f"].mode == 0o644
+    assert results[0, None] == results[1, None] != results[0, "1000000000"]
+    assert results[0, "1000000000"] == results[1, "1000000000"]
+
+
+# What is packed.
+
+
+def _names(path: Path) -> list[bytes]:
+    return list(_entries_of_tarfile(_decompressed(path)))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A small tree."""
+    tree = tmp_path / "small"
+    for name in ("a", "b/c", "b/d.log", "b/keep.log", "e/f/g", "e/x.log"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    return tree
+
+
+@every_suffix
+async def test_prefix(suffix: str, small: Path, tmp_path: Path) -> None:
+    """All stands in the folder asked for; one that leads elsewhere is refused."""
+    for number, prefix in enumerate(("top", "./top/", "/top", "top//sub")):
+        path = tmp_path / f"{number}{suffix}"
+        await _pack(small, path, prefix=prefix)
+        inside = b"top/sub" if "sub" in prefix else b"top"
+        assert all(name.startswith(inside) for name in _names(path))
+        await _unpack(path, tmp_path / f"out{number}")
+        back = tmp_path / f"out{number}" / inside.decode()
+        assert (back / "e/f/g").read_text() == "e/f/g"
+    with pytest.raises(ValueError, match="prefix"):
+        await _pack(small, tmp_path / f"x{suffix}", prefix="a/../..")
+
+
+async def test_exclude(small: Path, tmp_path: Path) -> None:
+    """The rules of gitignore: negation, folders, anchors; what stands before names does not count."""
+    for number, (rules, left) in enumerate(
+        (
+            (["*.log", "!keep.log"], [b"a", b"b", b"b/c", b"b/keep.log", b"e", b"e/f", b"e/f/g"]),
+            (["e/"], [b"a", b"b", b"b/c", b"b/d.log", b"b/keep.log"]),
+            (
+                ["/a", "# nothing", "", "f"],
+                [b"b", b"b/c", b"b/d.log", b"b/keep.log", b"e", b"e/x.log"],
+            ),
+            (
+                ["**/c", "a/"],
+                [b"a", b"b", b"b/d.log", b"b/keep.log", b"e", b"e/f", b"e/f/g", b"e/x.log"],
+            ),
+            (["*"], []),
+        )
+    ):
+        path = tmp_path / f"{number}.tar.zst"
+        await _pack(small, path, exclude=rules)
+        assert _names(path) == left
+        await _pack(small, tmp_path / f"p{number}.tar.zst", exclude=rules, prefix="p")
+        assert (
+            _names(tmp_path / f"p{number}.tar.zst")[1:] == [b"p/" + name for name in left]
+            or not left
+        )
+
+
+@every_suffix
+async def test_several_sources(suffix: str, small: Path, tmp_path: Path) -> None:
+    """They stand under their own names; two of one name are refused, and so is none."""
+    (tmp_path / "other").write_text("other")
+    (tmp_path / "link").symlink_to("other")
+    path = tmp_path / f"a{suffix}"
+    await _pack([small / "b", tmp_path / "other", small / "e", tmp_path / "link"], path)
+    assert _names(path) == [
+        *(b"b", b"b/c", b"b/d.log", b"b/keep.log", b"other"),
+        *(b"e", b"e/f", b"e/f/g", b"e/x.log", b"link"),
+    ]
+    await _unpack(path, tmp_path / "out")
+    assert (tmp_path / "out" / "other").read_text() == "other"
+    (small / "other").write_text("clash")
+    for sources, words in (([small / "other", tmp_path / "other"], "other"), ([], "no source")):
+        with pytest.raises(ValueError, match=words):
+            await _pack(sources, tmp_path / f"x{suffix}")
+    with pytest.raises(FileNotFoundError) as caught:
+        await _pack([small, small / "nothing"], tmp_path / f"x{suffix}")
+    assert caught.value.filename == str(small / "nothing")
+    assert not (tmp_path / f"x{suffix}").exists()
+
+
+@every_suffix
+async def test_a_file_as_source(suffix: str, tmp_path: Path) -> None:
+    """It stands there under its own name."""
+    (tmp_path / "only").write_bytes(noise(50_000))
+    path = tmp_path / f"a{suffix}"
+    report = await _pack(tmp_path / "only", path)
+    assert (_names(path), report.files) == ([b"only"], 1)
+    async with aiocompress.open_archive(path) as archive:
+        assert await archive.read("only") == noise(50_000)
+
+
+@every_suffix
+async def test_an_empty_folder(suffix: str, tmp_path: Path) -> None:
+    """It is an archive of nothing, for everybody."""
+    (tmp_path / "tree").mkdir()
+    path = tmp_path / f"a{suffix}"
+    assert (await _pack(tmp_path / "tree", path)).files == 0
+    assert run(tool("tar"), "-taf", path) == run(tool("bsdtar"), "-tf", path) == b""
+    assert _decompressed(path) == bytes(1024)
+    async with _engine() as engine, engine.open_archive(path) as archive:
+        assert [member async for member in archive.members()] == []
+        assert (await archive.test()).files == 0
+        await archive.extract(tmp_path / "out", fsync=False)
+    assert os.listdir(tmp_path / "out") == []
+
+
+@every_suffix
+async def test_a_destination_inside_the_source(suffix: str, small: Path) -> None:
+    """It is left out, with a warning; an older one of that name as well."""
+    path = small / f"b/a{suffix}"
+    await _pack(small, path)
+    report = await _pack(small, path, on_exists="replace")
+    assert f"b/a{suffix}".encode() not in _names(path)
+    assert [text for text in report.warnings if "output" in text], report.warnings
+    assert [name for name in os.listdir(small / "b") if name.startswith(".")] == []
+
+
+@every_suffix
+@pytest.mark.xfail(strict=True, reason="bug 12, 13 of bugs-archives")
+async def test_xattrs(suffix: str, tmp_path: Path) -> None:
+    """On request they are packed; bsdtar and ``preserve`` bring them back."""
+    (tmp_path / "tree" / "d").mkdir(parents=True)
+    (tmp_path / "tree" / "f").write_bytes(b"data")
+    attributes = {"user.plain": b"value", "user.a=b%": b"\0\xff\n", "user.empty": b""}
+    try:
+        for name in ("d", "f"):
+            for key, value in attributes.items():
+                os.setxattr(tmp_path / "tree" / name, key, value)
+    except OSError:
+        pytest.skip("a file system without extended attributes")
+    path = tmp_path / f"a{suffix}"
+    await _pack(tmp_path / "tree", path, xattrs=True)
+    await _unpack(path, tmp_path / "plain")
+    await _unpack(path, tmp_path / "kept", preserve=True)
+    (tmp_path / "bsd").mkdir()
+    run(tool("bsdtar"), "-xpf", path, "-C", tmp_path / "bsd")
+    for name in ("f", "d"):
+        assert not os.listxattr(tmp_path / "plain" / name)
+        for place in ("bsd", "kept"):
+            full = tmp_path / place / name
+            found = {key: os.getxattr(full, key) for key in os.listxattr(full)}
+            assert found.items() >= {"user.plain": b"value"}.items(), (place, name)
+            if place == "kept":
+                assert found == attributes
+    await _pack(tmp_path / "tree", tmp_path / f"b{suffix}")
+    assert b"xattr" not in _decompressed(tmp_path / f"b{suffix}")
+
+
+@every_suffix
+async def test_specials(suffix: str, tmp_path: Path) -> None:
+    """A named pipe is never opened, and packed as one; a socket is named as left out."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    os.mkfifo(tree / "pipe", 0o640)
+    (tree / "file").write_bytes(b"x")
+    path = tmp_path / f"a{suffix}"
+    await asyncio.wait_for(_pack(tree, path), 20)
+    assert run(tool("tar"), "-tvaf", path).splitlines()[1].startswith(b"prw-r-----")
+    here = os.getcwd()
+    os.chdir(tree)  # names of sockets are short
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+    finally:
+        os.chdir(here)
+    with pytest.raises(OSError, match="socket") as caught:
+        await _pack(tree, path, on_exists="replace")
+    assert caught.value.filename == str(tree / "socket")
+    report = await _pack(tree, path, on_exists="replace", on_error="skip")
+    assert (report.skipped_count, report.files) == (1, 2)
+    assert report.skipped[0].startswith(str(tree / "socket"))
+    report = await _unpack(path, tmp_path / "kept", preserve=True)
+    status = (tmp_path / "kept" / "pipe").stat()
+    assert stat.S_ISFIFO(status.st_mode)
+    assert stat.S_IMODE(status.st_mode) == 0o640
+
+
+@every_suffix
+@pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
+async def test_devices(suffix: str, tmp_path: Path) -> None:
+    """Devices come back on request, with their numbers."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    try:
+        os.mknod(tree / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except OSError:
+        pytest.skip("no devices can be made here")
+    path = tmp_path / f"a{suffix}"
+    await _pack(tree, path)
+    await _unpack(path, tmp_path / "out", preserve=True)
+    assert (tmp_path / "out" / "null").stat().st_rdev == os.makedev(1, 3)
+
+
+@every_suffix
+@pytest.mark.xfail(strict=True, reason="bug 12, 13 of bugs-archives")
+async def test_times_beyond_all_clocks(suffix: str, tmp_path: Path) -> None:
+    """A time that does not fit 64 bits of ns is packed, as near as it can be, or refused by name."""
+    for folder in ("/dev/shm", str(tmp_path)):  # noqa: S108
+        if not os.access(folder, os.W_OK):
+            continue
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            file = Path(name) / "f"
+            file.write_bytes(b"x")
+            os.utime(file, ns=(0, 40 * 10**18))
+            if file.stat().st_mtime_ns < 1 << 63:
+                continue
+            report = await _pack(name, tmp_path / f"a{suffix}", on_error="skip")
+            assert report.files + report.skipped_count == 1
+            return
+    pytest.skip("no file system with such times")
+
+
+async def test_unreadable_files(tmp_path: Path) -> None:
+    """Named, and the rest is packed; by default the first one is an error."""
+    script = """
+import asyncio, sys
+from aiocompress import Engine
+async def main():
+    async with Engine(2, executor="thread") as engine:
+        options = dict(fsync=False)
+        try:
+            await engine.compress_folder(sys.argv[1], sys.argv[2], **options)
+        except PermissionError as error:
+            print(error.filename)
+        report = await engine.compress_folder(sys.argv[1], sys.argv[2], on_error="skip", **options)
+        print(*sorted(report.skipped), sep="\\n")
+asyncio.run(main())
+"""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        place.chmod(0o777)
+        tree = place / "tree"
+        for path in ("closed/in", "no-list/in", "a", "z"):
+            (tree / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree / path).write_text(path)
+        (tree / "secret").write_text("secret")
+        for path, mode in (("secret", 0), ("closed", 0), ("no-list", 0o311)):
+            (tree / path).chmod(mode)
+        who = (
+            [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"] if IS_ROOT else []
+        )
+        done = subprocess.run(
+            [*who, sys.executable, "-c", script, tree, place / "a.tar.zst"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": str(Path(aiocompress.__file__).parents[1])},
+        )
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert lines[0] == str(tree / "closed")
+        assert [line.split(":")[0] for line in lines[1:]] == [
+            str(tree / path) for path in ("closed", "no-list", "secret")
+        ]
+        assert {b"a", b"z"} <= set(_names(place / "a.tar.zst"))
+        (tree / "closed").chmod(0o700)
+        (tree / "no-list").chmod(0o700)
+
+
+# Sources that change.
+
+
+class Reads:
+    """``os.readv`` as it is, but that something happens to real files at the moment of a read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._events: dict[tuple[str, int], Callable[[], object]] = {}
+        self._counts: dict[str, int] = {}
+        self._readv = os.readv
+        monkeypatch.setattr(os, "readv", self._read)
+
+    def on(self, path: Path, number: int, event: Callable[[], object]) -> None:
+        """Have something happen before a file is read for the n-th time, from 1."""
+        self._events[str(path), number] = event
+
+    def _read(self, descriptor: int, buffers: Any) -> int:
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        self._counts[path] = self._counts.get(path, 0) + 1
+        event = self._events.get((path, self._counts[path]))
+        if event is not None:
+            event()
+        return self._readv(descriptor, buffers)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+async def _check_sound(path: Path) -> dict[str, bytes]:
+    """The archive is well formed, for us and for GNU tar; returns its files."""
+    run(tool("tar"), "-taf", path)
+    async with _engine() as engine, engine.open_archive(path) as archive:
+        await archive.test()
+        assert archive.is_indexed
+        members = [member async for member in archive.members()]
+        return {one.name: await archive.read(one.name) for one in members if one.kind == "file"}
+
+
+@every_suffix
+@pytest.mark.parametrize("size", [1000, 100_000], ids=["small", "large"])
+@pytest.mark.parametrize("to", [0, 600, 60_000, 200_000])
+async def test_grows_or_shrinks(
+    size: int, to: int, suffix: str, reads: Reads, tmp_path: Path
+) -> None:
+    """The archive stays well formed: the first bytes, zeros for what is gone, and a warning."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a", "m", "z"):
+        (tree / name).write_bytes(noise(size, 1))
+    reads.on(tree / "m", 1 if size < CHUNK else 2, lambda: os.truncate(tree / "m", to))
+    path = tmp_path / f"a{suffix}"
+    report = await _pack(tree, path)
+    assert report.changed == 1
+    assert [text for text in report.warnings if text.startswith(f"{tree / 'm'}: ")]
+    found = await _check_sound(path)
+    assert found["a"] == found["z"] == noise(size, 1)
+    assert len(found["m"]) == size
+    # What was read before stays; what is not there any more is zeros.
+    kept = min(to, size)
+    assert found["m"][:kept] == noise(size, 1)[:kept]
+    if size < CHUNK:
+        assert found["m"][kept:] == bytes(size - kept)
+    else:
+        first = found["m"][kept:].rstrip(b"\0")
+        assert noise(size, 1)[kept:].startswith(first)
+
+
+async def test_rewritten_while_read(reads: Reads, tmp_path: Path) -> None:
+    """A file that another process writes into is told, though its size is the same."""
+    file = tmp_path / "tree" / "f"
+    file.parent.mkdir()
+    file.write_bytes(noise(100_000))
+    os.utime(file, ns=(0, 0))
+    reads.on(file, 3, lambda: file.write_bytes(noise(100_000, 1)))
+    report = await _pack(file.parent, tmp_path / "a.tar.zst")
+    assert report.changed == 1
+    assert str(file) in report.warnings[0]
+    await _check_sound(tmp_path / "a.tar.zst")
+
+
+def _swapped(path: Path, make: Callable[[Path], object]) -> Callable[[], None]:
+    def swap() -> None:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        make(path)
+
+    return swap
+
+
+@every_suffix
+async def test_vanishes(suffix: str, reads: Reads, small: Path, tmp_path: Path) -> None:
+    """What was there when the folder was listed, and is gone: an error, or named in the report."""
+    reads.on(small / "a", 1, lambda: shutil.rmtree(small / "e"))
+    reads.on(small / "b" / "c", 1, (small / "b" / "d.log").unlink)
+    path = tmp_path / f"a{suffix}"
+    report = await _pack(small, path, on_error="skip")
+    assert [text.split(":")[0] for text in report.skipped] == [
+        str(small / "b" / "d.log"),
+        str(small / "e"),
+    ]
+    assert sorted(await _check_sound(path)) == ["a", "b/c", "b/keep.log"]
+    reads.on(small / "a", 2, (small / "b" / "c").unlink)
+    reads.on(small / "a", 2, lambda: shutil.rmtree(small / "b"))
+    with pytest.raises(FileNotFoundError) as caught:
+        await _pack(small, tmp_path / f"x{suffix}")
+    assert caught.value.filename == str(small / "b")
+    assert not (tmp_path / f"x{suffix}").exists()
+
+
+async def test_swapped(reads: Reads, small: Path, tmp_path: Path) -> None:
+    """A folder or a file swapped for a link is packed as the link; a pipe is never opened."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    for path, make in (
+        (small / "e", lambda path: path.symlink_to(outside)),
+        (small / "b" / "keep.log", lambda path: path.symlink_to(outside / "secret")),
+        (small / "b" / "d.log", os.mkfifo),
+    ):
+        reads.on(small / ("a" if path.name == "e" else "b/c"), 1, _swapped(path, make))
+        if path.name == "keep.log":
+            first = _swapped(path, make)
+        if path.name == "d.log":
+            second = _swapped(path, make)
+    reads.on(small / "b" / "c", 1, lambda: (first(), second()))
+    await asyncio.wait_for(_pack(small, tmp_path / "a.tar.zst"), 20)
+    async with aiocompress.open_archive(tmp_path / "a.tar.zst") as archive:
+        kinds = {member.name: member.kind async for member in archive.members()}
+    assert kinds == {
+        "a": "file",
+        "b": "directory",
+        "b/c": "file",
+        "b/d.log": "fifo",
+        "b/keep.log": "symlink",
+        "e": "symlink",
+    }
+    assert b"secret\0" not in _decompressed(tmp_path / "a.tar.zst").replace(b"/secret\0", b"")
+
+
+def _fail() -> None:
+    raise OSError(5, "Input/output error")
+
+
+@every_suffix
+@pytest.mark.parametrize(("size", "read"), [(1000, 1), (100_000, 3)])
+async def test_read_errors(size: int, read: int, suffix: str, reads: Reads, tmp_path: Path) -> None:
+    """An error names the file; skipped, it is left out, or zeros that are told of."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for name in ("a", "m", "z"):
+        (tree / name).write_bytes(noise(size, 1))
+    reads.on(tree / "m", read, _fail)
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(OSError, match="Input/output") as caught:
+        await _pack(tree, path)
+    assert caught.value.filename == str(tree / "m")
+    assert os.listdir(tmp_path) == ["tree"]
+    reads._counts.clear()
+    report = await _pack(tree, path, on_error="skip")
+    assert str(tree / "m") in "\n".join((*report.skipped, *report.warnings))
+    assert report.skipped_count + report.changed == 1
+    found = await _check_sound(path)
+    assert found["a"] == found["z"] == noise(size, 1)
+
+
+@pytest.mark.xfail(strict=True, reason="bug 14 of bugs-archives")
+async def test_a_read_error_of_a_file_with_two_names(reads: Reads, tmp_path: Path) -> None:
+    """The second name is no hard link to a member that was left out."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_bytes(b"data")
+    os.link(tree / "a", tree / "b")
+    (tree / "c").write_bytes(b"c")
+    reads.on(tree / "a", 1, _fail)
+    report = await _pack(tree, tmp_path / "a.tar.zst", on_error="skip")
+    assert report.skipped_count >= 1
+    await _unpack(tmp_path / "a.tar.zst", tmp_path / "out")
+    assert (tmp_path / "out" / "c").read_bytes() == b"c"
+
+
+async def test_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More names than are sorted at once come in the same order, from sorted runs."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    names = [b"%d" % (number * 7919 % 500) for number in range(500)] + [b"new\nline", b"\xff"]
+    for name in names:
+        (tree / os.fsdecode(name)).write_bytes(name)
+    await _pack(tree, tmp_path / "a.tar.zst")
+    monkeypatch.setattr(walked, "_MOST_NAMES", 7)
+    before = len(os.listdir("/proc/self/fd"))
+    await _pack(tree, tmp_path / "b.tar.zst")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert (tmp_path / "a.tar.zst").read_bytes() == (tmp_path / "b.tar.zst").read_bytes()
+    assert _names(tmp_path / "b.tar.zst") == sorted(names)
+    assert Archive
+    assert Member
+    assert all((Row, folder, hardlink, symlink, psutil, hostile))
+    assert all((CorruptError, ClosedError, FormatError, MemberNotFoundError, TruncatedError))
