@@ -308,8 +308,8 @@ class _Mirroring:
     ) -> None:
         self._pool, self._trees, self._twins = pool, trees, twins
         self._direction, self._plan = direction, plan
-        self._again: deque[Files] = deque()
-        """Batches that a worker has given back."""
+        self._waiting: deque[Files] = deque()
+        """Batches that wait for a worker, for the first time or because one gave them back."""
         self._running: set[Job] = set()
         self._shared = pool.shares_files
         self._tally, self._single_tally = Tally(pool), Tally(pool)
@@ -350,7 +350,7 @@ class _Mirroring:
             async for sent in batches:
                 await self._take(sent, meter)
                 meter.update()
-        return not self._again
+        return not self._waiting
 
     # Batches.
 
@@ -363,9 +363,9 @@ class _Mirroring:
             files, following = following, await self._next()
 
     async def _next(self) -> Files:
-        if self._again:
-            return self._again.popleft()
-        return await call(self._pool.files, self._twins.batch)
+        if not self._waiting:
+            self._waiting += await call(self._pool.files, self._twins.batches)
+        return self._waiting.popleft() if self._waiting else []
 
     async def _send(self, files: Files, *, alone: bool) -> _Sent:
         batch = mirrors.pack(files)
@@ -392,7 +392,7 @@ class _Mirroring:
         result = await sent.job.result()
         if result.size == STREAM:
             self._shared = False
-            self._again.append(sent.files)
+            self._waiting.append(sent.files)
             return
         outcome = Outcome.unpack(sent.job.data)
         letters = outcome.letters
@@ -403,7 +403,7 @@ class _Mirroring:
             return
         entries = [(folder, name) for folder, names in sent.files for name in names]
         # Those behind are as large: the next worker is to finish with as many of them.
-        self._again += _in_batches(entries[len(letters) :], len(letters))
+        self._waiting += _in_batches(entries[len(letters) :], len(letters))
         for entry, letter in zip(entries, letters, strict=False):
             if letter == KEPT:
                 self._keep(*entry)

@@ -26,11 +26,11 @@ from .model import MIB, Buffer, OnExists
 from .trees import FOLDER_FLAGS
 from .worker import Place, Result, _views
 
-SMALL: Final = MIB
-"""Bytes of the largest file that a worker reads whole."""
+SMALL: Final = 4 * MIB
+"""Bytes of the largest file that a worker reads whole: less than a chunk, so no time is lost."""
 _ROOM: Final = 4 * MIB
 """Raw bytes of the largest file that a worker decodes whole."""
-ENOUGH: Final = 4 * MIB
+ENOUGH: Final = 8 * MIB
 """Raw bytes after which a worker gives the rest of a batch back."""
 _MOST_BUFFERS: Final = 512
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -24,7 +24,9 @@ from .packing import Found
 from .trees import FOLDER_FLAGS, Excluded, _read_back, _spilled, kind_of
 
 _MOST_NAMES: Final = 100_000
-_BATCH: Final = 128
+_BATCH: Final = 256
+"""Files of a batch: a task costs the main process as much as 20 files cost a worker."""
+_BATCHES: Final = 4
 _FOLDER_MODE: Final = 0o700
 _KEPT: Final = "exists already"
 
@@ -96,8 +98,11 @@ class Twins:
         self._groups = self._walk()
         self._left: tuple[str, list[str]] = ("", [])
 
-    def batch(self) -> Files:
-        """Return the next files; none at the end."""
+    def batches(self) -> list[Files]:
+        """Return the next few batches; none at the end."""
+        return [batch for _ in range(_BATCHES) if (batch := self._batch())]
+
+    def _batch(self) -> Files:
         batch: Files = []
         room = _BATCH
         while room:

@@ -143,7 +143,7 @@ def mixed(root: Path) -> None:
             "a/exact": text(CHUNK),
             "a/one more": text(CHUNK + 1),
             "a/several": text(5 * CHUNK + 7),
-            "large": text(MIB + 3 * KIB),
+            "large": text(mirrors.SMALL + 3 * KIB),
             "x.zst": noise(99),
             "x.zst.gz": b"gz",
             "line\nbreak \\ \x1b[31m": b"newline",
@@ -244,7 +244,7 @@ async def test_bytes_of_compress_file(codec: str, source: Path, out: Path, tmp_p
     """Each file is what ``compress_file`` writes, whoever does the work."""
     from aiocompress import compress_file  # noqa: PLC0415
 
-    sizes = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, MIB, MIB + 1, 2 * MIB]
+    sizes = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, mirrors.SMALL, mirrors.SMALL + 1]
     fill(source, {f"{size}": text(size) for size in sizes})
     suffix = {"zstd": ".zst", "gzip": ".gz"}[codec]
     trees = []
@@ -262,7 +262,7 @@ async def test_bytes_of_compress_file(codec: str, source: Path, out: Path, tmp_p
 async def test_many_batches_in_processes(source: Path, out: Path, tmp_path: Path) -> None:
     """Several batches, worker processes, some files too large for a batch."""
     fill(source, {f"{n % 7}/{n}": text(n * 31) for n in range(700)})
-    fill(source, {f"big/{n}": text(900 * KIB) for n in range(8)} | {"3/huge": text(3 * MIB)})
+    fill(source, {f"big/{n}": text(1500 * KIB) for n in range(8)} | {"3/huge": text(5 * MIB)})
     settle_times(source)
     await compress(source, out, chunk_size=None, executor="process")
     await decompress(out, tmp_path / "back", executor="process")
@@ -279,7 +279,7 @@ async def test_ordinary_tools_read_it(
     codec: str, command: list[str], source: Path, out: Path
 ) -> None:
     """``zstd -d`` and ``gunzip`` give each file back."""
-    files = {"a": b"", "b/c": SMALL, "b/d": text(3 * CHUNK), "large": text(MIB + 5)}
+    files = {"a": b"", "b/c": SMALL, "b/d": text(3 * CHUNK), "large": text(mirrors.SMALL + 5)}
     fill(source, files)
     await compress(source, out, codec=codec)
     for path in out.rglob("*"):
@@ -292,7 +292,7 @@ async def test_ordinary_tools_read_it(
 
 async def test_tree_of_zstd(source: Path, out: Path, tmp_path: Path) -> None:
     """What ``zstd -r --output-dir-mirror`` writes comes back."""
-    fill(source, {"a": b"1", "b/c": SMALL, "b/d": text(300 * KIB), "large": text(3 * MIB)})
+    fill(source, {"a": b"1", "b/c": SMALL, "b/d": text(300 * KIB), "large": text(5 * MIB)})
     command = [tool("zstd"), "-qr", "--output-dir-mirror", str(out), "source"]
     process = await asyncio.create_subprocess_exec(*command, cwd=tmp_path)
     assert await process.wait() == 0
@@ -305,11 +305,11 @@ async def test_original_script(source: Path, out: Path) -> None:
     """A folder of ``.compressed`` files: zlib streams, a chunk each, one after another."""
     chunks = [text(70 * KIB), noise(10), b"", text(9)]
     data = b"".join(map(zlib.compress, chunks))
-    large = b"".join(zlib.compress(noise(MIB)) for _ in range(2))
+    large = b"".join(zlib.compress(noise(MIB)) for _ in range(5))
     fill(source, {"a.txt.compressed": data, "b.compressed": large, "c.zz": zlib.compress(b"")})
     await decompress(source, out)
     assert (out / "a.txt").read_bytes() == b"".join(chunks)
-    assert (out / "b").stat().st_size == 2 * MIB
+    assert (out / "b").stat().st_size == 5 * MIB
     assert (out / "c").read_bytes() == b""
 
 
@@ -419,7 +419,7 @@ async def test_replace(
     """Files are replaced one by one, also where a link was; others stay."""
     if not nameless:
         monkeypatch.setattr(os, "O_TMPFILE", 0)
-    fill(source, {"a": SMALL, "sub/b": text(2 * MIB), "c": b"3"})
+    fill(source, {"a": SMALL, "sub/b": text(5 * MIB), "c": b"3"})
     (source / "link").symlink_to("a")
     fill(out, {"a.zst": b"old", "other": b"stays", "link": b"old"})
     outside = out.parent / "outside"
@@ -431,7 +431,7 @@ async def test_replace(
     assert outside.read_bytes() == b"untouched"
     assert (out / "other").read_bytes() == b"stays"
     assert (out / "link").is_symlink()
-    for name, data in (("a", SMALL), ("sub/b", text(2 * MIB)), ("c", b"3")):
+    for name, data in (("a", SMALL), ("sub/b", text(5 * MIB)), ("c", b"3")):
         assert not (out / f"{name}.zst").is_symlink()
         assert run(tool("zstd"), "-dcq", out / f"{name}.zst") == data
     assert not temporaries(out)
@@ -504,13 +504,13 @@ async def test_vanished(
     fill(source, {f"{n}": b"1" for n in range(300)})
     gone = source / "7"
 
-    def batch(self: twins.Twins) -> mirrors.Files:
+    def batches(self: twins.Twins) -> list[mirrors.Files]:
         files = original(self)
         gone.unlink(missing_ok=True)
         return files
 
-    original = twins.Twins.batch
-    monkeypatch.setattr(twins.Twins, "batch", batch)
+    original = twins.Twins.batches
+    monkeypatch.setattr(twins.Twins, "batches", batches)
     with pytest.raises(FileNotFoundError) as caught:
         await compress(source, out, executor=executor)
     assert caught.value.filename == str(gone)
@@ -652,11 +652,11 @@ async def test_excluded(source: Path, out: Path) -> None:
 
 async def test_progress(source: Path, out: Path) -> None:
     """Bytes and files are told."""
-    fill(source, {f"{n}": SMALL for n in range(10)} | {"large": text(2 * MIB)})
+    fill(source, {f"{n}": SMALL for n in range(10)} | {"large": text(5 * MIB)})
     told: list[Any] = []
     await compress(source, out, progress=told.append)
     assert told[-1].files == 11
-    assert told[-1].raw_bytes == 10 * len(SMALL) + 2 * MIB
+    assert told[-1].raw_bytes == 10 * len(SMALL) + 5 * MIB
 
 
 # Interrupted.
