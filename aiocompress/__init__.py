@@ -7,8 +7,8 @@ The floors, from the top; each imports only what stands below it:
                   progress
     motion        mirroring, framing, extraction, seeking; compression, decompression,
                   pipeline; sources, storage, pipes; pool, processes, slots, worker; waiting
-    files         packing, unpacking, members, twins, mirrors, selecting, restoring, building,
-                  trees: plain blocking code, for workers and file threads
+    files         packing, unpacking, members, framed_files, twins, mirrors, selecting,
+                  restoring, building, trees: plain blocking code, for workers and file threads
     bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """

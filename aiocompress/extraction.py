@@ -307,7 +307,8 @@ class _Spanning:
             if record.kind == FILE:
                 self._descriptor = self._restorer.create(self._place, record.mode)
             elif record.kind == DIRECTORY:  # with a header that spans frames
-                self._restorer.make_folder(self._place)
+                xattrs = members.xattrs(record, memoryview(self._header))
+                self._restorer.make_folder(self._place, xattrs)
         except (UnsafeMemberError, OSError) as error:
             if isinstance(error, OSError) and error.errno in CONFLICTS:
                 raise _UnlikeIndexError from None
@@ -320,7 +321,8 @@ class _Spanning:
     def _end(self, record: Record) -> None:
         owner = record.owner[0], record.owner[1]
         xattrs = members.xattrs(record, memoryview(self._header))
-        self._restorer.finish(self._descriptor, record.mode, record.mtime_ns, owner, xattrs)
+        moment = members.time_of(record, memoryview(self._header))
+        self._restorer.finish(self._descriptor, record.mode, moment, owner, xattrs)
         os.close(self._descriptor)
         self._descriptor, self._record = -1, None
         self._found.files += 1

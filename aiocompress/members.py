@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from .archives import tar
 from .archives.header import BLOCK, Owner, header, owner, to_text
-from .archives.index import DIRECTORY, FILE, Record, Records
+from .archives.index import DIRECTORY, FILE, Record, Records, in_range
 from .errors import AiocompressError, UnsafeMemberError
 from .model import Member
 from .restoring import CONFLICTS, FATAL, Restorer, checked
@@ -76,15 +76,22 @@ def restore(
 
 def _restore_one(restorer: Restorer, record: Record, head: memoryview, data: memoryview) -> None:
     place = checked(record.name)
-    if record.kind == FILE:
-        if restorer.keeping.preserve:
-            ids = record.owner[0], record.owner[1]
-            more = ids, xattrs(record, head)
-            restorer.write_file(place, data, record.mode, record.mtime_ns, *more)
-        else:
-            restorer.write_file(place, data, record.mode, record.mtime_ns)
+    if record.kind == FILE and not restorer.keeping.preserve:
+        restorer.write_file(place, data, record.mode, time_of(record, head))
+    elif record.kind == FILE:
+        ids = record.owner[0], record.owner[1]
+        more = ids, xattrs(record, head)
+        restorer.write_file(place, data, record.mode, time_of(record, head), *more)
     elif record.kind == DIRECTORY:
-        restorer.make_folder(place)
+        restorer.make_folder(place, xattrs(record, head))
+
+
+def time_of(record: Record, head: memoryview) -> int:
+    """Return when a member was modified: the index knows parts of seconds, the header all years."""
+    if record.blocks == 1:
+        return record.mtime_ns
+    said = tar.parse(head).mtime_ns
+    return record.mtime_ns if said // _SECOND == record.mtime_ns // _SECOND else said
 
 
 def xattrs(record: Record, head: memoryview) -> tuple[tuple[str, bytes], ...]:
@@ -133,7 +140,7 @@ def _fields(member: Member) -> tuple[object, ...]:
         member.kind,
         member.size,
         member.mode,
-        member.mtime_ns // _SECOND,
+        in_range(member.mtime_ns) // _SECOND,
         member.link,
         member.device,
         member.data_offset - member.offset,

@@ -273,7 +273,7 @@ class _Packer:
             if (status.st_dev, status.st_ino) in self.own:
                 self._found.warn(f"{self._shown(entry.name)}: is the output, and not packed")
                 return None
-            if status.st_nlink > 1 and (first := self._first_link(status, entry.name)):
+            if status.st_nlink > 1 and (first := self._first_link(status)):
                 return self._lay_head(entry, status, HARDLINK, link=first)
             steps = self._lay_content(entry, descriptor, status)
         finally:
@@ -281,12 +281,11 @@ class _Packer:
                 os.close(descriptor)
         return steps
 
-    def _first_link(self, status: os.stat_result, name: bytes) -> bytes | None:
+    def _first_link(self, status: os.stat_result) -> bytes | None:
         """Return the name of the member that is the same file, if one is."""
         key = status.st_dev, status.st_ino
         known = self._links.get(key)
         if known is None:
-            self._links[key] = [name, status.st_nlink - 1]
             return None
         first: bytes = known[0]
         known[1] -= 1
@@ -467,6 +466,8 @@ class _Packer:
     ) -> None:
         if kind != DIRECTORY:
             self._found.files += 1
+        if kind == FILE and status.st_nlink > 1:
+            self._links[status.st_dev, status.st_ino] = [name, status.st_nlink - 1]
         self._records.add(
             name,
             kind,

@@ -21,7 +21,7 @@ from .trees import FOLDER_FLAGS
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LARGEST_TIME: Final = (1 << 63) - 1
+_LARGEST_TIME: Final = (1 << 62) * 1_000_000_000
 _UNSET_MODE: Final = 0o1700
 """Of a folder that is to be given its mode yet."""
 _FOLDER_MODE: Final = 0o777
@@ -67,6 +67,7 @@ def checked(name: bytes) -> bytes:
         and name[:1] not in {b"/", b".", b""}
         and name[-1:] != b"/"
         and len(name) <= _LONGEST_NAME
+        and b"\0" not in name
     ):
         return name
     parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
@@ -77,11 +78,6 @@ def checked(name: bytes) -> bytes:
     if b"\0" in name:
         raise UnsafeMemberError("the name holds a zero byte")
     return b"/".join(parts)
-
-
-def clamped(mtime_ns: int) -> int:
-    """Return a time that systems take."""
-    return max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
 
 
 def _check_number(*numbers: int) -> None:
@@ -159,9 +155,7 @@ class Restorer:
         """Give a file all but its content; the descriptor stays open."""
         if self.keeping.preserve:
             _change_owner(descriptor, owner)
-            for key, value in xattrs:
-                with contextlib.suppress(OSError):
-                    os.setxattr(descriptor, key, value)
+            _set_xattrs(descriptor, xattrs)
             os.fchmod(descriptor, self.keeping.mode(mode))
         _set_time(descriptor, mtime_ns)
 
@@ -185,7 +179,7 @@ class Restorer:
 
     # What has no content.
 
-    def make_folder(self, name: bytes) -> None:
+    def make_folder(self, name: bytes, xattrs: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Make a folder, unless it is there; what it is to be like waits for ``set_folder``."""
         if name:
             folder, base = self._parent(name)
@@ -193,6 +187,12 @@ class Restorer:
                 os.mkdir(base, _UNSET_MODE, dir_fd=folder)
             except FileExistsError:
                 self._mark_unset(base, folder)
+            if xattrs and self.keeping.preserve:
+                descriptor = self._existing_folder(name)
+                try:
+                    _set_xattrs(descriptor, xattrs)
+                finally:
+                    os.close(descriptor)
 
     def _mark_unset(self, base: bytes, folder: int) -> None:
         """Have ``set_folder`` set a folder that was made for what is in it, or comes again."""
@@ -332,6 +332,12 @@ class Restorer:
         )
 
 
+def _set_xattrs(descriptor: int, xattrs: tuple[tuple[str, bytes], ...]) -> None:
+    for key, value in xattrs:
+        with contextlib.suppress(OSError):
+            os.setxattr(descriptor, key, value)
+
+
 def _change_owner(descriptor: int, owner: tuple[int, int]) -> None:
     _check_number(*owner)
     with contextlib.suppress(PermissionError):
@@ -340,7 +346,7 @@ def _change_owner(descriptor: int, owner: tuple[int, int]) -> None:
 
 def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:
     """Set the time of a descriptor, or of a name in a folder; some systems lack early ones."""
-    moment = clamped(mtime_ns)
+    moment = max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
     with contextlib.suppress(OSError):
         if folder is None:
             os.utime(place, ns=(moment, moment))

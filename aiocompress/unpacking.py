@@ -18,7 +18,7 @@ from .archives.tar import Reader
 from .errors import AiocompressError, UnsafeMemberError
 from .model import MIB, Buffer, Member, OnError
 from .packing import Found
-from .restoring import FATAL, Keeping, Restorer, checked, clamped
+from .restoring import FATAL, Keeping, Restorer, checked
 from .selecting import Selection
 
 HINT: Final = "--keep-going (on_error='skip') restores the others"
@@ -91,7 +91,7 @@ class Journal:
     def add(self, name: bytes, kind: int, member: Member, link: bytes = b"") -> None:
         """Note a member."""
         owner = member.uid, member.gid, b"", b""
-        self._records.add(name, kind, 1, 0, member.mode, clamped(member.mtime_ns), owner, link)
+        self._records.add(name, kind, 1, 0, member.mode, member.mtime_ns, owner, link)
         if self._records.is_full:
             self._spill()
 
@@ -217,10 +217,10 @@ class Unpacker:
 
     def _make_folder(self, place: bytes, member: Member) -> None:
         try:
-            self._restorer.make_folder(place)
+            self._restorer.make_folder(place, member.xattrs)
         except FileExistsError:
             self._restorer.remove(place)
-            self._restorer.make_folder(place)
+            self._restorer.make_folder(place, member.xattrs)
         if place:
             self._later.add(place, DIRECTORY, member)
             self._number += 1

@@ -31,6 +31,7 @@ _PAYLOAD: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<QI")
 _LEVEL: Final = 7
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
+_LATEST: Final = (1 << 63) - 1
 _LARGEST_BLOCK: Final = 4 * MIB
 _SIZES: Final = 4
 """Which column."""
@@ -83,6 +84,11 @@ class Record(NamedTuple):
         )
 
 
+def in_range(mtime_ns: int) -> int:
+    """Return the time that the index says: from the year 1677 to 2262."""
+    return max(-_LATEST, min(mtime_ns, _LATEST))
+
+
 def _device(link: bytes) -> tuple[int, int]:
     """Return the numbers of a device, which stand in the place of a link's target."""
     major, _, minor = link.partition(b",")
@@ -129,7 +135,7 @@ class Records:
         self._blocks.append(blocks)
         self._sizes.append(size)
         self._modes.append(mode & 0o7777)
-        self._times.append(mtime_ns)
+        self._times.append(in_range(mtime_ns))
         self._owners.append(self._table.setdefault(owner, len(self._table)))
         self.end += (blocks + -(-size // BLOCK)) * BLOCK
         self._names_size += len(name) + len(link)
