@@ -37,8 +37,12 @@ FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DONE, LEFT, KEPT = b".!="
 """What became of a file: it is done, left to the main process, or was there already."""
-_SUFFIXES: Final = {suffix for codec in CODECS.values() for suffix in codec.suffixes}
-_TARS: Final = {".tzst": ".tar", ".tgz": ".tar"}
+_ENDINGS: Final = {
+    **{suffix[1:]: "" for codec in CODECS.values() for suffix in codec.suffixes},
+    "tzst": ".tar",
+    "tgz": ".tar",
+}
+"""What a file ends with instead of a suffix."""
 
 Files: TypeAlias = list[tuple[str, list[str]]]
 """A batch: folders below the root ("." for itself), and names of files in each."""
@@ -94,11 +98,10 @@ def restored(name: str) -> str | None:
 
     The suffix is about the name alone: the content says which codec it is of.
     """
-    base, suffix = os.path.splitext(name)
-    lower = suffix.lower()
-    if lower in _SUFFIXES and base:
-        return base
-    return base + _TARS[lower] if lower in _TARS else None
+    base, _, suffix = name.rpartition(".")
+    ending = _ENDINGS.get(suffix.lower())
+    # A name of nothing else has no suffix, and ".." is no name.
+    return base + ending if ending is not None and base.strip(".") else None
 
 
 class Chain:

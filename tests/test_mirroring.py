@@ -328,6 +328,26 @@ async def test_suffix_is_a_name_content_decides(source: Path, out: Path) -> None
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.zst", "a"),
+        ("a.b.GZ", "a.b"),
+        (".a.zz", ".a"),
+        ("a.tgz", "a.tar"),
+        ("a", None),
+        ("zst", None),
+        (".zst", None),
+        ("..zst", None),
+        ("...gz", None),
+        ("a.txt", None),
+    ],
+)
+def test_restored_name(name: str, expected: str | None) -> None:
+    """Only what has a name before its suffix has one without it."""
+    assert mirrors.restored(name) == expected
+
+
 # Names that collide.
 
 
