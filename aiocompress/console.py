@@ -14,8 +14,6 @@ from typing import Any, Final
 from .arguments import make_packing
 from .engine import Engine
 from .errors import AiocompressError
-from .folders import roots_of
-from .listing import cat, list_members
 from .messages import complain, say, summary
 from .model import OnError, OnExists, Progress, Report
 from .packing import TreeSource
@@ -47,6 +45,8 @@ def run(options: Options) -> int:
         engine = Engine(options.num_workers or None, options.memory_limit)
         large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)
         if large:
+            if options.verb == "extract":
+                from . import archive  # noqa: F401, PLC0415 - for the workers, too
             engine.prefork()
         gc.freeze()  # what is loaded by now stays: no collection need look at it again
         return _run_loop(_Session(options, engine).run(tasks), fast=large)
@@ -147,6 +147,8 @@ class _Session:
 
     async def _show(self, task: Task) -> None:
         """List an archive, or write some of its members to stdout."""
+        from .listing import cat, list_members  # noqa: PLC0415 - files do without
+
         async with AsyncExitStack() as stack:
             source = await self._open(task.source, stack)
             archive = await stack.enter_async_context(self._engine.open_archive(source))
@@ -297,6 +299,8 @@ class _Session:
 
     def _tree(self, task: Task) -> TreeSource:
         """Return folders as a tar, to be compressed to stdout."""
+        from .folders import roots_of  # noqa: PLC0415
+
         options = self._options
         packing = make_packing(
             options.prefix,

@@ -6,10 +6,9 @@ import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
-from . import files, folders, limits, streams
-from .archive import Archive, ArchiveSource
+from . import files, limits, streams
 from .arguments import (
     as_bytes,
     check_on_error,
@@ -20,7 +19,6 @@ from .arguments import (
     make_recipe,
     make_writing,
 )
-from .folders import FolderSource
 from .model import (
     DEFAULT_MAX_WINDOW,
     Buffer,
@@ -38,6 +36,10 @@ from .pipeline import Tally
 from .pool import WorkerPool
 from .sources import AnySource, StreamSource
 from .streams import ByteStream
+
+if TYPE_CHECKING:
+    from .archive import Archive, ArchiveSource
+    from .folders import FolderSource
 
 
 class Engine:
@@ -293,6 +295,8 @@ class Engine:
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
+        from . import folders  # noqa: PLC0415 - what only folders take, files do without
+
         kind = layout_for(destination, layout)
         if codec is None:
             codec = codec_for(destination) if kind == "archive" else "zstd"
@@ -345,6 +349,8 @@ class Engine:
         :raises LimitError: there is more than ``max_output``, or a window above ``max_window``.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
         """
+        from . import folders  # noqa: PLC0415
+
         check_on_error(on_error)
         unpacking = folders.Unpacking(members, on_error, preserve)
         reading = make_reading(max_output, max_window, chunk_size)
@@ -364,6 +370,8 @@ class Engine:
         :raises ValueError: not a size. When opened: ``OSError``, and ``FormatError`` for what is
             no archive.
         """
+        from .archive import Archive  # noqa: PLC0415
+
         return Archive(self._pool, source, make_reading(None, max_window))
 
     async def test(
@@ -386,6 +394,8 @@ class Engine:
         """
         reading = make_reading(None, max_window)
         if isinstance(source, str | os.PathLike):
+            from . import folders  # noqa: PLC0415
+
             report = await folders.test_archive(self._pool, source, reading, progress)
             if report is not None:
                 return report

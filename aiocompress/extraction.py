@@ -12,9 +12,10 @@ import os
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from . import members, worker
+from .archives import tar
 from .archives.header import BLOCK
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from .building import Building
@@ -29,7 +30,7 @@ from .pool import Job, WorkerPool
 from .restoring import CONFLICTS, Restorer, checked
 from .seeking import Indexed
 from .selecting import Selection
-from .sources import Peeked, Source
+from .sources import Source
 from .storage import call
 from .unpacking import Failures, Restoring, Unpacker, make_special, shown
 
@@ -86,6 +87,40 @@ async def raw_blocks(
         async for block in blocks:
             if block.data:
                 yield memoryview(block.data)
+
+
+class Peeked:
+    """A source whose first bytes have been looked at."""
+
+    def __init__(self, source: Source, head: bytes) -> None:
+        self.name, self.size, self.waits = source.name, source.size, source.waits
+        self._source, self._head = source, memoryview(head)
+        self.is_tar = tar.is_archive(head)
+        """Whether it is a plain tar."""
+
+    @classmethod
+    async def look(cls, source: Source) -> Self:
+        """Read the first block of a source."""
+        room = bytearray(BLOCK)
+        size = await source.fill(memoryview(room))
+        return cls(source, bytes(room[:size]))
+
+    async def readinto(self, view: memoryview) -> int:
+        if not self._head:
+            return await self._source.readinto(view)
+        size = min(len(view), len(self._head))
+        view[:size] = self._head[:size]
+        self._head = self._head[size:]
+        return size
+
+    async def fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+    async def aclose(self) -> None:
+        """Do nothing: the source is closed by whoever opened it."""
 
 
 # Frame by frame.

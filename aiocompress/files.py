@@ -34,7 +34,7 @@ async def compress_file(
     pool: WorkerPool, source: AnySource, destination: PathLike, recipe: Recipe, writing: Writing
 ) -> Report:
     """Compress a file into a container of its own."""
-    async with _verb(pool, source, destination, writing) as verb:
+    async with begun(pool, source, destination, writing) as verb:
         if verb.sink is not None:
             frames = compression.compressed(
                 pool, verb.source, recipe, verb.tally, detach=verb.sink.waits
@@ -56,7 +56,7 @@ async def decompress_file(
     writing: Writing,
 ) -> Report:
     """Decompress a container into a file; workers write in place what they decode."""
-    async with _verb(pool, source, destination, writing) as verb:
+    async with begun(pool, source, destination, writing) as verb:
         if verb.sink is not None:
             reading = reading._replace(
                 target=verb.sink.reach if pool.shares_files else None, detach=verb.sink.waits
@@ -127,7 +127,7 @@ class _Verb:
 
 
 @asynccontextmanager
-async def _verb(
+async def begun(
     pool: WorkerPool, source: AnySource, destination: PathLike, writing: Writing
 ) -> AsyncGenerator[_Verb]:
     """Open both sides; without a sink where the destination exists and is to be kept."""

@@ -24,7 +24,7 @@ from .restoring import Keeping, Restorer
 from .selecting import Selection
 from .trees import Entry, Excluded, Skip, kind_of, walk
 from .unpacking import HINT, Failures, Restoring, shown
-from .worker import Place, Result, _deliver, _views
+from .worker import Place, Result, deliver, views
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MARGIN: Final = 256 * KIB
@@ -57,7 +57,7 @@ def compress(place: Place, level: int, runs: tuple[Run, ...], *, is_first: bool)
 
     :param is_first: no chunk stands before it.
     """
-    data, room = _views(place)
+    data, room = views(place)
     parts: list[Buffer] = []
     for head, size in runs:
         parts.append(head)
@@ -65,7 +65,7 @@ def compress(place: Place, level: int, runs: tuple[Run, ...], *, is_first: bool)
             frame = memoryview(zstd.compress(data[:size], level))
             parts += framed.chunk_entry(frame, is_first=is_first)
             data, is_first = data[size:], False
-    return _deliver(b"".join(parts), room)
+    return deliver(b"".join(parts), room)
 
 
 class Chunks:

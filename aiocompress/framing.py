@@ -19,7 +19,7 @@ from .compression import Recipe
 from .containers import framed
 from .decompression import READ_SIZE, Reading
 from .errors import AiocompressError, CorruptError
-from .files import Writing, _verb
+from .files import Writing, begun
 from .framed_files import Chunks, Files, Part
 from .model import MIB, OnError, PathLike, Progress, Report
 from .packing import Found, Packing, TreeSource
@@ -49,7 +49,7 @@ async def compress_tree(
         msg = f"a framed folder is compressed with zstd, not with {recipe.codec.name}"
         raise ValueError(msg)
     tree = _Tree(packing, recipe.chunk_size)
-    async with _verb(pool, tree, destination, writing) as verb:
+    async with begun(pool, tree, destination, writing) as verb:
         if verb.sink is not None:
             verb.tally.found = tree.found
             batches = _batches(pool, tree.chunks, recipe, detach=verb.sink.waits)

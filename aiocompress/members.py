@@ -112,7 +112,7 @@ def agrees(record: Record, head: memoryview) -> bool:
         record.link,
         _owner(*record.owner),
     )
-    return head == expected or _says_the_same(record, head)
+    return bytes(head) == expected or _says_the_same(record, head)
 
 
 @cache

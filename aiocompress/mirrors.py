@@ -24,7 +24,7 @@ from .containers import CONTAINERS, Piece
 from .errors import AiocompressError
 from .model import MIB, Buffer, OnExists
 from .trees import FOLDER_FLAGS
-from .worker import Place, Result, _views
+from .worker import Place, Result, views
 
 SMALL: Final = 4 * MIB
 """Bytes of the largest file that a worker reads whole: less than a chunk, so no time is lost."""
@@ -308,7 +308,7 @@ def _each(
     naming: Callable[[str], str | None],
     convert: Callable[[bytes], _Made | None],
 ) -> Result:
-    begun = _views(place)[0]
+    begun = views(place)[0]
     # A worker that died may have left files of this batch behind.
     again, begun[0] = bool(begun[0]), 1
     try:

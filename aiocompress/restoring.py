@@ -346,12 +346,15 @@ def _change_owner(descriptor: int, owner: tuple[int, int]) -> None:
 
 def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:
     """Set the time of a descriptor, or of a name in a folder; some systems lack early ones."""
-    moment = max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
-    with contextlib.suppress(OSError):
+    if not -_LARGEST_TIME < mtime_ns < _LARGEST_TIME:
+        mtime_ns = _LARGEST_TIME if mtime_ns > 0 else -_LARGEST_TIME
+    try:
         if folder is None:
-            os.utime(place, ns=(moment, moment))
+            os.utime(place, ns=(mtime_ns, mtime_ns))
         else:
-            os.utime(place, ns=(moment, moment), dir_fd=folder, follow_symlinks=False)
+            os.utime(place, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        pass
 
 
 def _open_or_make(part: bytes, folder: int) -> int:

@@ -6,10 +6,8 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol, Self, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from .archives import tar
-from .archives.header import BLOCK
 from .errors import AiocompressError, FormatError
 from .model import MIB, Buffer, PathLike
 from .packing import Packing, TreeSource
@@ -169,40 +167,6 @@ class PositionalSource:
 
 StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource
 AnySource: TypeAlias = StreamSource | TreeSource | PositionalSource
-
-
-class Peeked:
-    """A source whose first bytes have been looked at."""
-
-    def __init__(self, source: Source, head: bytes) -> None:
-        self.name, self.size, self.waits = source.name, source.size, source.waits
-        self._source, self._head = source, memoryview(head)
-        self.is_tar = tar.is_archive(head)
-        """Whether it is a plain tar."""
-
-    @classmethod
-    async def look(cls, source: Source) -> Self:
-        """Read the first block of a source."""
-        room = bytearray(BLOCK)
-        size = await source.fill(memoryview(room))
-        return cls(source, bytes(room[:size]))
-
-    async def readinto(self, view: memoryview) -> int:
-        if not self._head:
-            return await self._source.readinto(view)
-        size = min(len(view), len(self._head))
-        view[:size] = self._head[:size]
-        self._head = self._head[size:]
-        return size
-
-    async def fill(self, view: memoryview) -> int:
-        done = 0
-        while done < len(view) and (size := await self.readinto(view[done:])):
-            done += size
-        return done
-
-    async def aclose(self) -> None:
-        """Do nothing: the source is closed by whoever opened it."""
 
 
 @asynccontextmanager

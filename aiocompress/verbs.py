@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from . import limits
-from .archive import Archive, ArchiveSource
 from .arguments import make_reading, make_recipe
 from .engine import Engine
-from .folders import FolderSource
 from .model import (
     DEFAULT_MAX_WINDOW,
     Buffer,
@@ -24,6 +23,10 @@ from .model import (
 from .pool import WorkerPool
 from .sources import AnySource, StreamSource
 from .streams import ByteStream
+
+if TYPE_CHECKING:
+    from .archive import Archive, ArchiveSource
+    from .folders import FolderSource
 
 
 async def compress(
@@ -208,6 +211,8 @@ def open_archive(
     """Open an archive; see ``Engine.open_archive``. Without an engine it works in threads."""
     if engine is not None:
         return engine.open_archive(source, max_window=max_window)
+    from .archive import Archive  # noqa: PLC0415 - files do without
+
     pool = WorkerPool(limits.processors(), None, "thread")
     return Archive(pool, source, make_reading(None, max_window), owns_pool=True)
 

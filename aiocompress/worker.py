@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from . import members
 from .codecs import CODECS, STREAM
 from .errors import AiocompressError, CorruptError
-from .members import Part
 from .model import Buffer
-from .restoring import Keeping, Restorer
 
 if TYPE_CHECKING:
+    from .members import Part
+    from .restoring import Keeping
     from .slots import Arena
 
 Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
@@ -75,9 +74,9 @@ def ready() -> None:
 
 def compress(place: Place, codec: str, level: int) -> Result:
     """Compress one chunk into one frame."""
-    data, room = _views(place)
+    data, room = views(place)
     frame = CODECS[codec].compress(data, level)
-    return _deliver(frame, room)
+    return deliver(frame, room)
 
 
 def decompress(
@@ -92,7 +91,7 @@ def decompress(
         cannot be opened from here.
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
-    data, room = _views(place)
+    data, room = views(place)
     if room is None:
         room = memoryview(bytearray(sum(raw for _, raw in frames)))
     with _opened(target) as write:
@@ -168,7 +167,10 @@ def restore(
     :raises CorruptError: the frame is damaged.
     :raises OSError: what concerns all members, such as a full disk.
     """
-    data, room = _views(place)
+    from . import members  # noqa: PLC0415 - files do without
+    from .restoring import Restorer  # noqa: PLC0415
+
+    data, room = views(place)
     if room is None:
         room = memoryview(bytearray(raw[1]))
     if CODECS[codec].decompress(data, room[: raw[1]]) != raw[1]:
@@ -187,7 +189,8 @@ def restore(
     return Result(raw[1], files=outcome.files, failed=outcome.failed)
 
 
-def _views(place: Place) -> tuple[memoryview, memoryview | None]:
+def views(place: Place) -> tuple[memoryview, memoryview | None]:
+    """Return the input of a job, and the room for its output; None: it returns bytes."""
     if isinstance(place[0], int):
         assert _arena is not None
         start, size, room, room_size = place
@@ -197,7 +200,8 @@ def _views(place: Place) -> tuple[memoryview, memoryview | None]:
     return place[0], place[1]
 
 
-def _deliver(frame: Buffer, room: memoryview | None) -> Result:
+def deliver(frame: Buffer, room: memoryview | None) -> Result:
+    """Lay the output where it belongs."""
     if room is None:
         return Result(len(frame), bytes(frame))
     room[: len(frame)] = frame

@@ -12,7 +12,7 @@ import click
 import pytest
 
 import aiocompress
-from aiocompress import cli, sync
+from aiocompress import archive, cli, folders, sync
 
 NAMES = [
     "Engine",
@@ -59,6 +59,10 @@ def test_exported_names() -> None:
     assert set(NAMES) <= set(namespace)
 
 
+LATE = vars(archive) | vars(folders)
+"""Names that are imported when they are asked for."""
+
+
 def _callables() -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = [(f"sync.{name}", getattr(sync, name)) for name in sync.__all__]
     for name in NAMES:
@@ -84,7 +88,7 @@ def test_words_and_types(name: str, thing: Any) -> None:
     function = inspect.unwrap(thing.__init__ if inspect.isclass(thing) else thing)
     if not inspect.isfunction(function):
         return
-    hints = typing.get_type_hints(function)
+    hints = typing.get_type_hints(function, localns=LATE)
     parameters = list(inspect.signature(function).parameters)
     missing = set(parameters) - set(hints) - {"self", "cls"}
     assert not missing, f"{name}: {missing}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from ..errors import CorruptError
@@ -66,17 +65,17 @@ def xattr_key(name: str) -> bytes:
     return XATTR + key.replace(b"%", b"%25").replace(b"=", b"%3D")
 
 
-@dataclass(slots=True)
 class Records:
     """What extended headers say of a member: the last word on each keyword.
 
     ``numbers`` holds ``mtime`` in ns; ``sparse_map`` offsets and sizes by turns.
     """
 
-    texts: dict[bytes, bytes] = field(default_factory=dict)
-    numbers: dict[bytes, int] = field(default_factory=dict)
-    xattrs: dict[str, bytes] = field(default_factory=dict)
-    sparse_map: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.texts: dict[bytes, bytes] = {}
+        self.numbers: dict[bytes, int] = {}
+        self.xattrs: dict[str, bytes] = {}
+        self.sparse_map: list[int] = []
 
     def __bool__(self) -> bool:
         return bool(self.texts or self.numbers or self.xattrs or self.sparse_map)
@@ -89,7 +88,9 @@ class Records:
 
     def copy(self) -> Records:
         """Return records that begin with these."""
-        return Records(dict(self.texts), dict(self.numbers))
+        records = Records()
+        records.texts, records.numbers = dict(self.texts), dict(self.numbers)
+        return records
 
     def decode(self, body: bytes, offset: int, *, for_all: bool = False) -> None:
         """Take the records of an extended header.
