@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import filecmp
 import hashlib
+import json
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +21,7 @@ from .table import Row, rate_row, row, size_row, time_row
 
 MIB: Final = 1 << 20
 WORKERS: Final = 2
-PEERS: Final = ("zstd", "pzstd", "pigz", "bgzip", "gzip")
+PEERS: Final = ("zstd", "pzstd", "pigz", "bgzip", "gzip", "tar", "bsdtar")
 START_UP_ROUNDS: Final = 20
 PIPE_SIZE: Final = 1_000_000_000
 SAMPLE_SIZE: Final = 100_000_000
@@ -250,6 +253,154 @@ def _ways(verb: str, source: Path, folder: Path) -> Iterator[tuple[str, Contende
     yield _INSIDE, Contender("application", (command,), output)
 
 
+# Folders.
+
+
+def tree_of(bench: Bench) -> Path:
+    """Return the folder that the corpus, a tar, holds."""
+    tree = bench.ram / "tree"
+    if not tree.exists():
+        tree.mkdir()
+        shell(f"tar -xf {quote(bench.corpus)} -C {quote(tree)}")
+    return tree
+
+
+def quote(path: Path) -> str:
+    """Return a path as a shell takes it."""
+    return shlex.quote(str(path))
+
+
+def shell(script: str) -> None:
+    """Run a shell command that is not measured."""
+    subprocess.run(["sh", "-c", script], check=True)
+
+
+def scripted(name: str, script: str, output: Path, needs: str) -> list[Contender]:
+    """Return a peer that takes a shell, if it is installed."""
+    if not shutil.which(needs):
+        return []
+    return [Contender(name, (("sh", "-c", script),), output)]
+
+
+def our_folder(verb: str, source: Path, output: Path, *options: str) -> Contender:
+    """From folder to archive or back."""
+    command = ours(verb, *options, *_QUIET, "--no-fsync", "-o", str(output), str(source))
+    return Contender("aiocompress", (command,), output)
+
+
+def same_tree(expected: Path, output: Path) -> None:
+    """Check that two folders hold the same."""
+    shell(f"diff -r --no-dereference {quote(expected)} {quote(output)}")
+
+
+def folder_to_archive(bench: Bench) -> Iterator[Row]:
+    """Pack a tree into .tar.zst."""
+    tree, theirs = tree_of(bench), bench.ram / "theirs.tar.zst"
+    mine = our_folder("compress", tree, bench.ram / "ours.tar.zst", "-l", "3")
+    tar = f"tar -C {quote(tree)} -cf - . | zstd -q -T{WORKERS} -3 -o {quote(theirs)}"
+    options = f"--options zstd:compression-level=3,zstd:threads={WORKERS}"
+    bsd = f"bsdtar -C {quote(tree)} --zstd {options} -cf {quote(theirs)} ."
+    rivals = [
+        *scripted("tar | zstd -T2 -3", tar, theirs, "zstd"),
+        *scripted("bsdtar, 2 threads", bsd, theirs, "bsdtar"),
+    ]
+    first, *others = alternate([mine, *rivals], bench.rounds)
+    for result, bar in zip(others, (1.00, 1.08), strict=False):
+        yield time_row(first, result, bar, bench.corpus)
+    for result in others[:1]:
+        yield size_row(first, result, 1.01)
+
+
+def archive_to_folder(bench: Bench) -> Iterator[Row]:
+    """Restore a tree from our .tar.zst."""
+    tree = tree_of(bench)
+    made = once(our_folder("compress", tree, bench.ram / "made.tar.zst"))
+    theirs = bench.ram / "theirs"
+    mine = our_folder("extract", made, bench.ram / "ours")
+    mine = replace(mine, verify=partial(same_tree, tree))
+    into = f"mkdir {quote(theirs)} && "
+    rivals = [
+        *scripted(
+            "tar --zstd -xf", f"{into}tar -C {quote(theirs)} --zstd -xf {made}", theirs, "tar"
+        ),
+        *scripted("bsdtar -xf", f"{into}bsdtar -C {quote(theirs)} -xf {made}", theirs, "bsdtar"),
+    ]
+    first, *others = alternate([mine, *rivals], bench.rounds)
+    for result, bar in zip(others, (0.85, 0.50), strict=False):
+        yield time_row(first, result, bar, bench.corpus)
+
+
+def look_into_archive(bench: Bench) -> Iterator[Row]:
+    """List our archive; read one member out of the middle."""
+    made = once(our_folder("compress", tree_of(bench), bench.ram / "made.tar.zst"))
+    nothing = bench.ram / "nothing"
+    listing = Contender("aiocompress list", (ours("list", str(made)),), nothing)
+    tar = scripted("tar -tf", f"tar --zstd -tf {quote(made)}", nothing, "tar")
+    first, *others = alternate([listing, *tar], bench.rounds)
+    for result in others:
+        yield time_row(first, result, 0.25, None, "list")
+    name = _member_in_the_middle(made)
+    cat = Contender("aiocompress cat", (ours("cat", str(made), name),), nothing)
+    (result,) = alternate([cat], bench.rounds)
+    met = result.seconds <= 0.25
+    yield row("cat one member", f"{result.seconds:.3f} s", "<= 0.25 s", met)
+    command = (*_PROGRAMS, "read", str(made), name)
+    output = bench.ram / "bytes"
+    read = int(once(Contender("read", (command,), output, writes_stdout=True)).read_text())
+    yield row(
+        "bytes read for it", f"{read / 1e6:.2f} MB of {made.stat().st_size / 1e6:.0f}", "", True
+    )
+
+
+def _member_in_the_middle(archive: Path) -> str:
+    """Return the name of a file of about 10 KB, as near the middle as can be."""
+    listed = subprocess.run(ours("list", "--json", str(archive)), check=True, capture_output=True)
+    members = [json.loads(line) for line in listed.stdout.splitlines()]
+    files = [one for one in members if one["kind"] == "file" and 9_000 < one["size"] < 11_000]
+    name: str = (files or members)[len(files or members) // 2]["name"]
+    return name
+
+
+def mirrored_tree(bench: Bench) -> Iterator[Row]:
+    """Compress each file of a tree by itself, and back."""
+    tree, theirs = tree_of(bench), bench.ram / "theirs"
+    mine = our_folder("compress", tree, bench.ram / "ours", "-l", "3", "--layout", "mirror")
+    out = f"mkdir {quote(theirs)} && cd {quote(tree)} && zstd -q -r --output-dir-mirror {theirs} ."
+    rivals = scripted("zstd -r --output-dir-mirror", out, theirs, "zstd")
+    first, *others = alternate([mine, *rivals], bench.rounds)
+    for result in others:
+        yield time_row(first, result, 0.50, bench.corpus, "out")
+    made = once(replace(mine, output=bench.ram / "ours"))
+    back = our_folder("decompress", made, bench.ram / "back")
+    back = replace(back, verify=partial(same_tree, tree))
+    find = f"find {quote(theirs)} -name '*.zst' -exec zstd -q -d {{}} +"
+    copy = partial(shell, f"cp -rl {quote(made)} {quote(theirs)}")
+    rivals = scripted("find -exec zstd -d {} +", find, theirs, "zstd")
+    rivals = [replace(rival, prepare=copy) for rival in rivals]
+    first, *others = alternate([back, *rivals], bench.rounds)
+    for result in others:
+        yield time_row(first, result, 0.50, bench.corpus, "back")
+
+
+def folder_memory(bench: Bench) -> Iterator[Row]:
+    """Watch our process tree while folders are packed and restored."""
+    trees = {"the corpus": tree_of(bench)}
+    if bench.large:
+        many = bench.ram / "many"
+        once(Contender("files", ((*_PROGRAMS, "files", str(many), "1000000"),), bench.ram / "x"))
+        trees["1,000,000 small files"] = many
+    for what, tree in trees.items():
+        made = bench.ram / "made.tar.zst"
+        pack = our_folder("compress", tree, made)
+        peak = peak_memory(pack, 1) / MIB
+        yield row(f"compress {what}", f"{peak:.1f} MiB", "<= 120 MiB", peak <= 120)
+        once(pack)
+        peak = peak_memory(our_folder("extract", made, bench.ram / "back"), 1) / MIB
+        yield row(f"extract {what}", f"{peak:.1f} MiB", "<= 120 MiB", peak <= 120)
+        peak = peak_memory(our_folder("compress", tree, bench.ram / "m", "--layout", "mirror"), 1)
+        yield row(f"mirror {what}", f"{peak / MIB:.1f} MiB", "<= 120 MiB", peak / MIB <= 120)
+
+
 # The rest.
 
 
@@ -311,6 +462,11 @@ GROUPS: Final[Mapping[str, Group]] = {
     "decompress, gzip, to RAM": decompress_gzip,
     "decompress, foreign zstd, to RAM": decompress_foreign_zstd,
     "pipe to pipe": pipes,
+    "folder to archive": folder_to_archive,
+    "archive to folder": archive_to_folder,
+    "look into an archive": look_into_archive,
+    "mirrored tree": mirrored_tree,
+    "folder memory": folder_memory,
     "memory": memory,
     "start-up": start_up,
     "identical bytes": identical_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import threading
@@ -38,6 +39,8 @@ class Contender:
     watched: int = 0
     verify: Callable[[Path], None] | None = None
     """Called once with ``output``; raises if it is wrong."""
+    prepare: Callable[[], object] | None = None
+    """Called before each run, and not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def alternate(contenders: Sequence[Contender], rounds: int, *, sync: bool = Fals
             if sync:
                 os.sync()
             times.append(_run(contender).seconds)
-            contender.output.unlink(missing_ok=True)
+            remove(contender.output)
     return [
         Result(contender, statistics.median(times), run.size, run.memory)
         for contender, times, run in zip(contenders, seconds, warm, strict=True)
@@ -97,13 +100,15 @@ def _warm_up(contender: Contender) -> _Run:
     run = _run(contender, watch=True)
     if contender.verify is not None:
         contender.verify(contender.output)
-    contender.output.unlink(missing_ok=True)
+    remove(contender.output)
     return run
 
 
 def _run(contender: Contender, *, watch: bool = False) -> _Run:
     output = contender.output
-    output.unlink(missing_ok=True)
+    remove(output)
+    if contender.prepare is not None:
+        contender.prepare()
     target = output if contender.writes_stdout else Path(os.devnull)
     memory = None
     start = time.perf_counter()
@@ -116,8 +121,16 @@ def _run(contender: Contender, *, watch: bool = False) -> _Run:
     _check(contender.commands, processes)
     if contender.tells_seconds:
         return _Run(float(output.read_text()), 0, 0)
-    size = output.stat().st_size if output.exists() else 0
+    size = output.stat().st_size if output.is_file() else 0
     return _Run(seconds, size, memory.peak if memory else 0)
+
+
+def remove(output: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink(missing_ok=True)
 
 
 @contextmanager

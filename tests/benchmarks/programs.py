@@ -70,10 +70,50 @@ async def _work_on_file(verb: str, source: str, destination: str) -> None:
             await engine.decompress_file(source, destination, fsync=False)
 
 
+class _Counting:
+    """An archive that counts what is read of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.read = Path(path), 0
+
+    async def size(self) -> int:
+        return self.path.stat().st_size
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+        self.read += len(data)
+        return data
+
+
+def read_member(path: str, name: str) -> None:
+    """Print the bytes that were read of an archive to get one member."""
+
+    async def read() -> int:
+        source = _Counting(path)
+        async with aiocompress.open_archive(source) as archive:
+            await archive.read(name)
+        return source.read
+
+    sys.stdout.write(f"{asyncio.run(read())}\n")
+
+
+def small_files(folder: str, number: str) -> None:
+    """Make many small files, 10,000 in a folder."""
+    for first in range(0, int(number), 10_000):
+        inside = Path(folder) / f"{first:08}"
+        inside.mkdir(parents=True)
+        for count in range(first, min(first + 10_000, int(number))):
+            (inside / f"{count:08}.txt").write_text(f"file number {count}\n")
+
+
 PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "limit": limit,
     "slow": slow,
     "application": application,
+    "read": read_member,
+    "files": small_files,
 }
 
 if __name__ == "__main__":
