@@ -6,7 +6,7 @@ members.
 """
 
 # They look at files, and wait for what has no event:
-# ruff: noqa: ASYNC110, ASYNC240, FBT001, PT012
+# ruff: noqa: FBT001
 
 from __future__ import annotations
 
