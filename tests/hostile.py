@@ -14,6 +14,7 @@ from typing import NamedTuple
 from aiocompress.archives.index import Records
 from aiocompress.codecs import CODECS
 from aiocompress.containers import CONTAINERS, gz
+from aiocompress.model import Buffer
 
 from .support import gzip_member
 
@@ -122,8 +123,10 @@ class Member:
         return Row(name, self.kind[0], blocks, len(self.data), self.mode, when, owner, self.link)
 
 
-def folder(name: bytes, mode: int = 0o755, **fields: int) -> Member:
-    return Member(name + b"/", b"5", mode=mode, **fields)
+def folder(
+    name: bytes, mode: int = 0o755, mtime: int = TIME, ids: tuple[int, int] = (0, 0)
+) -> Member:
+    return Member(name + b"/", b"5", mode=mode, mtime=mtime, ids=ids)
 
 
 def symlink(name: bytes, target: bytes) -> Member:
@@ -189,7 +192,8 @@ def indexed(
     index = blocks(_packed(rows, in_block, shift))
     row, make_writer = CODECS[codec], CONTAINERS[codec].writer
     assert make_writer is not None
-    writer, parts = make_writer(), []
+    writer = make_writer()
+    parts: list[Buffer] = []
     for number, raw in enumerate(raws):
         made = bytearray(row.compress(memoryview(raw), row.default_level))
         parts += writer.add(memoryview(made), len(raw))
@@ -201,7 +205,7 @@ def indexed(
         parts += [writer.index(block) for block in index]
     end = writer.finish()
     whole = b"".join(map(bytes, parts))
-    return whole + (_zst_table(end, table) if codec == "zstd" else _gz_table(end, table, whole))
+    return whole + (_zst_table(end, table) if codec == "zstd" else _gz_table(end, table))
 
 
 def _packed(rows: list[Row], in_block: int, shift: int) -> list[bytes]:
@@ -224,7 +228,7 @@ def _zst_table(end: bytes, change: Table) -> bytes:
     return struct.pack("<II", 0x184D2A5E, len(body)) + body
 
 
-def _gz_table(end: bytes, change: Table, before: bytes) -> bytes:
+def _gz_table(end: bytes, change: Table) -> bytes:
     if change is list:
         return end
     tail = len(gz._tail(0))
@@ -235,9 +239,3 @@ def _gz_table(end: bytes, change: Table, before: bytes) -> bytes:
     body = struct.pack("<8sII", b"aiocmpft", 1, 2 * len(rows))
     body += b"".join(struct.pack("<II", *row) for row in rows)
     return gz._index_members(body) + end[-tail:]
-
-
-def broken(data: bytes, *, at: int, codec: str = "zstd") -> bytes:
-    """Damage the frame that begins at a byte: the last one of what it holds, or its sum."""
-    del codec
-    return data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]

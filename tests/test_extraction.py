@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from aiocompress import (
 from . import hostile, trees
 from .hostile import TIME, Member, folder, hardlink, symlink
 from .support import noise, run, tool
-from .trees import IS_ROOT, Node, Tree
+from .trees import IS_ROOT, Tree
 
 OUT = b"@outside@"
 """Stands for the path of the folder outside."""
@@ -50,11 +51,9 @@ Way = Callable[[list[Member]], tuple[str, bytes]]
 FOREIGN: dict[str, Way] = {
     "tar": lambda members: (".tar", hostile.tar(members)),
     "foreign zst": lambda members: (".tar.zst", hostile.compressed(hostile.tar(members))),
-    "foreign gz": lambda members: (".tar.gz", hostile.compressed(hostile.tar(members), "gzip")),
 }
 INDEXED: dict[str, Way] = {
     "indexed zst": lambda members: (".tar.zst", hostile.indexed(members)),
-    "indexed gz": lambda members: (".tar.gz", hostile.indexed(members, "gzip")),
     "cut in headers": lambda members: (".tar.zst", hostile.indexed(members, frame=256)),
     "a frame a block": lambda members: (".tar.gz", hostile.indexed(members, "gzip", frame=512)),
 }
@@ -153,7 +152,7 @@ FOLDER = ("directory", b"")
 
 DEEP = b"d/" * 200_000 + b"f"
 Expected = dict[bytes, tuple[str, bytes]]
-REFUSED: dict[str, tuple[list[Member], Expected]] = {
+REFUSED: dict[str, tuple[list[Member], Expected | None]] = {
     ".. first": ([Member(b"../outside/new")], {}),
     ".. inside": ([Member(b"a/../../outside/file", data=b"x")], {}),
     ".. that stays inside": ([Member(b"a/../b")], {}),
@@ -195,7 +194,7 @@ REFUSED: dict[str, tuple[list[Member], Expected]] = {
         {b"l": _link(OUT + b"/file")},
     ),
     "hard link to itself": ([hardlink(b"h", b"h")], {}),
-    "hard link to itself, there": ([Member(b"h", data=b"x"), hardlink(b"h", b"h")], None),  # type: ignore[dict-item]
+    "hard link to itself, there": ([Member(b"h", data=b"x"), hardlink(b"h", b"h")], None),
     "hard link to nothing": ([hardlink(b"h", b"nothing")], {}),
     "hard link to no name": ([hardlink(b"h", b"")], {}),
     "hard link to all": ([hardlink(b"h", b".")], {}),
@@ -227,24 +226,34 @@ REFUSED: dict[str, tuple[list[Member], Expected]] = {
 refused_rows = pytest.mark.parametrize(("members", "left"), REFUSED.values(), ids=REFUSED)
 
 
+def _check_named(error: BaseException, path: Path) -> None:
+    """An error of ours names the archive, one of the system what it could not do it to."""
+    if isinstance(error, AiocompressError):
+        assert error.file == str(path)
+    else:
+        assert isinstance(error, OSError)
+        assert error.filename
+
+
 @every_way
 @refused_rows
-async def test_refused(members: list[Member], left: Expected, way: Way, place: Place) -> None:
+async def test_refused(
+    members: list[Member], left: Expected | None, way: Way, place: Place
+) -> None:
     """An error of ours, or an OSError that names the member; then nothing is there."""
     path = place.write(way, [*members, GOOD])
     with pytest.raises((UnsafeMemberError, OSError)) as caught:
         await _extract(path, place)
-    if isinstance(caught.value, OSError):
-        assert caught.value.filename
-    else:
-        assert caught.value.file == str(path)
+    _check_named(caught.value, path)
     del left
     assert os.listdir(place.work) == [path.name]
 
 
 @every_way
 @refused_rows
-async def test_skipped(members: list[Member], left: Expected, way: Way, place: Place) -> None:
+async def test_skipped(
+    members: list[Member], left: Expected | None, way: Way, place: Place
+) -> None:
     """With on_error="skip" it is reported, and all others are there."""
     path = place.write(way, [*members, GOOD])
     report = await _extract(path, place, on_error="skip")
@@ -538,7 +547,7 @@ async def test_numbers_out_of_bounds(
     try:
         await _extract(path, place, preserve=preserve)
     except (AiocompressError, OSError) as error:
-        assert isinstance(error, AiocompressError) or error.filename  # noqa: PT017
+        _check_named(error, path)
         assert os.listdir(place.work) == [path.name]
     shutil.rmtree(place.dest, ignore_errors=True)
     await _extract(path, place, preserve=preserve, on_error="skip")
@@ -555,7 +564,7 @@ async def test_a_sparse_file_beyond_all_sizes(way: Way, place: Place) -> None:
     path = place.write(way, [member, GOOD])
     with pytest.raises((AiocompressError, OSError)) as caught:
         await _extract(path, place)
-    assert isinstance(caught.value, AiocompressError) or caught.value.filename
+    _check_named(caught.value, path)
     assert os.listdir(place.work) == [path.name]
 
 
@@ -605,9 +614,9 @@ async def test_merged(on_exists: str, way: Way, place: Place) -> None:
     (place.dest / "d").mkdir(parents=True)
     for name in ("d/f", "d/other", "other"):
         (place.dest / name).write_bytes(b"old")
-    with open(place.dest / "d" / "f", "rb") as before:
-        report = await _extract(path, place, on_exists=on_exists)
-        assert before.read() == b"old"
+    os.link(place.dest / "d" / "f", place.work / "same")
+    report = await _extract(path, place, on_exists=on_exists)
+    assert (place.work / "same").read_bytes() == b"old"
     content = b"new" if on_exists == "replace" else b"old"
     assert _short(place.tree()) == {
         b"d": FOLDER,
@@ -798,7 +807,7 @@ class Slow:
     """An archive elsewhere; ``stop`` says at which read something happens."""
 
     def __init__(self, data: bytes, stop: int, event: Callable[[], object]) -> None:
-        self._data, self._stop, self._event = data, stop, event
+        self._data, self._stop, self.event = data, stop, event
         self.reads = 0
 
     async def size(self) -> int:
@@ -808,19 +817,20 @@ class Slow:
         await asyncio.sleep(0)
         self.reads += 1
         if self.reads == self._stop:
-            self._event()
+            self.event()
             await asyncio.sleep(0)
         return self._data[offset : offset + size]
 
 
-def _descriptors() -> list[str]:
-    found = []
+def _descriptors() -> Counter[str]:
+    gc.collect()
+    found: Counter[str] = Counter()
     for name in os.listdir("/proc/self/fd"):
         try:
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
+            found[os.readlink(f"/proc/self/fd/{name}")] += 1
         except FileNotFoundError:
             continue
-    return sorted(found)
+    return found
 
 
 @pytest.mark.parametrize("way", ["foreign zst", "indexed zst", "a frame a block"])
@@ -837,9 +847,9 @@ async def test_cancelled_at_every_read(way: str, place: Place) -> None:
         shutil.rmtree(place.dest)
         before, tasks = _descriptors(), len(asyncio.all_tasks())
         for stop in range(1, 200):
-            task = asyncio.ensure_future(asyncio.sleep(0))
-            source = Slow(data, stop, lambda: task.cancel())  # noqa: B023
+            source = Slow(data, stop, int)
             task = asyncio.ensure_future(extract(source))
+            source.event = task.cancel
             await asyncio.wait([task])
             if source.reads < stop:
                 break
@@ -849,7 +859,7 @@ async def test_cancelled_at_every_read(way: str, place: Place) -> None:
         else:
             raise AssertionError
         assert len(place.tree()) == len(MANY)
-        assert _descriptors() == before
+        assert not _descriptors() - before
         assert engine.statistics().slots_in_use == 0
 
 
@@ -872,7 +882,7 @@ async def test_cancelled_at_any_moment(place: Place) -> None:
             else:
                 assert len(place.tree()) == len(MANY)
                 shutil.rmtree(place.dest)
-        assert _descriptors() == before
+        assert not _descriptors() - before
 
 
 async def test_no_worker_left(place: Place) -> None:
@@ -922,5 +932,3 @@ def test_the_rows_are_what_they_say(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, (members[0].name[:60], done.stderr)
         assert done.stdout.count(b"\n") == len(members) + 1
-    assert isinstance(Node("file"), Node)
-    assert socket.AF_UNIX

@@ -178,6 +178,7 @@ def check_same(found: Tree, expected: Tree) -> None:
 
 # Generated ones.
 
+_NO_SLASH = bytes.maketrans(b"\0/", b"01")
 COMPONENTS = st.one_of(
     st.sampled_from(NAMES),
     st.binary(min_size=1, max_size=255).map(lambda name: name.translate(_NO_SLASH)),
@@ -185,7 +186,6 @@ COMPONENTS = st.one_of(
         str.encode
     ),
 ).filter(lambda name: name not in {b".", b".."} and len(name) <= 255)
-_NO_SLASH = bytes.maketrans(b"\0/", b"01")
 TARGETS = st.one_of(
     st.sampled_from(
         [b"a", b"../..", b"/", b"/etc/passwd", b".", b"./loop", b"nowhere", b"t" * 300]
@@ -198,7 +198,8 @@ TARGETS = st.one_of(
 def trees(draw: st.DrawFn, most: int = 10) -> Tree:
     """Trees of every kind of name, size, mode, time and link."""
     tree: Tree = {}
-    folders, files = [b""], []
+    folders = [b""]
+    files: list[bytes] = []
     for _ in range(draw(st.integers(0, most))):
         folder = draw(st.sampled_from(folders))
         path = os.path.join(folder, draw(COMPONENTS))
