@@ -36,7 +36,7 @@ from .restoring import Keeping
 from .seeking import Indexed, open_indexed
 from .selecting import Selection, not_found
 from .sources import Positional, PositionalSource, StreamSource, opened
-from .storage import FilePositions, call
+from .storage import FilePositions, call, naming
 from .unpacking import Restoring
 
 ArchiveSource: TypeAlias = StreamSource | Positional
@@ -293,11 +293,12 @@ class Archive:
         path = os.fspath(destination)
         build = await call(self._pool.files, Building, path, on_exists, undo=Building.close)
         try:
-            with self._meter(writing, tally, "extracting"):
+            with naming(path), self._meter(writing, tally, "extracting"):
                 await self._restore(build, restoring, reading, tally)
                 restoring.selection.check_found()
             commit = partial(build.commit, fsync=writing.fsync is not False)
-            await call(self._pool.files, commit)
+            with naming(path):
+                await call(self._pool.files, commit)
         except AiocompressError as error:
             raise error.located(file=self.name) from error.__cause__
         finally:

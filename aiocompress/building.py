@@ -10,6 +10,8 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from .limits import umask
@@ -43,16 +45,24 @@ class Building:
         above = self._final if self._exists else os.path.dirname(self._final)
         self._name = f".aiocompress-{os.urandom(8).hex()}.tmp"
         self._folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.descriptor = -1
         try:
             os.mkdir(self._name, _MODE, dir_fd=self._folder)
             self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
             self._status = os.fstat(self.descriptor)
-        except OSError as error:
-            os.close(self._folder)
-            raise type(error)(error.errno, error.strerror, path) from None
-        except BaseException:
-            os.close(self._folder)
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, OSError):
+                raise type(error)(error.errno, error.strerror, path) from None
             raise
+
+    def _undo(self) -> None:
+        """Forget a folder that could not be begun."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._name, dir_fd=self._folder)
+        os.close(self._folder)
 
     def _check(self) -> None:
         if not os.path.isdir(self.path):
@@ -94,26 +104,23 @@ class Building:
         self._name = ""
 
     def _merge(self) -> None:
-        pairs = [(os.dup(self.descriptor), os.dup(self._folder))]
+        pairs = [_pair(os.dup, self.descriptor, self._folder)]
         try:
             while pairs:
-                source, target = pairs.pop()
+                pair = pairs.pop()
                 try:
-                    pairs += self._merge_folder(source, target)
+                    self._merge_folder(*pair, pairs)
                 finally:
-                    os.close(source)
-                    os.close(target)
+                    _close(pair)
         finally:
-            for descriptors in pairs:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+            for pair in pairs:
+                _close(pair)
 
-    def _merge_folder(self, source: int, target: int) -> list[tuple[int, int]]:
-        """Move what is in one folder into another; returns the folders that both have.
+    def _merge_folder(self, source: int, target: int, both: list[tuple[int, int]]) -> None:
+        """Move what is in one folder into another; ``both`` gets the folders that both have.
 
         What is moved into, out of, or by itself has to be writable, but only for that moment.
         """
-        both = []
         ours, theirs = os.fstat(source), os.fstat(target)
         _make_writable(source, ours)
         _make_writable(target, theirs)
@@ -123,8 +130,7 @@ class Building:
             if there is None:
                 _move(name, source, target, mine)
             elif stat.S_ISDIR(mine.st_mode) and stat.S_ISDIR(there.st_mode):
-                below = os.open(name, FOLDER_FLAGS, dir_fd=target)
-                both.append((os.open(name, FOLDER_FLAGS, dir_fd=source), below))
+                both.append(_pair(partial(_open_below, name), source, target))
             elif self._on_exists == "skip":
                 self.kept += 1
             else:
@@ -133,7 +139,6 @@ class Building:
             _take_after(target, ours)
         elif not theirs.st_mode & stat.S_IWUSR:
             os.fchmod(target, stat.S_IMODE(theirs.st_mode))
-        return both
 
     def _replace(
         self,
@@ -191,6 +196,25 @@ def _status(name: str, folder: int) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _open_below(name: str, folder: int) -> int:
+    return os.open(name, FOLDER_FLAGS, dir_fd=folder)
+
+
+def _pair(opening: Callable[[int], int], first: int, second: int) -> tuple[int, int]:
+    """Return two descriptors, or none."""
+    one = opening(first)
+    try:
+        return one, opening(second)
+    except BaseException:
+        os.close(one)
+        raise
+
+
+def _close(pair: tuple[int, int]) -> None:
+    for descriptor in pair:
+        os.close(descriptor)
 
 
 def _make_writable(folder: int, status: os.stat_result) -> None:

@@ -35,6 +35,7 @@ from .model import (
 from .pipeline import Tally
 from .pool import WorkerPool
 from .sources import AnySource, StreamSource
+from .storage import naming
 from .streams import ByteStream
 
 if TYPE_CHECKING:
@@ -305,9 +306,10 @@ class Engine:
         packing = make_packing(
             prefix, exclude, reproducible=reproducible, xattrs=xattrs, on_error=on_error
         )
-        return await folders.compress_folder(
-            self._pool, source, destination, kind, packing, recipe, writing
-        )
+        with naming(os.fspath(destination)):
+            return await folders.compress_folder(
+                self._pool, source, destination, kind, packing, recipe, writing
+            )
 
     async def decompress_folder(
         self,
@@ -355,9 +357,10 @@ class Engine:
         unpacking = folders.Unpacking(members, on_error, preserve)
         reading = make_reading(max_output, max_window, chunk_size)
         writing = make_writing(on_exists, fsync, progress)
-        return await folders.decompress_folder(
-            self._pool, source, destination, unpacking, reading, writing
-        )
+        with naming(os.fspath(destination)):
+            return await folders.decompress_folder(
+                self._pool, source, destination, unpacking, reading, writing
+            )
 
     def open_archive(
         self, source: ArchiveSource, *, max_window: Size = DEFAULT_MAX_WINDOW

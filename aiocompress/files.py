@@ -140,10 +140,10 @@ async def begun(
             yield verb
             return
         verb.sink = await _open_sink(pool, path, writing)
-        if isinstance(data, TreeSource):
-            await call(pool.files, _leave_out, data, verb.sink, path)
         reach = verb.sink.reach
         try:
+            if isinstance(data, TreeSource):
+                await call(pool.files, _leave_out, data, verb.sink, path)
             yield verb
         except OSError as error:
             if error.filename in {None, reach}:  # reach: as workers know it

@@ -17,6 +17,7 @@ from .model import Layout, OnError, PathLike, ProgressOption, Report
 from .packing import Packing, TreeSource
 from .pool import WorkerPool
 from .storage import call
+from .trees import is_folder
 
 FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 
@@ -68,7 +69,7 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     for given in paths:
         path = os.fspath(given)
         os.lstat(path)
-        if len(paths) == 1 and os.path.isdir(path):
+        if len(paths) == 1 and is_folder(path):
             return ((path, ""),)
         name = os.path.basename(os.path.abspath(path))
         if name in roots:
@@ -98,7 +99,7 @@ async def decompress_folder(
     pool.check()
     path = os.fspath(source)
     about = path, os.fspath(destination), reading, writing
-    if await call(pool.files, os.path.isdir, path):
+    if await call(pool.files, is_folder, path):
         _check_all(unpacking, "a mirrored tree")
         return await mirroring.decompress_tree(pool, *about, on_error=unpacking.on_error)
     if framed.detect(await call(pool.files, _head, path)):

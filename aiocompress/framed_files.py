@@ -22,7 +22,7 @@ from .model import KIB, MIB, Buffer, OnError
 from .packing import Found, Packing
 from .restoring import Keeping, Restorer
 from .selecting import Selection
-from .trees import Entry, Excluded, Skip, kind_of, walk
+from .trees import Entry, Excluded, Skip, is_folder, kind_of, walk
 from .unpacking import HINT, Failures, Restoring, shown
 from .worker import Place, Result, deliver, views
 
@@ -109,12 +109,12 @@ class Chunks:
         for path, name in self._packing.roots:
             self._root, root = os.fsencode(path), os.fsencode(name)
             inside = to_bytes(self._packing.prefix) + root
-            is_folder = os.path.isdir(self._root)
-            if is_folder and root:
+            whole = is_folder(self._root)
+            if whole and root:
                 inside += b"/"
             self._cut = len(inside)
-            self._folder = inside if is_folder else None
-            entries = self._below(inside) if is_folder else self._alone(inside)
+            self._folder = inside if whole else None
+            entries = self._below(inside) if whole else self._alone(inside)
             for entry in entries:
                 yield from self._lay(entry)
             self._end_folder()

@@ -360,7 +360,8 @@ class _Mirroring:
         alone = not following and not self._pool.has_processes
         while files:
             yield await self._send(files, alone=alone or not self._shared)
-            files, following = following, await self._next()
+            # One that was given back meanwhile may follow when there seemed to be none.
+            files, following = following or await self._next(), await self._next()
 
     async def _next(self) -> Files:
         if not self._waiting:
@@ -406,7 +407,7 @@ class _Mirroring:
         self._waiting += _in_batches(entries[len(letters) :], len(letters))
         for entry, letter in zip(entries, letters, strict=False):
             if letter == KEPT:
-                self._keep(*entry)
+                self._found.keep()
             elif letter == LEFT:
                 await self._single(*entry, meter)
 
@@ -445,13 +446,13 @@ class _Mirroring:
         made = result if in_place is None else new_name()
         try:
             if in_place == "skip" and exists(result, where):
-                self._keep(folder, name)
+                self._found.keep()
                 return
             status = await self._convert(file, f"/proc/self/fd/{where}/{made}", folder, name, meter)
             if in_place is not None and not await call(
                 files, publish, made, result, where, in_place
             ):
-                self._keep(folder, name)
+                self._found.keep()
                 return
             self._count(below(folder, name), status, os.fstat(file))
         finally:
@@ -493,10 +494,6 @@ class _Mirroring:
 
     def _result(self, name: str) -> str:
         return self._direction.naming(name) or name
-
-    def _keep(self, folder: str, name: str) -> None:
-        shown = self._trees.target.shown(below(folder, self._result(name)))
-        self._found.skip(f"{shown}: exists already")
 
     def _miss(self, path: str, error: OSError) -> None:
         miss(self._trees.source, path, error, self._plan.on_error, self._found)

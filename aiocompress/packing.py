@@ -20,7 +20,7 @@ from .archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
 from .model import OnError, Report
 from .storage import call
-from .trees import Entry, Excluded, Skip, kind_of, walk
+from .trees import Entry, Excluded, Skip, is_folder, kind_of, walk
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNCUT: Final = 8
@@ -210,7 +210,7 @@ class _Packer:
 
     def _root_entries(self, name: bytes, inside: bytes) -> Iterator[Entry | Skip]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        if not os.path.isdir(self._root):
+        if not is_folder(self._root):
             folder, base = os.path.split(self._root)
             parent = os.open(folder or b".", flags)
             try:

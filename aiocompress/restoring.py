@@ -38,6 +38,9 @@ FATAL: Final = frozenset(
 """What goes wrong with all members that follow, too."""
 
 
+_NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
+
+
 class Keeping(NamedTuple):
     """What is restored beside content, permissions and times: with ``preserve``, owners too."""
 
@@ -230,7 +233,7 @@ class Restorer:
         above, _, base = target.rpartition(b"/")
         try:
             descriptor = self._existing_folder(above)
-        except OSError:
+        except _NOT_THERE:
             raise UnsafeMemberError("a hard link to what was not extracted") from None
         try:
             self._check_target(base, descriptor)
@@ -253,7 +256,7 @@ class Restorer:
     def _check_target(self, base: bytes, folder: int) -> None:
         try:
             status = os.stat(base, dir_fd=folder, follow_symlinks=False)
-        except OSError:
+        except _NOT_THERE:
             status = None
         if (
             status is None
@@ -287,7 +290,7 @@ class Restorer:
         """Whether a folder of that name is there."""
         try:
             os.close(self._existing_folder(name))
-        except OSError:
+        except _NOT_THERE:
             return False
         return True
 
@@ -317,11 +320,11 @@ class Restorer:
         above, _, base = name.rpartition(b"/")
         try:
             descriptor = self._existing_folder(above)
-        except OSError:
+        except _NOT_THERE:
             return False
         try:
             status = os.stat(base, dir_fd=descriptor, follow_symlinks=False)
-        except OSError:
+        except _NOT_THERE:
             return False
         finally:
             os.close(descriptor)

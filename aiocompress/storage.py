@@ -12,9 +12,9 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, Self, TypeVar
 
 import aiofiles
@@ -40,6 +40,17 @@ async def call(
 ) -> T:
     """Run a blocking function on the file threads; ``undo`` what it made for nobody."""
     return await _Threads(executor).call(function, *arguments, undo=undo)
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Have an OSError that names no file name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = path
+        raise
 
 
 class _Threads(Executor):
@@ -157,10 +168,12 @@ class FilePositions:
         return cls(await call(executor, os.open, path, flags, undo=os.close), path, executor)
 
     async def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
+        with naming(self.name):
+            return os.fstat(self._descriptor).st_size
 
     async def read_at(self, offset: int, size: int) -> bytes:
-        return await call(self._executor, self._read, offset, size)
+        with naming(self.name):
+            return await call(self._executor, self._read, offset, size)
 
     def _read(self, offset: int, size: int) -> bytes:
         parts, done = [], 0

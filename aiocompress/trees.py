@@ -71,15 +71,35 @@ def walk(folder: int, prefix: bytes, excluded: Excluded | None = None) -> Iterat
                 yield Entry(name, row[1:], parent, is_file=row[0] == _FILE)
                 continue
             try:
-                descriptor = os.open(row[1:], FOLDER_FLAGS, dir_fd=parent)
+                descriptor, listing = _open_folder(row[1:], parent)
             except OSError as error:
                 yield _missed(name, row[1:], parent, error)
                 continue
-            levels.append((descriptor, name + b"/", _listing(descriptor)))
+            levels.append((descriptor, name + b"/", listing))
             yield Entry(name, row[1:], parent, is_folder=True, descriptor=descriptor)
     finally:
         for descriptor, _, _ in levels[1:]:
             os.close(descriptor)
+
+
+def _open_folder(base: bytes, parent: int) -> tuple[int, Iterator[bytes]]:
+    descriptor = os.open(base, FOLDER_FLAGS, dir_fd=parent)
+    try:
+        return descriptor, _listing(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def is_folder(path: str | bytes) -> bool:
+    """Whether a folder is there; an error that hides it is raised.
+
+    :raises OSError: nobody can tell.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False  # a link to nowhere, say
 
 
 def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:

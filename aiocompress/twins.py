@@ -28,7 +28,6 @@ _BATCH: Final = 256
 """Files of a batch: a task costs the main process as much as 20 files cost a worker."""
 _BATCHES: Final = 4
 _FOLDER_MODE: Final = 0o700
-_KEPT: Final = "exists already"
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -128,8 +127,14 @@ class Twins:
     # The walk.
 
     def _walk(self) -> Generator[tuple[str, list[str]]]:
-        source, target = os.dup(self._source.root), os.dup(self._target.root)
-        self._enter(_Level(".", source, target, os.fstat(source)))
+        status = os.fstat(self._source.root)
+        source = os.dup(self._source.root)
+        try:
+            target = os.dup(self._target.root)
+        except BaseException:
+            os.close(source)
+            raise
+        self._enter(_Level(".", source, target, status))
         while self._levels:
             level = self._levels[-1]
             folder = next(level.folders, None)
@@ -296,12 +301,17 @@ class Twins:
             descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above.target)
         except NotADirectoryError:
             if self._plan.on_exists == "skip":
-                self._keep(path)
+                self.found.keep()
                 return None
             os.unlink(name, dir_fd=above.target)
             os.mkdir(name, _FOLDER_MODE, dir_fd=above.target)
             return os.open(name, FOLDER_FLAGS, dir_fd=above.target)
-        if _identity(os.fstat(descriptor)) == self._identity:
+        try:
+            is_source = _identity(os.fstat(descriptor)) == self._identity
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if is_source:
             os.close(descriptor)
             msg = f"{self._target.shown(path)}: is the source itself"
             raise ValueError(msg)
@@ -321,13 +331,13 @@ class Twins:
             self._miss(path, error)
             return
         try:
-            self._link(level, name, path, link, status)
+            self._link(level, name, link, status)
         except OSError as error:
             raise self._unmade(error, path) from None
 
-    def _link(self, level: _Level, name: str, path: str, link: str, status: os.stat_result) -> None:
+    def _link(self, level: _Level, name: str, link: str, status: os.stat_result) -> None:
         if self._plan.on_exists == "skip" and exists(name, level.target):
-            self._keep(path)
+            self.found.keep()
             return
         made = new_name() if self._plan.on_exists == "replace" else name
         os.symlink(link, made, dir_fd=level.target)
@@ -365,9 +375,6 @@ class Twins:
     def _miss(self, path: str, error: OSError) -> None:
         miss(self._source, path, error, self._plan.on_error, self.found)
 
-    def _keep(self, path: str) -> None:
-        self.found.skip(f"{self._target.shown(path)}: {_KEPT}")
-
     def _unmade(self, error: OSError, path: str) -> OSError:
         return OSError(error.errno, error.strerror, self._target.shown(path))
 
@@ -397,7 +404,7 @@ def merged(one: Found, other: Found) -> Found:
         for text in part.warnings:
             found.warn(text)
     found.files, found.changed = one.files + other.files, one.changed + other.changed
-    found.damaged = one.damaged + other.damaged
+    found.damaged, found.kept = one.damaged + other.damaged, one.kept + other.kept
     found.skipped_count = one.skipped_count + other.skipped_count
     return found
 

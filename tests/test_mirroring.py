@@ -422,7 +422,7 @@ async def test_skip_resumes(source: Path, out: Path, monkeypatch: pytest.MonkeyP
     report = await compress(source, out, on_exists="skip")
     assert sorted(read) == ["large", "several"]
     assert report.files == 3
-    assert f"{out}/a/exact.zst: exists already" in report.skipped
+    assert any("exist already" in line for line in report.warnings)
     assert (out / "a/exact.zst").read_bytes() == b"kept"
     after = look(out)
     assert {name for name in whole if after[name] != whole[name]} == {b"", b"/a/exact.zst"}
@@ -469,7 +469,7 @@ async def test_link_to_a_folder_is_not_followed(on_exists: str, source: Path, ou
     assert not list(outside.iterdir())
     assert (out / "b.zst").exists()
     assert (out / "sub").is_symlink() == (on_exists == "skip")
-    assert report.skipped_count == (on_exists == "skip")
+    assert not report.skipped_count
 
 
 async def test_folder_where_a_file_belongs(source: Path, out: Path) -> None:
