@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,7 @@ from .model import OnExists
 from .trees import FOLDER_FLAGS
 
 _MODE: Final = 0o700
+_HIDDEN: Final = re.compile(r"\.aiocompress-[0-9a-f]{16}\.tmp")
 _HINT: Final = "exists already and is not empty; -f replaces what is in it"
 
 
@@ -67,10 +69,8 @@ class Building:
     def _check(self) -> None:
         if not os.path.isdir(self.path):
             raise NotADirectoryError(errno.ENOTDIR, "exists already, and is no folder", self.path)
-        if self._on_exists == "error":
-            with os.scandir(self.path) as entries:
-                if next(entries, None) is not None:
-                    raise FileExistsError(errno.EEXIST, _HINT, self.path)
+        if self._on_exists == "error" and not _is_empty(self.path):
+            raise FileExistsError(errno.EEXIST, _HINT, self.path)
 
     @property
     def reach(self) -> str:
@@ -166,6 +166,12 @@ class Building:
             finally:
                 os.close(descriptor)
                 os.close(self._folder)
+
+
+def _is_empty(path: str) -> bool:
+    """Whether nothing is in a folder but what a killed run has left behind."""
+    with os.scandir(path) as entries:
+        return all(_HIDDEN.fullmatch(entry.name) for entry in entries)
 
 
 def empty(folder: int) -> None:

@@ -59,7 +59,8 @@ class Meter:
                 disable=None,
                 leave=False,
             )
+        told = [f"{progress.files:,} files"] if progress.files > 1 else []
         if progress.compressed_bytes:
-            ratio = progress.raw_bytes / progress.compressed_bytes
-            self._bar.set_postfix_str(f"ratio {ratio:.2f}", refresh=False)
+            told.append(f"ratio {progress.raw_bytes / progress.compressed_bytes:.2f}")
+        self._bar.set_postfix_str(", ".join(told), refresh=False)
         self._bar.update(progress.done - self._bar.n)
