@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -1227,6 +1227,36 @@ async def test_not_open(
     assert os.listdir(tmp_path) == []
 
 
+async def test_a_stream_is_read_once(many: dict[str, Path], tmp_path: Path) -> None:
+    """What cannot be read again says so; any archive comes out of it, ours too."""
+
+    async def parts(data: bytes) -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 10_007):
+            yield data[at : at + 10_007]
+
+    for kind, path in many.items():
+        async with aiocompress.open_archive(parts(path.read_bytes())) as archive:
+            assert not archive.is_indexed
+            await archive.extract(tmp_path / kind, fsync=False)
+            assert (tmp_path / kind / MANY[5][0]).read_bytes() == MANY[5][1]
+            with pytest.raises(AiocompressError, match="once"):
+                await archive.read(MANY[5][0])
+
+
+@every_kind
+async def test_extracted_by_two_tasks(kind: str, many: dict[str, Path], tmp_path: Path) -> None:
+    """One archive goes to two places at once, while a third task reads."""
+    async with _engine() as engine, engine.open_archive(many[kind]) as archive:
+        _, _, data = await asyncio.gather(
+            archive.extract(tmp_path / "one", fsync=False),
+            archive.extract(tmp_path / "two", fsync=False),
+            archive.read(MANY[-1][0]),
+        )
+    assert data == MANY[-1][1]
+    trees.check_same(trees.look(tmp_path / "one"), trees.look(tmp_path / "two"))
+    assert len(trees.look(tmp_path / "one")) == len(MANY) + 6
+
+
 async def test_no_processes(many: dict[str, Path], tmp_path: Path) -> None:
     """Without an engine an archive is read in threads."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
@@ -1668,6 +1698,62 @@ async def test_cut_off_anywhere(codec: str, tmp_path: Path) -> None:
                 if node.kind == "file" and name != b"h":
                     assert node.data == expected[name], cut
             shutil.rmtree(out)
+
+
+@every_codec
+async def test_damage_when_reading(
+    request: pytest.FixtureRequest, codec: str, tmp_path: Path
+) -> None:
+    """A member in a damaged frame is an error that names the archive; others are read."""
+    _known(request, 23)
+    data = hostile.indexed(DAMAGED, codec, frame=2048)
+    path = tmp_path / "a"
+    path.write_bytes(_damaged(data, _ends(data, codec), 0, "last byte"))
+    async with _engine() as engine, engine.open_archive(path) as archive:
+        assert archive.is_indexed
+        with pytest.raises(CorruptError) as caught:
+            await archive.read("d/a")
+        assert caught.value.file == str(path)
+        assert await archive.read("z") == DAMAGED[-1].data
+
+
+@every_codec
+@pytest.mark.parametrize("frame", [MIB, 1024], ids=["one frame", "many"])
+async def test_flipped_bits(frame: int, codec: str, tmp_path: Path) -> None:
+    """One bit wrong: an error, or the same as without it; skipped, never wrong bytes."""
+    members = [
+        *(folder(b"d"), Member(b"d/f", data=b"hello" * 100), symlink(b"l", b"d/f")),
+        *(hardlink(b"h", b"d/f"), Member(b"x" * 120, data=b"q" * 600), Member(b"empty")),
+    ]
+    data = hostile.indexed(members, codec, frame=frame)
+    path, out = tmp_path / "a", tmp_path / "out"
+    path.write_bytes(data)
+    await _unpack(path, out)
+    whole = trees.look(out)
+    shutil.rmtree(out)
+    async with _engine() as engine:
+        for at in range(0, len(data), 7):
+            path.write_bytes(_flipped(data, at))
+            try:
+                await engine.decompress_folder(path, out, fsync=False)
+            except AiocompressError:
+                assert os.listdir(tmp_path) == ["a"]
+            else:
+                assert trees.look(out) == whole, at
+                shutil.rmtree(out)
+            try:
+                report = await engine.decompress_folder(path, out, fsync=False, on_error="skip")
+            except FormatError:
+                assert at < 4  # by which it is known
+            else:
+                found = trees.look(out)
+                assert all(whole[name].data == node.data for name, node in found.items()), at
+                assert report.damaged or found == whole
+                shutil.rmtree(out)
+
+
+def _flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
 
 
 async def test_a_short_source(tmp_path: Path) -> None:

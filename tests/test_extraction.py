@@ -578,6 +578,57 @@ async def test_max_output(way: Way, place: Place) -> None:
         assert os.listdir(place.work) == [path.name]
 
 
+@every_way
+async def test_the_umask(way: Way, place: Place) -> None:
+    """Modes come back whatever the umask; what the archive does not speak of takes it."""
+    members = [Member(b"f", mode=0o666), Member(b"implied/g", mode=0o777), folder(b"d", 0o777)]
+    path = place.write(way, members)
+    before = os.umask(0o077)
+    try:
+        await _extract(path, place)
+    finally:
+        os.umask(before)
+    modes = {name: oct(node.mode) for name, node in place.tree().items()}
+    assert modes == {b"f": "0o666", b"implied": "0o700", b"implied/g": "0o777", b"d": "0o777"}
+    assert stat.S_IMODE(place.dest.stat().st_mode) == 0o700
+
+
+async def test_private_until_it_is_whole(place: Place) -> None:
+    """Nobody else can enter what is not whole yet; nothing has its name before."""
+    seen: list[tuple[str, str]] = []
+
+    def look() -> None:
+        names = os.listdir(place.work)
+        seen.extend((name[0], oct((place.work / name).stat().st_mode & 0o777)) for name in names)
+
+    for stop in range(3, 9):
+        source = Slow(hostile.indexed(MANY, frame=20_000), stop, look)
+        async with aiocompress.open_archive(source) as archive:
+            await archive.extract(place.dest, fsync=False)
+        shutil.rmtree(place.dest)
+    assert set(seen) == {(".", "0o700")}
+
+
+async def test_hostile_in_processes(place: Place) -> None:
+    """Worker processes refuse what threads do."""
+    rows = [".. first", "through a link", "hard link to outside", "hard link through a link"]
+    async with Engine(2) as engine:
+        for row in rows:
+            members = [*REFUSED[row][0], *MANY]
+            path = place.write(
+                lambda members: (".tar.zst", hostile.indexed(members, frame=20_000)), members
+            )
+            with pytest.raises((UnsafeMemberError, OSError)) as caught:
+                await engine.decompress_folder(path, place.dest, fsync=False)
+            _check_named(caught.value, path)
+            assert os.listdir(place.work) == [path.name]
+            options: Any = {"fsync": False, "on_error": "skip"}
+            report = await engine.decompress_folder(path, place.dest, **options)
+            assert report.damaged == 1
+            assert set(place.tree()) >= {member.name.rstrip(b"/") for member in MANY}
+            shutil.rmtree(place.dest)
+
+
 # Where it goes.
 
 PAIR = [folder(b"d", 0o751, mtime=11), Member(b"d/f", data=b"new"), Member(b"g", data=b"new")]
