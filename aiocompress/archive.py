@@ -10,7 +10,7 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Final, Self, TypeAlias
@@ -23,7 +23,7 @@ from .arguments import check_on_error, make_reading, make_writing
 from .building import Building
 from .decompression import Reading
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
-from .extraction import raw_blocks, restore_indexed, restore_stream
+from .extraction import Restored, raw_blocks, restore_indexed, restore_stream
 from .files import Writing
 from .member_file import IndexedAccess, MemberFile, RawAccess, StreamAccess
 from .members import is_same
@@ -33,7 +33,7 @@ from .pipeline import Tally
 from .pool import WorkerPool
 from .progress import Meter
 from .restoring import Keeping
-from .seeking import Indexed, open_indexed
+from .seeking import Indexed, UnlikeIndexError, open_indexed
 from .selecting import Selection, not_found
 from .sources import Positional, PositionalSource, StreamSource, opened
 from .storage import FilePositions, call, naming
@@ -51,8 +51,8 @@ class Members(AsyncIterator[Member]):
     Its end closes it; one that is left earlier is closed by ``async with`` or ``aclose()``.
     """
 
-    def __init__(self, steps: AsyncGenerator[Member]) -> None:
-        self._steps = steps
+    def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
+        self._steps, self._check = steps, check
 
     def __aiter__(self) -> Self:
         return self
@@ -61,7 +61,9 @@ class Members(AsyncIterator[Member]):
         """Return the next member.
 
         :raises AiocompressError: the archive is damaged, or none.
+        :raises ClosedError: it was closed.
         """
+        self._check()
         return await anext(self._steps)
 
     async def __aenter__(self) -> Self:
@@ -167,12 +169,12 @@ class Archive:
 
         :raises ClosedError: the archive is not open.
         """
-        self._check()
-        return Members(self._members())
+        self.check()
+        return Members(self._members(), self.check)
 
     async def names(self) -> AsyncGenerator[list[str]]:
         """Yield the names of all members, many at once; that of a folder ends with a slash."""
-        self._check()
+        self.check()
         told = 0
         if self._indexed is not None:
             try:
@@ -195,7 +197,7 @@ class Archive:
 
         :raises MemberNotFoundError: there is none; the closest names are in its hint.
         """
-        self._check()
+        self.check()
         names: list[bytes] = []
         found = None
         if self._indexed is not None:
@@ -245,7 +247,7 @@ class Archive:
 
         :raises ClosedError: the archive is not open. When opened: as ``read``.
         """
-        self._check()
+        self.check()
         return MemberFile(self, name)
 
     # What to do with it.
@@ -284,7 +286,7 @@ class Archive:
         :raises LimitError: there is more than ``max_output``.
         :raises OSError: a member cannot be created.
         """
-        self._check()
+        self.check()
         writing = make_writing(on_exists, fsync, progress)
         check_on_error(on_error)
         reading = make_reading(max_output, self._reading.max_window)
@@ -309,14 +311,35 @@ class Archive:
     async def _restore(
         self, build: Building, restoring: Restoring, reading: Reading, tally: Tally
     ) -> None:
-        if self._indexed is not None:
-            if await restore_indexed(self._pool, self._indexed, build, reading, restoring, tally):
+        about = build, reading, restoring, tally
+        indexed, outcome = self._indexed, None
+        if indexed is not None:
+            outcome = await restore_indexed(self._pool, indexed, *about)
+            if outcome is Restored.ALL:
                 return
-            await call(self._pool.files, building.empty, build.descriptor)
-            self.distrust()
-            tally.reset()
-        async with opened(self._again(), self._pool) as source:
-            await restore_stream(self._pool, source, build, reading, restoring, tally)
+            await self._begin_anew(build, tally)
+        try:
+            async with opened(self._again(), self._pool) as source:
+                stream = restoring
+                if outcome is Restored.DOUBTFUL:
+                    stream = restoring._replace(on_error="raise")
+                await restore_stream(self._pool, source, build, reading, stream, tally)
+            if indexed is not None:
+                self.distrust()
+        except CorruptError:
+            if indexed is None or outcome is not Restored.DOUBTFUL:
+                raise
+            # It was damage: the index still knows where the other frames are.
+            await self._begin_anew(build, tally)
+            if (
+                await restore_indexed(self._pool, indexed, *about, trusting=True)
+                is not Restored.ALL
+            ):
+                raise
+
+    async def _begin_anew(self, build: Building, tally: Tally) -> None:
+        await call(self._pool.files, building.empty, build.descriptor)
+        tally.reset()
 
     async def test(self, *, progress: ProgressOption = False) -> Report:
         """Read all of it, and check everything: frames, headers, the index; keep nothing.
@@ -324,7 +347,7 @@ class Archive:
         :param progress: as of ``extract``.
         :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
         """
-        self._check()
+        self.check()
         begun, tally = time.perf_counter(), Tally(self._pool, Found())
         writing = make_writing("error", None, progress)
         found, expected = self._scan(tally, strict=True), self._indexed_members()
@@ -336,7 +359,17 @@ class Archive:
                         self._compare(member, await anext(expected, None))
                 if await anext(expected, None) is not None:
                     self._compare(None, None)
+            if self._indexed is not None:
+                await self._check_table(self._indexed)
         return tally.report(time.perf_counter() - begun)
+
+    async def _check_table(self, indexed: Indexed) -> None:
+        try:
+            await indexed.check_table()
+        except UnlikeIndexError:
+            self._compare(None, None)
+        except CorruptError as error:
+            raise error.located(file=self.name) from None
 
     def _compare(self, member: Member | None, expected: Member | None) -> None:
         if member is None or expected is None or not is_same(member, expected):
@@ -378,10 +411,13 @@ class Archive:
 
     async def _indexed_members(self) -> AsyncGenerator[Member]:
         if self._indexed is not None:
-            async with aclosing(self._indexed.checked_blocks()) as blocks:
-                async for records in blocks:
-                    for record in records:
-                        yield record.member()
+            try:
+                async with aclosing(self._indexed.checked_blocks()) as blocks:
+                    async for records in blocks:
+                        for record in records:
+                            yield record.member()
+            except CorruptError as error:
+                raise error.located(file=self.name) from None
 
     async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
         """Read the archive from front to back."""
@@ -414,7 +450,7 @@ class Archive:
 
     def _again(self) -> StreamSource | PositionalSource:
         """Return the archive as a source of its bytes, from the first one."""
-        self._check()
+        self.check()
         if isinstance(self._source, str | os.PathLike):
             return self._source
         if isinstance(self._source, Positional):
@@ -429,7 +465,11 @@ class Archive:
         self._indexed = None
         self.warnings.append(_NOT_USED)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Make sure that the archive is open.
+
+        :raises ClosedError: it is not.
+        """
         if not self._open:
             raise ClosedError("the archive is not open: use it with `async with`", file=self.name)
 

@@ -74,7 +74,8 @@ def make_excluded(patterns: Iterable[str]) -> Excluded | None:
     matches = GitIgnoreSpec.from_lines(lines).match_file
 
     def excluded(name: bytes, is_folder: bool) -> bool:  # noqa: FBT001
-        return matches(os.fsdecode(name) + "/" * is_folder)
+        # Patterns are lines, and "$" in them would match before a newline at the end of a name.
+        return matches(os.fsdecode(name).replace("\n", "\ufffd") + "/" * is_folder)
 
     return excluded
 

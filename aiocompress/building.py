@@ -34,6 +34,8 @@ class Building:
     """
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
+        if not path:
+            raise FileNotFoundError(errno.ENOENT, "an empty name is no folder", path)
         self.path = path
         self.mode: int | None = None
         """That of a new folder; None: as the umask says."""

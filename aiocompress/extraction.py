@@ -12,6 +12,7 @@ import os
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
+from enum import Enum
 from typing import Final, NamedTuple, Self
 
 from . import members, worker
@@ -22,13 +23,13 @@ from .building import Building
 from .codecs import STREAM
 from .containers import FrameTable
 from .decompression import Reading, decompressed
-from .errors import CorruptError, LimitError, UnsafeMemberError
+from .errors import CorruptError, UnsafeMemberError
 from .members import Part
 from .packing import Found
 from .pipeline import Running, Tally, in_order
 from .pool import Job, WorkerPool
 from .restoring import CONFLICTS, Restorer, checked
-from .seeking import Indexed
+from .seeking import Indexed, UnlikeIndexError
 from .selecting import Selection
 from .sources import Source
 from .storage import call
@@ -150,27 +151,42 @@ async def restore_indexed(
     reading: Reading,
     restoring: Restoring,
     tally: Tally,
-) -> bool:
-    """Restore the members of an archive of ours; False: it has to be done from front to back."""
+    *,
+    trusting: bool = False,
+) -> Restored:
+    """Restore the members of an archive of ours, unless it has to be done from front to back.
+
+    :param trusting: a frame that cannot be decoded is damaged, wherever it may stand.
+    """
     spanning = _Spanning(building.descriptor, restoring, tally.found)
     writing = Running()
     try:
         frames = _start(pool, archive, building, restoring, writing)
         async with aclosing(in_order(frames, pool.window)) as jobs:
             async for frame in jobs:
-                await _finish(pool, archive, frame, spanning, tally)
+                await _finish(pool, archive, frame, spanning, tally, trusting=trusting)
                 reading.check_output(tally.raw_bytes)
         await _restore_rest(pool, archive, building, restoring, tally.found)
-    except _UnlikeIndexError:
-        return False
+    except _DoubtfulFrameError:
+        return Restored.DOUBTFUL
+    except UnlikeIndexError:
+        return Restored.UNLIKE
     finally:
         await writing.over()
         await call(pool.files, spanning.close)
-    return True
+    return Restored.ALL
 
 
-class _UnlikeIndexError(Exception):
-    """The archive is not what its index says."""
+class _DoubtfulFrameError(UnlikeIndexError):
+    """A frame cannot be decoded, and may not be where the index says."""
+
+
+class Restored(Enum):
+    """How far restoring by the index came."""
+
+    ALL = "all that can be"
+    UNLIKE = "the archive is not as its index says, or members want the same place"
+    DOUBTFUL = "a frame is damaged, or its place is not as the index says"
 
 
 async def _start(
@@ -185,11 +201,9 @@ async def _start(
         async for wanted in plan:
             frame = wanted.frame
             size, raw_size = table.sizes[frame], table.raw_size(frame)
+            archive.check_room(frame)
             data = await archive.read_at(table.starts[frame], size)
-            try:
-                slot = await pool.slots.take(size, raw_size)
-            except LimitError:
-                raise _UnlikeIndexError from None  # a frame that can only be streamed
+            slot = await pool.slots.take(size, raw_size)
             slot.input[:size] = data
             job = await pool.run(
                 slot,
@@ -215,7 +229,7 @@ async def _plan(archive: Indexed, selection: Selection) -> AsyncGenerator[_Wante
                 for wanted in planner.add(records):
                     yield wanted
     except CorruptError:
-        raise _UnlikeIndexError from None
+        raise UnlikeIndexError from None
     for wanted in planner.flush():
         yield wanted
 
@@ -268,19 +282,27 @@ class _Planner:
 
 
 async def _finish(
-    pool: WorkerPool, archive: Indexed, frame: _Frame, spanning: _Spanning, tally: Tally
+    pool: WorkerPool,
+    archive: Indexed,
+    frame: _Frame,
+    spanning: _Spanning,
+    tally: Tally,
+    *,
+    trusting: bool,
 ) -> None:
     """Wait for a frame, and write what spans it."""
     wanted, table = frame.wanted, archive.table
     number = wanted.frame
     try:
-        result = await frame.job.result()
+        result = await _decoded(frame.job)
     except CorruptError as error:
+        if not trusting and not archive.is_frame(number, memoryview(frame.job.input)):
+            raise _DoubtfulFrameError from None
         error.located(file=archive.name, base=table.starts[number], frame=number)
         await call(pool.files, spanning.damaged, wanted, error)
         return
-    if result.size == STREAM:
-        raise _UnlikeIndexError
+    if result.size == worker.UNLIKE:
+        raise UnlikeIndexError
     tally.found.files += result.files
     for name, reason in result.failed:
         spanning.failures.member(name, reason)
@@ -288,6 +310,17 @@ async def _finish(
         data = memoryview(frame.job.data)
         await call(pool.files, spanning.take, data, table.raws[number], wanted)
     tally.add(result.size, table.sizes[number], 1)
+
+
+async def _decoded(job: Job) -> worker.Result:
+    """Wait for a frame.
+
+    :raises CorruptError: it cannot be decoded.
+    """
+    result = await job.result()
+    if result.size == STREAM:
+        raise CorruptError("a damaged frame", offset=0)
+    return result
 
 
 class _Spanning:
@@ -335,7 +368,7 @@ class _Spanning:
 
     def _begin(self, record: Record) -> bool:
         if not members.agrees(record, memoryview(self._header)):
-            raise _UnlikeIndexError
+            raise UnlikeIndexError
         self._record = None
         try:
             self._place = checked(record.name)
@@ -346,7 +379,7 @@ class _Spanning:
                 self._restorer.make_folder(self._place, xattrs)
         except (UnsafeMemberError, OSError) as error:
             if isinstance(error, OSError) and error.errno in CONFLICTS:
-                raise _UnlikeIndexError from None
+                raise UnlikeIndexError from None
             self.failures.member(record.name, error)
         if self._descriptor < 0:
             return False
@@ -439,7 +472,7 @@ class _Rest:
                     step(record)
                 except (UnsafeMemberError, OSError) as error:
                     if isinstance(error, OSError) and error.errno in CONFLICTS:
-                        raise _UnlikeIndexError from None
+                        raise UnlikeIndexError from None
                     self._failures.member(record.name, error)
 
     def make_hardlink(self, record: Record) -> None:
@@ -449,7 +482,9 @@ class _Rest:
 
     def make_other(self, record: Record) -> None:
         if record.kind == SYMLINK:
-            self._restorer.make_symlink(checked(record.name), record.link, record.mtime_ns)
+            owner = record.owner[0], record.owner[1]
+            more = record.link, record.mtime_ns, owner
+            self._restorer.make_symlink(checked(record.name), *more)
             self._found.files += 1
         else:
             make_special(self._restorer, self._restoring, self._failures, record.member())

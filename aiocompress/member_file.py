@@ -10,7 +10,7 @@ from .archives import tar
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
 from .members import is_same
 from .model import MIB, Buffer, Member
-from .seeking import Indexed
+from .seeking import Indexed, UnlikeIndexError
 
 
 class RawAccess(Protocol):
@@ -36,6 +36,10 @@ class Holder(Protocol):
 
     def raw_access(self) -> RawAccess:
         """Return a way to read raw bytes anywhere."""
+        ...
+
+    def check(self) -> None:
+        """Make sure that it is open."""
         ...
 
     def distrust(self) -> None:
@@ -121,20 +125,11 @@ class MemberFile:
         :raises MemberNotFoundError: there is none of that name.
         :raises FormatError: it is no file.
         """
-        member = await self._archive.member(self.name)
-        if member.kind == "hardlink":
-            member = await self._archive.member(member.link)
-        if member.kind != "file":
-            where = f", to {member.link!r}" if member.link else ""
-            reason = f"member {self.name!r} is a {member.kind}{where}, and not a file"
-            raise FormatError(reason, file=self._archive.name)
-        self._raw = self._archive.raw_access()
         try:
-            if self._archive.is_indexed and not await self._agrees(member):
-                self._archive.distrust()
-                await self.aclose()
-                self._closed = False
-                return await self.__aenter__()
+            member = await self._find(self.name)
+            if member.kind == "hardlink":
+                member = await self._find(member.link)
+            self._check_is_file(member)
         except BaseException:
             await self.aclose()
             raise
@@ -142,12 +137,42 @@ class MemberFile:
         self._extents = member.extents or ((0, member.size),)
         return self
 
+    def _check_is_file(self, member: Member) -> None:
+        if member.kind != "file":
+            where = f", to {member.link!r}" if member.link else ""
+            reason = f"member {self.name!r} is a {member.kind}{where}, and not a file"
+            raise FormatError(reason, file=self._archive.name)
+
+    async def _find(self, name: str) -> Member:
+        """Return a member; the index is believed only if the header there agrees."""
+        member = await self._archive.member(name)
+        if self._archive.is_indexed:
+            self._raw = self._raw or self._archive.raw_access()
+            if not await self._agrees(member):
+                await self._read_through()
+                member = await self._archive.member(name)
+        self._raw = self._raw or self._archive.raw_access()
+        return member
+
     async def _agrees(self, member: Member) -> bool:
-        head = await self._exactly(member.offset, member.data_offset - member.offset)
         try:
+            head = await self._exactly(member.offset, member.data_offset - member.offset)
             return is_same(tar.parse(head), member)
+        except UnlikeIndexError:
+            return False
+        except CorruptError as error:
+            if error.frame is not None:
+                raise  # the frame is damaged, not the header
+            return False
         except AiocompressError:
             return False
+
+    async def _read_through(self) -> None:
+        """Go on without the index, from front to back."""
+        self._archive.distrust()
+        if self._raw is not None:
+            await self._raw.aclose()
+        self._raw = self._archive.raw_access()
 
     async def _exactly(self, offset: int, size: int) -> bytes:
         assert self._raw is not None
@@ -222,7 +247,7 @@ class MemberFile:
             if self._at < start + length:
                 at = member.data_offset + stored + self._at - start
                 size = min(size, start + length - self._at)
-                data = await self._raw.read_at(at, size)
+                data = await self._raw_at(at, size)
                 if not data:
                     raise CorruptError("the archive ends in this member", file=self._archive.name)
                 self._at += len(data)
@@ -231,7 +256,16 @@ class MemberFile:
         self._at += size
         return bytes(size)
 
+    async def _raw_at(self, offset: int, size: int) -> bytes:
+        assert self._raw is not None
+        try:
+            return await self._raw.read_at(offset, size)
+        except UnlikeIndexError:
+            await self._read_through()
+            return await self._raw.read_at(offset, size)
+
     def _opened(self) -> Member:
+        self._archive.check()
         if self._closed or self._member is None:
             raise ClosedError("the member is not open: use it with `async with`")
         return self._member

@@ -143,5 +143,6 @@ def _fields(member: Member) -> tuple[object, ...]:
         in_range(member.mtime_ns) // _SECOND,
         member.link,
         member.device,
+        (member.uid, member.gid, member.user, member.group),
         member.data_offset - member.offset,
     )

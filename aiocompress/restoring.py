@@ -265,10 +265,16 @@ class Restorer:
         ):
             raise UnsafeMemberError("a hard link to what is no file extracted here")
 
-    def make_symlink(self, name: bytes, target: bytes, mtime_ns: int) -> None:
+    def make_symlink(
+        self, name: bytes, target: bytes, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
+    ) -> None:
         """Make a symbolic link, to wherever it says: nothing of ours goes through it."""
         folder, base = self._parent(name)
         os.symlink(target, base, dir_fd=folder)
+        if self.keeping.preserve:
+            _check_number(*owner)
+            with contextlib.suppress(PermissionError):
+                os.chown(base, *owner, dir_fd=folder, follow_symlinks=False)
         _set_time(base, mtime_ns, folder)
 
     def make_special(self, name: bytes, mode: int, device: tuple[int, int]) -> None:

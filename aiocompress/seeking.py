@@ -16,7 +16,7 @@ from .archives.index import Records, unpack
 from .codecs import STREAM, detect
 from .codecs.base import Codec
 from .containers import CONTAINERS, FrameTable
-from .errors import AiocompressError, CorruptError
+from .errors import AiocompressError, CorruptError, LimitError
 from .model import MIB, Buffer
 from .pool import WorkerPool
 from .sources import Positional
@@ -24,6 +24,10 @@ from .waiting import settled
 
 _HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB
+
+
+class UnlikeIndexError(Exception):
+    """The archive is not what its index says: it has to be read from front to back."""
 
 
 class Indexed:
@@ -84,26 +88,47 @@ class Indexed:
     async def frame(self, number: int) -> bytes:
         """Return the raw bytes of a frame, decoded in a thread.
 
-        :raises CorruptError: it is damaged, or not as long as the table says.
+        :raises CorruptError: it is damaged.
+        :raises UnlikeIndexError: it is not where the table says, or not to be decoded whole.
         """
         offset, size = self.table.starts[number], self.table.sizes[number]
         raw_size = self.table.raw_size(number)
-        data = await self.read_at(offset, size)
+        self.check_room(number)
+        data = bytes(await self.read_at(offset, size))
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(
-            self._pool.threads, _decode, self.codec.name, bytes(data), raw_size
-        )
+        work = loop.run_in_executor(self._pool.threads, _decode, self.codec.name, data, raw_size)
         try:
             return await settled(work)
         except AiocompressError as error:
-            raise error.located(base=offset, frame=number) from None
+            if not self.is_frame(number, memoryview(data)):
+                raise UnlikeIndexError from None
+            raise error.located(file=self.name, base=offset, frame=number) from None
 
-    async def read_raw(self, offset: int, size: int) -> bytes:
-        """Return raw bytes of one frame: ``size`` of them, or up to where the frame ends."""
-        number = self.table.find(offset)
-        data = await self.frame(number)
-        start = offset - self.table.raws[number]
-        return data[start : start + size]
+    def check_room(self, number: int) -> None:
+        """Make sure that a frame can be decoded whole, whatever the table claims.
+
+        :raises UnlikeIndexError: it can only be decoded as a stream.
+        """
+        try:
+            self._pool.slots.check(self.table.sizes[number], self.table.raw_size(number))
+        except LimitError:
+            raise UnlikeIndexError from None
+
+    def is_frame(self, number: int, data: memoryview) -> bool:
+        """Whether these bytes begin and end as the frame does: if so, what fails is damage."""
+        return CONTAINERS[self.codec.name].is_frame(data, self.table.raw_size(number))
+
+    async def check_table(self) -> None:
+        """Make sure that each frame stands where the table says.
+
+        :raises CorruptError: one does not.
+        """
+        for number, (offset, size) in enumerate(
+            zip(self.table.starts, self.table.sizes, strict=True)
+        ):
+            self.check_room(number)
+            if not self.is_frame(number, memoryview(await self.read_at(offset, size))):
+                raise CorruptError("no frame is where the index says", offset=offset, frame=number)
 
 
 def _decode(codec: str, data: bytes, raw_size: int) -> bytes:

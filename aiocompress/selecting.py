@@ -8,28 +8,29 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Final
 
-from .archives.header import to_bytes
+from .archives.header import to_bytes, to_text
 from .errors import MemberNotFoundError
 
 _MOST_CLOSE: Final = 3
 _MOST_COMPARED: Final = 20_000
+_SLASH: Final = b"/"[0]
 _WILD: Final = re.compile(r"[*?\[]")
 
 
 class Selection:
-    """Members by names, folders (with all that is in them) or shell patterns; None: all.
+    """Members by names or shell patterns, folders with all that is in them; None: all.
 
     It remembers which of them were found, and names that are close to those that were not.
     """
 
     def __init__(self, patterns: Iterable[str] | None = None) -> None:
         self._all = patterns is None
-        self._names = {to_bytes(name).strip(b"/"): name for name in patterns or ()}
+        self._names = {_plain(to_bytes(name)): name for name in patterns or ()}
         self._missing = set(self._names)
         self._patterns = {
-            name: re.compile(to_bytes(translate(text)))
-            for name, text in self._names.items()
-            if _WILD.search(text)
+            name: re.compile(to_bytes(translate(to_text(name))))
+            for name in self._names
+            if _WILD.search(to_text(name))
         }
         self._seen: list[str] = []
 
@@ -42,7 +43,7 @@ class Selection:
         """Whether a member is meant."""
         if self._all:
             return True
-        plain = name.removeprefix(b"./").strip(b"/")
+        plain = _plain(name)
         found = [given for given in self._names if self._matches(given, plain)]
         self._missing.difference_update(found)
         if not found and self._missing and len(self._seen) < _MOST_COMPARED:
@@ -53,7 +54,10 @@ class Selection:
         if name == given or name.startswith(given + b"/"):
             return True
         pattern = self._patterns.get(given)
-        return pattern is not None and pattern.match(name) is not None
+        if pattern is None:
+            return False
+        ends = (at for at, byte in enumerate(name) if byte == _SLASH)
+        return bool(pattern.match(name)) or any(pattern.match(name[:end]) for end in ends)
 
     def mask(self, names: list[bytes]) -> bytes | None:
         """Return a byte for each name, 1 if it is meant; None: all are."""
@@ -66,6 +70,11 @@ class Selection:
         """
         for given in sorted(self._missing):
             raise not_found(self._names[given], self._seen)
+
+
+def _plain(name: bytes) -> bytes:
+    """Return a name as users type it."""
+    return name.removeprefix(b"./").strip(b"/")
 
 
 def not_found(name: str, names: Iterable[str]) -> MemberNotFoundError:

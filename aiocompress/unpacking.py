@@ -261,7 +261,8 @@ class Unpacker:
     def _link(self, number: int, record: Record) -> None:
         if self._restorer.holds_place(record.name, number):
             self._restorer.remove(record.name)
-            self._restorer.make_symlink(record.name, record.link, record.mtime_ns)
+            owner = record.owner[0], record.owner[1]
+            self._restorer.make_symlink(record.name, record.link, record.mtime_ns, owner)
 
     def _finish_folder(self, record: Record) -> None:
         if self._restorer.is_folder(record.name):  # nothing else by now

@@ -27,6 +27,8 @@ Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | t
 """Input and output: (offset, size, offset, size) in the arena, two views, or (bytes, room)."""
 
 DISCARD = ""
+UNLIKE = -2
+"""Said by ``restore``: the archive has to be read from front to back."""
 _arena: memoryview | None = None
 
 
@@ -162,8 +164,8 @@ def restore(
 
     :param raw: offset and size of the frame in the raw archive.
     :param target: a path of the folder that they belong to.
-    :returns: ``size`` is ``STREAM`` where the archive is not as its index says, or two members
-        want the same place: then the whole of it has to be read from front to back.
+    :returns: ``size`` is ``STREAM`` where the frame is not of that size, and ``UNLIKE`` where a
+        header is not as the index says, or two members want the same place.
     :raises CorruptError: the frame is damaged.
     :raises OSError: what concerns all members, such as a full disk.
     """
@@ -185,7 +187,7 @@ def restore(
         restorer.close()
         os.close(root)
     if outcome is None:
-        return Result(STREAM)
+        return Result(UNLIKE)
     return Result(raw[1], files=outcome.files, failed=outcome.failed)
 
 

@@ -152,6 +152,12 @@ def _table(payload: bytes | None, end: int, blocks: list[tuple[int, int]]) -> Fr
     return table if at == end and len(payload) == _TABLE.size + 4 * len(pairs) else None
 
 
+def is_frame(data: memoryview, raw_size: int) -> bool:
+    """Whether bytes begin and end as a member of that raw size does; see ``Container``."""
+    size = _indexed_size(data, 0)
+    return size == len(data) and int.from_bytes(data[-4:], "little") == raw_size
+
+
 def index_payload(data: bytes) -> bytes | None:
     """Return what is in a run of index members; None: they are something else."""
     payload, view, at = [], memoryview(data), 0

@@ -127,6 +127,21 @@ def _table(entries: array[int], end: int) -> FrameTable | None:
     return table if at == end else None
 
 
+def is_frame(data: memoryview, raw_size: int) -> bool:
+    """Whether bytes begin and end as a frame of that raw size does; see ``Container``."""
+    if bytes(data[:4]) != zstd.MAGIC:
+        return False
+    try:
+        header = zstd.parse_header(data)
+        if header is None or header.content_size != raw_size:
+            return False
+        walk = FrameWalk(header)
+        walk.advance(data, 0)
+    except AiocompressError:
+        return False
+    return walk.ended and walk.size == len(data)
+
+
 def index_payload(data: bytes) -> bytes | None:
     """Return the index block in one of ``FrameTable.blocks``; None: it is something else."""
     if len(data) < _SKIPPABLE.size or not data.startswith(_INDEX_MAGIC):
