@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Final, NamedTuple
 
 from .archives.header import to_bytes
@@ -115,12 +116,13 @@ class Chunks:
             self._cut = len(inside)
             self._folder = inside if whole else None
             entries = self._below(inside) if whole else self._alone(inside)
-            for entry in entries:
-                yield from self._lay(entry)
+            with closing(entries):
+                for entry in entries:
+                    yield from self._lay(entry)
             self._end_folder()
         self.more = False
 
-    def _below(self, inside: bytes) -> Iterator[Entry | Skip]:
+    def _below(self, inside: bytes) -> Generator[Entry | Skip]:
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield from walk(descriptor, inside, self._excluded())

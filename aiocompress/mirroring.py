@@ -360,8 +360,9 @@ class _Mirroring:
         alone = not following and not self._pool.has_processes
         while files:
             yield await self._send(files, alone=alone or not self._shared)
-            # One that was given back meanwhile may follow when there seemed to be none.
-            files, following = following or await self._next(), await self._next()
+            # One that is given back when there seemed to be none is for the next pass.
+            files = following or await self._next()
+            following = await self._next() if files else []
 
     async def _next(self) -> Files:
         if not self._waiting:

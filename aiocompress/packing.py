@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -172,20 +172,21 @@ class _Packer:
     # What there is.
 
     def _lay_all(self) -> Generator[None]:
-        for entry in self._entries():
-            if isinstance(entry, Skip):
-                self._skip(entry.name, entry.error)
-                continue
-            try:
-                if entry.is_folder:
-                    steps = self._lay_folder(entry)
-                else:
-                    steps = self._lay_file(entry) if entry.is_file else self._lay_other(entry)
-            except OSError as error:
-                self._skip(entry.name, error)
-                continue
-            if steps is not None:
-                yield from steps
+        with contextlib.closing(self._entries()) as entries:
+            for entry in entries:
+                if isinstance(entry, Skip):
+                    self._skip(entry.name, entry.error)
+                    continue
+                try:
+                    if entry.is_folder:
+                        steps = self._lay_folder(entry)
+                    else:
+                        steps = self._lay_file(entry) if entry.is_file else self._lay_other(entry)
+                except OSError as error:
+                    self._skip(entry.name, error)
+                    continue
+                if steps is not None:
+                    yield from steps
         if self._at:
             self._close_block()
             yield
@@ -198,7 +199,7 @@ class _Packer:
         yield
         self._at = 0
 
-    def _entries(self) -> Iterator[Entry | Skip]:
+    def _entries(self) -> Generator[Entry | Skip]:
         """Yield all members in order, from all roots, with their names in the archive."""
         packing = self._packing
         prefix = to_bytes(packing.prefix)
@@ -208,7 +209,7 @@ class _Packer:
             self._cut = len(inside)
             yield from self._root_entries(os.fsencode(name), inside)
 
-    def _root_entries(self, name: bytes, inside: bytes) -> Iterator[Entry | Skip]:
+    def _root_entries(self, name: bytes, inside: bytes) -> Generator[Entry | Skip]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         if not is_folder(self._root):
             folder, base = os.path.split(self._root)

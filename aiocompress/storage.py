@@ -48,7 +48,10 @@ def naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        name = error.filename
+        if isinstance(name, bytes):
+            error.filename = os.fsdecode(name)
+        elif not isinstance(name, str) or name.startswith(f"/proc/{os.getpid()}/fd/"):
             error.filename = path
         raise
 
@@ -124,7 +127,8 @@ class FileSource:
         threads = _Threads(executor)
         opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
         file = await threads.whole(opened, lambda file: file._file.close())  # noqa: SLF001
-        status = os.fstat(file.fileno())
+        with naming(path):
+            status = os.fstat(file.fileno())
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

@@ -11,7 +11,7 @@ import heapq
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import IO, Final, NamedTuple
 
 _MOST_NAMES: Final = 100_000
@@ -47,7 +47,7 @@ Excluded = Callable[[bytes, bool], bool]
 """Whether a path in the tree is left out; the second argument says whether it is a folder."""
 
 
-def walk(folder: int, prefix: bytes, excluded: Excluded | None = None) -> Iterator[Entry | Skip]:
+def walk(folder: int, prefix: bytes, excluded: Excluded | None = None) -> Generator[Entry | Skip]:
     """Yield all that is below a folder, each folder before what is in it.
 
     :param folder: a descriptor of it; stays open.
