@@ -136,7 +136,7 @@ class Chunks:
             return None
         return lambda name, is_folder: excluded(name[cut:], is_folder)
 
-    def _alone(self, name: bytes) -> Iterator[Entry]:
+    def _alone(self, name: bytes) -> Generator[Entry]:
         folder, base = os.path.split(self._root)
         parent = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -174,30 +174,29 @@ class _Packer:
     def _lay_all(self) -> Generator[None]:
         with contextlib.closing(self._entries()) as entries:
             for entry in entries:
-                if isinstance(entry, Skip):
-                    self._skip(entry.name, entry.error)
-                    continue
-                try:
-                    if entry.is_folder:
-                        steps = self._lay_folder(entry)
-                    else:
-                        steps = self._lay_file(entry) if entry.is_file else self._lay_other(entry)
-                except OSError as error:
-                    self._skip(entry.name, error)
-                    continue
-                if steps is not None:
+                if (steps := self._lay_entry(entry)) is not None:
                     yield from steps
+        self._close_block()
         if self._at:
-            self._close_block()
             yield
             self._at = 0
-        else:
-            self._close_block()
         self.more = False
         self._view[: len(END)] = END
         self._at = len(END)
         yield
         self._at = 0
+
+    def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
+        if isinstance(entry, Skip):
+            self._skip(entry.name, entry.error)
+            return None
+        try:
+            if entry.is_folder:
+                return self._lay_folder(entry)
+            return self._lay_file(entry) if entry.is_file else self._lay_other(entry)
+        except OSError as error:
+            self._skip(entry.name, error)
+            return None
 
     def _entries(self) -> Generator[Entry | Skip]:
         """Yield all members in order, from all roots, with their names in the archive."""
