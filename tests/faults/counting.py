@@ -1,0 +1,54 @@
+"""How many faults of a kind are made, and the sum that is told at the end."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+WHOLE = int(os.environ.get("AIOCOMPRESS_FAULTS", "1000"))
+"""How many of a kind ``pytest -m faults`` makes."""
+SEED = os.environ.get("AIOCOMPRESS_SEED", "aiocompress")
+tried: Counter[str] = Counter()
+lost: Counter[str] = Counter()
+notes: dict[str, str] = {}
+
+quick_and_whole = pytest.mark.parametrize(
+    "whole", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["quick", "whole"]
+)
+"""A choice in every run; all of it with ``-m faults``."""
+
+
+class Loss(AssertionError):  # noqa: N818 - it is what the sum counts
+    """Something is lost, or left behind."""
+
+
+def count(kind: str, number: int = 1) -> None:
+    """Count faults that were survived."""
+    tried[kind] += number
+
+
+def lose(kind: str, what: str) -> None:
+    """Count a loss, and fail."""
+    lost[kind] += 1
+    raise Loss(f"{kind}: {what}")
+
+
+def note(kind: str, text: str) -> None:
+    """Have something said at the end beside the counts."""
+    notes[kind] = text
+
+
+def dice(*about: Any) -> random.Random:
+    """Return chance that is the same in every run."""
+    return random.Random(f"{SEED} {about}")
+
+
+def chosen(number: int, most: int, *about: Any) -> Iterator[int]:
+    """Yield at most that many of 0 .. number - 1: evenly spread, from a start that chance says."""
+    step = max(1, -(-number // most))
+    yield from range(dice(*about).randrange(step) if number else 0, number, step)
