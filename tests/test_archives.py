@@ -139,7 +139,7 @@ def _decompressed(path: Path) -> bytes:
 # There and back.
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     tree=trees.trees(),
     chunk=st.sampled_from([4 * KIB, CHUNK, MIB]),
@@ -578,6 +578,15 @@ async def test_exclude(small: Path, tmp_path: Path) -> None:
             _names(tmp_path / f"p{number}.tar.zst")[1:] == [b"p/" + name for name in left]
             or not left
         )
+
+
+async def test_exclude_and_newlines(tmp_path: Path) -> None:
+    """A name that ends with a newline is not the name without it."""
+    (tmp_path / "tree").mkdir()
+    for name in ("foo", "foo\n", "x.log", "x.log\n"):
+        (tmp_path / "tree" / name).write_text(name)
+    await _pack(tmp_path / "tree", tmp_path / "a.tar.zst", exclude=["foo", "*.log"])
+    assert _names(tmp_path / "a.tar.zst") == [b"foo\n", b"x.log\n"]
 
 
 @every_suffix
@@ -1191,11 +1200,8 @@ async def test_two_tasks(kind: str, many: dict[str, Path]) -> None:
 
 
 @every_kind
-async def test_not_open(
-    request: pytest.FixtureRequest, kind: str, many: dict[str, Path], tmp_path: Path
-) -> None:
+async def test_not_open(kind: str, many: dict[str, Path], tmp_path: Path) -> None:
     """Before it is opened, and when it is closed, all of it says so."""
-    _known(request, 21, *SUFFIXES)
     archive = aiocompress.open_archive(many[kind])
 
     async def check_all() -> None:
@@ -1285,11 +1291,8 @@ async def test_no_archives(tmp_path: Path) -> None:
 
 
 @every_kind
-async def test_some_members(
-    request: pytest.FixtureRequest, kind: str, many: dict[str, Path], tmp_path: Path
-) -> None:
+async def test_some_members(kind: str, many: dict[str, Path], tmp_path: Path) -> None:
     """Names, folders and patterns are restored, and nothing else."""
-    _known(request, 22)
     async with _engine() as engine, engine.open_archive(many[kind]) as archive:
         for number, (patterns, expected) in enumerate(
             (
@@ -1463,10 +1466,16 @@ TABLES: dict[str, hostile.Table] = {
     "a huge raw size": _row_of_table(2, 0, 1 << 31),
 }
 ALL_LIES = LIES | {f"the table: {name}": {"table": change} for name, change in TABLES.items()}
-NAMELESS = (
-    *("the last record missing", "no records", "an offset", "blocks swapped", "a block removed"),
-    *("the last block removed", "a block twice", "a damaged block", "a cut block"),
-    *("a foreign block", "a block of a later version", "an empty block-zstd"),
+# Tables that do not add up are not believed at all.
+UNBELIEVED = (
+    "an empty block",
+    *(
+        f"the table: {name}"
+        for name in (
+            *("a compressed size", "a frame missing", "a frame twice", "an empty frame more"),
+            *("no frames", "the first frame alone", "huge sizes"),
+        )
+    ),
 )
 every_lie = pytest.mark.parametrize("lie", ALL_LIES.values(), ids=ALL_LIES)
 every_codec = pytest.mark.parametrize("codec", SUFFIXES.values())
@@ -1489,18 +1498,9 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 @every_codec
 @every_lie
 async def test_an_index_that_lies(
-    request: pytest.FixtureRequest, lie: dict[str, Any], codec: str, honest: Tree, tmp_path: Path
+    lie: dict[str, Any], codec: str, honest: Tree, tmp_path: Path
 ) -> None:
     """Never wrong bytes: extraction and reading go on without the index."""
-    _known(request, 19, "a hard link-", "a kind-", "a file that is a link-")
-    _known(
-        request,
-        18,
-        "the table: compressed sizes",
-        "the table: raw sizes",
-        "the table: two frames",
-        "the table: frames swapped",
-    )
     path = tmp_path / "a"
     path.write_bytes(_lying(lie, codec))
     async with _engine() as engine:
@@ -1529,8 +1529,7 @@ async def test_lies_are_found(
     request: pytest.FixtureRequest, lie: dict[str, Any], codec: str, tmp_path: Path
 ) -> None:
     """``test`` says so, and which archive it is; one without lies is sound."""
-    _known(request, 15, *(f"the table: {name}-gzip" for name in TABLES), "an empty block-gzip")
-    _known(request, 16, *NAMELESS)
+    _known(request, 15, *(f"{name}-gzip" for name in UNBELIEVED))
     (tmp_path / "a").write_bytes(_lying(lie, codec))
     (tmp_path / "sound").write_bytes(_lying({}, codec))
     async with _engine() as engine:
@@ -1544,11 +1543,10 @@ async def test_lies_are_found(
 
 
 @every_codec
-async def test_owners_that_lie(request: pytest.FixtureRequest, codec: str, tmp_path: Path) -> None:
+async def test_owners_that_lie(codec: str, tmp_path: Path) -> None:
     """Owners are restored on request: as the header says, which others read."""
     if not IS_ROOT:
         pytest.skip("only root gives files away")
-    _known(request, 17)
     lie = _both(
         *(_row(at, owner=(0, 0, b"root", b"root")) for at in (0, 1)),
         _row(2, owner=(77, 0, b"", b"")),
@@ -1593,11 +1591,8 @@ DAMAGED = [
 
 @every_codec
 @pytest.mark.parametrize("where", WHERE)
-async def test_a_damaged_frame(
-    request: pytest.FixtureRequest, where: str, codec: str, tmp_path: Path
-) -> None:
+async def test_a_damaged_frame(where: str, codec: str, tmp_path: Path) -> None:
     """The error names the members that it hits; skipped, all others come back exactly."""
-    _known(request, 20, "middle-gzip", "near the end-gzip", "last byte-gzip")
     data = hostile.indexed(DAMAGED, codec, frame=2048)
     (tmp_path / "sound").write_bytes(data)
     await _unpack(tmp_path / "sound", tmp_path / "expected")
@@ -1705,7 +1700,7 @@ async def test_damage_when_reading(
     request: pytest.FixtureRequest, codec: str, tmp_path: Path
 ) -> None:
     """A member in a damaged frame is an error that names the archive; others are read."""
-    _known(request, 23)
+    _known(request, 27, "gzip")
     data = hostile.indexed(DAMAGED, codec, frame=2048)
     path = tmp_path / "a"
     path.write_bytes(_damaged(data, _ends(data, codec), 0, "last byte"))
@@ -1732,7 +1727,7 @@ async def test_flipped_bits(frame: int, codec: str, tmp_path: Path) -> None:
     whole = trees.look(out)
     shutil.rmtree(out)
     async with _engine() as engine:
-        for at in range(0, len(data), 7):
+        for at in range(0, len(data), 11):
             path.write_bytes(_flipped(data, at))
             try:
                 await engine.decompress_folder(path, out, fsync=False)

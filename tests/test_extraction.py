@@ -59,6 +59,8 @@ INDEXED: dict[str, Way] = {
 }
 WAYS = FOREIGN | INDEXED
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+FEW = ["tar", "indexed zst", "cut in headers"]
+few_ways = pytest.mark.parametrize("way", [WAYS[name] for name in FEW], ids=FEW)
 foreign_way = pytest.mark.parametrize("way", FOREIGN.values(), ids=FOREIGN)
 
 
@@ -235,7 +237,7 @@ def _check_named(error: BaseException, path: Path) -> None:
         assert error.filename
 
 
-@every_way
+@few_ways
 @refused_rows
 async def test_refused(
     members: list[Member], left: Expected | None, way: Way, place: Place
@@ -341,7 +343,7 @@ async def test_untidy_names(way: Way, place: Place) -> None:
     assert stat.S_IMODE(place.dest.stat().st_mode) == 0o750
 
 
-@every_way
+@few_ways
 async def test_as_deep_as_paths_go(way: Way, place: Place) -> None:
     """2,047 levels are restored; the file is where it belongs."""
     path = place.write(way, [Member(b"d/" * 2047 + b"f", data=b"deep")])
@@ -489,6 +491,18 @@ async def test_preserved(way: Way, place: Place) -> None:
 
 
 @every_way
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+@pytest.mark.parametrize("what", ["link", "pipe"])
+async def test_preserved_links_and_pipes(what: str, way: Way, place: Place) -> None:
+    """They get their owners and times too."""
+    member = Member(b"m", b"2" if what == "link" else b"6", ids=(10, 11))
+    member = replace(member, link=b"target" if what == "link" else b"")
+    await _extract(place.write(way, [member]), place, preserve=True)
+    status = (place.dest / "m").lstat()
+    assert (status.st_uid, status.st_gid, status.st_mtime) == (10, 11, TIME)
+
+
+@every_way
 async def test_specials(way: Way, place: Place) -> None:
     """Pipes and devices are not made, and reported; they are not damage."""
     members = [
@@ -578,7 +592,7 @@ async def test_max_output(way: Way, place: Place) -> None:
         assert os.listdir(place.work) == [path.name]
 
 
-@every_way
+@few_ways
 async def test_the_umask(way: Way, place: Place) -> None:
     """Modes come back whatever the umask; what the archive does not speak of takes it."""
     members = [Member(b"f", mode=0o666), Member(b"implied/g", mode=0o777), folder(b"d", 0o777)]
@@ -757,6 +771,18 @@ async def test_a_link_as_destination(place: Place) -> None:
     with pytest.raises(OSError, match="dest"):
         await _extract(path, place)
     assert not (place.work / "nowhere").exists()
+
+
+async def test_no_destination(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty path is none: the working folder is not replaced by what is restored."""
+    path = place.write(WAYS["indexed zst"], PAIR)
+    place.dest.mkdir()
+    monkeypatch.chdir(place.dest)
+    before = os.stat(".").st_ino
+    async with _engine() as engine:
+        with pytest.raises((FileNotFoundError, ValueError)):
+            await engine.decompress_folder(path, "", fsync=False)
+    assert place.dest.stat().st_ino == before
 
 
 # As one who is not root.
