@@ -1,0 +1,272 @@
+"""``recover``: after damage anywhere, every member that is whole comes back.
+
+What is damaged is named, and left out; what cannot be verified is never given out as whole. A
+plain tar has checksums of its headers only: the content of its members is taken as it stands.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
+from typing import Final, NamedTuple
+
+from . import folders
+from .archives.directory import Directory
+from .archives.fields import check_sum
+from .archives.header import BLOCK, END
+from .arguments import TARS, codec_for, layout_for, make_packing, make_recipe
+from .building import Building
+from .codecs import CODECS
+from .containers.salvage import Frame, Scan
+from .errors import AiocompressError, CorruptError, FormatError
+from .files import Writing
+from .model import Buffer, Member, PathLike, Progress, Report
+from .packing import Found
+from .pipeline import Tally
+from .pool import WorkerPool
+from .progress import Meter
+from .salvaging import SCANS, DamagedFile, Raw, decoded, plain, scanned
+from .saving import FileSaver, Saver, TarSaver
+from .storage import call
+
+_MOST_TOLD: Final = 10
+_MAGICS: Final = {b"\x28\xb5\x2f": "zstd", b"\x1f\x8b\x08": "gzip"}
+
+
+async def recover(
+    pool: WorkerPool,
+    source: PathLike,
+    destination: PathLike,
+    *,
+    keep_damaged: bool,
+    writing: Writing,
+) -> Report:
+    """Save what is whole into a folder, or, where the destination is one's name, an archive.
+
+    :raises CorruptError: nothing could be saved.
+    :raises FormatError: nothing of a zstd, gzip or tar file is in it.
+    :raises ValueError: the destination is the source, or no name for an archive.
+    :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+    """
+    pool.check()
+    path, target = os.fspath(source), os.fspath(destination)
+    is_archive = layout_for(target, None) == "archive"
+    await call(pool.files, _check_target, path, target, is_archive, writing)
+    file = await call(pool.files, DamagedFile, path, undo=DamagedFile.close)
+    rescue = _Rescue(pool, file, path, keep_damaged=keep_damaged, writing=writing)
+    try:
+        if is_archive:
+            await _into_archive(pool, rescue, target, writing)
+        else:
+            await _into_folder(pool, rescue, target, writing)
+    except AiocompressError as error:
+        raise error.located(file=path) from error.__cause__
+    finally:
+        await call(pool.files, file.close)
+    return rescue.report()
+
+
+def _check_target(path: str, target: str, is_archive: bool, writing: Writing) -> None:  # noqa: FBT001
+    if os.path.exists(target) and os.path.samefile(path, target):
+        msg = f"{path}: source and destination are the same file"
+        raise ValueError(msg)
+    if is_archive and os.path.lexists(target) and writing.on_exists != "replace":
+        raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", target)
+
+
+async def _into_folder(pool: WorkerPool, rescue: _Rescue, target: str, writing: Writing) -> None:
+    build = await call(pool.files, Building, target, writing.on_exists, undo=Building.close)
+    try:
+        await rescue.save(build)
+        commit = partial(build.commit, fsync=writing.fsync is not False)
+        await call(pool.files, commit)
+        rescue.tally.found.kept = build.kept
+    finally:
+        await call(pool.files, build.close)
+
+
+async def _into_archive(pool: WorkerPool, rescue: _Rescue, target: str, writing: Writing) -> None:
+    """Save into a hidden folder beside the archive, and pack that."""
+    codec = codec_for(target)
+    recipe = make_recipe(codec, None, None)
+    packing = make_packing("", (), reproducible=False, xattrs=False, on_error="raise")
+    hidden = os.path.join(os.path.dirname(target), f".aiocompress-{os.urandom(8).hex()}")
+    build = await call(pool.files, Building, hidden, "error", undo=Building.close)
+    try:
+        await rescue.save(build)
+        folder = os.readlink(build.reach)
+        await folders.compress_folder(
+            pool, folder, target, "archive", packing, recipe, writing._replace(progress=False)
+        )
+    finally:
+        await call(pool.files, build.close)
+
+
+class _Plan(NamedTuple):
+    """How the source is read: the codec, None for a plain tar, and what was found in it."""
+
+    codec: str | None
+    scan: Scan | None
+
+
+class _Rescue:
+    """One call: what it reads, and what it counts."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        file: DamagedFile,
+        path: str,
+        *,
+        keep_damaged: bool,
+        writing: Writing,
+    ) -> None:
+        self.tally = Tally(pool, Found())
+        self._pool, self._file, self._path = pool, file, path
+        self._keep_damaged, self._writing = keep_damaged, writing
+        self._saver: Saver | None = None
+        self._bad: list[Frame] = []
+        self._begun = time.perf_counter()
+
+    async def save(self, build: Building) -> None:
+        """Save what is whole into a folder.
+
+        :raises CorruptError: nothing is.
+        """
+        with self._meter():
+            plan = await self._plan()
+            directory = Directory(plan.scan.payloads if plan.scan else ())
+            try:
+                await self._save(plan, directory, build.descriptor)
+                assert self._saver is not None
+                build.mode = self._saver.root_mode
+            finally:
+                if self._saver is not None:
+                    await call(self._pool.files, self._saver.close)
+        self._tell(plan.scan, directory)
+        found = self.tally.found
+        if found.skipped_count and not found.files and not self._saver.kept:
+            raise CorruptError(f"nothing could be saved: {found.skipped[0]}")
+
+    async def _save(self, plan: _Plan, directory: Directory, root: int) -> None:
+        files = self._pool.files
+        async with aclosing(self._raw(plan)) as items:
+            async for raw in items:
+                if self._saver is None:
+                    self._saver = self._make_saver(plan, directory, root, raw)
+                if raw.data is None:
+                    await call(files, self._saver.gap, raw.lost)
+                else:
+                    await call(files, self._saver.feed, raw.data)
+                    self.tally.add(len(raw.data), raw.size, raw.frames)
+                if raw.bad is not None:
+                    self._bad.append(raw.bad)
+        if self._saver is None:
+            self._saver = self._make_saver(plan, directory, root, Raw(b""))
+        await call(files, self._saver.finish)
+
+    def _raw(self, plan: _Plan) -> AsyncGenerator[Raw]:
+        if plan.scan is None or plan.codec is None:
+            return plain(self._pool, self._file)
+        return decoded(self._pool, self._file, plan.codec, plan.scan.steps())
+
+    def _make_saver(self, plan: _Plan, directory: Directory, root: int, first: Raw) -> Saver:
+        """Take it for a tar, or for a file."""
+        found, keep = self.tally.found, self._keep_damaged
+        is_tar = plan.scan is None or directory or _is_tar_name(self._path)
+        if is_tar or _is_header(first.data or b""):
+            size = None if plan.scan is None else plan.scan.raw_size
+            return TarSaver(root, found, directory, size, keep_damaged=keep)
+        status = self._file.status
+        name = os.path.basename(_plain_name(self._path))
+        mode = stat.S_IMODE(status.st_mode)
+        member = Member(name, mode=mode, mtime_ns=status.st_mtime_ns)
+        return FileSaver(root, found, member, keep_damaged=keep)
+
+    async def _plan(self) -> _Plan:
+        """Find out what it is: by its first bytes, by its name, by what is found in it.
+
+        :raises FormatError: nothing that is known.
+        """
+        head = await call(self._pool.files, self._file.read, 0, BLOCK)
+        by_magic = _MAGICS.get(bytes(head[:3]))
+        if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
+            return _Plan(None, None)
+        for codec in dict.fromkeys((by_magic, _codec_by_name(self._path), *SCANS)):
+            if codec is not None:
+                scan = await scanned(self._pool, self._file, codec)
+                if len(scan.frames) or scan.entries or scan.empty:
+                    return _Plan(codec, scan)
+        raise FormatError("no frame of zstd or gzip in it is whole, nor is it a tar")
+
+    def _tell(self, scan: Scan | None, directory: Directory) -> None:
+        """Say what of the compressed bytes was lost."""
+        found = self.tally.found
+        if scan is None:
+            return
+        gaps = sorted([*scan.gaps, *((frame.offset, frame.size) for frame in self._bad)])
+        if gaps:
+            places = ", ".join(f"{start:,}" for start, _ in gaps[:_MOST_TOLD])
+            more = " ..." if len(gaps) > _MOST_TOLD else ""
+            found.warn(
+                f"{len(self._bad):,} damaged frames and {len(scan.gaps):,} gaps: "
+                f"{sum(size for _, size in gaps):,} compressed bytes lost, at {places}{more}"
+            )
+        for count, what in (
+            (directory.damaged, "blocks of the index are damaged"),
+            (scan.unplaced, "frames that the table at the end does not know were left out"),
+            (scan.unverified, "frames have no checksum: what they hold cannot be verified"),
+            (scan.gave_up, "search given up: too much of it looks like the begin of a frame"),
+        ):
+            if count:
+                found.warn(f"{int(count):,} {what}")
+
+    def _meter(self) -> Meter:
+        tally, total = self.tally, self._file.size
+
+        def measure() -> Progress:
+            done = tally.raw_bytes, tally.compressed_bytes
+            return Progress(*done, tally.compressed_bytes, total, tally.found.files)
+
+        meter = Meter(self._writing.progress, measure, "recovering")
+        tally.observer = meter.update
+        return meter
+
+    def report(self) -> Report:
+        """Sum it up."""
+        return self.tally.report(time.perf_counter() - self._begun)
+
+
+def _is_header(head: Buffer) -> bool:
+    """Whether a tar begins so."""
+    block = bytes(head[:BLOCK])
+    if len(block) < BLOCK or block == END[:BLOCK]:
+        return False
+    try:
+        check_sum(block, 0)
+    except AiocompressError:
+        return False
+    return True
+
+
+def _codec_by_name(path: str) -> str | None:
+    try:
+        return codec_for(path)
+    except ValueError:
+        return None
+
+
+def _is_tar_name(path: str) -> bool:
+    base, suffix = os.path.splitext(path.lower())
+    return suffix in TARS or base.endswith(".tar")
+
+
+def _plain_name(path: str) -> str:
+    base, suffix = os.path.splitext(path)
+    known = {suffix for codec in CODECS.values() for suffix in codec.suffixes}
+    return base if suffix.lower() in known else path + ".recovered"

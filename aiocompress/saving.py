@@ -1,0 +1,287 @@
+"""What is left of an archive, or of a file, becomes files: those that are whole, and no others.
+
+Plain blocking code, for a file thread. A member is written as it comes, and removed when it proves
+damaged, or kept as ``NAME.damaged``, where that is wanted, with zeros for what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from itertools import count
+from typing import Final, Protocol
+
+from .archives.directory import Directory
+from .archives.header import to_bytes
+from .archives.index import DIRECTORY
+from .archives.salvage import Event, Hole, Lost, Salvager, Unknown
+from .model import Buffer, Member
+from .packing import Found
+from .restoring import Restorer
+from .selecting import Selection
+from .unpacking import Restoring, Unpacker, _File, shown
+
+_SUFFIX: Final = b".damaged"
+_MOST_TOLD: Final = 3
+_ENDLESS: Final = 1 << 62
+
+
+class Saver(Protocol):
+    """Takes raw data and gaps in order; plain blocking code."""
+
+    @property
+    def root_mode(self) -> int | None:
+        """The mode of the folder itself, if that is known."""
+        ...
+
+    @property
+    def kept(self) -> int:
+        """How many damaged files were kept."""
+        ...
+
+    def feed(self, data: Buffer) -> None:
+        """Take the next raw bytes, all of them verified."""
+        ...
+
+    def gap(self, size: int | None) -> None:
+        """Say how many raw bytes are missing here; None: nobody knows."""
+        ...
+
+    def finish(self) -> None:
+        """Say that nothing follows."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open."""
+        ...
+
+
+class _Torn(_File):
+    """A file whose content has holes."""
+
+    def skip(self, size: int) -> None:
+        """Leave zeros for stored bytes that are missing."""
+        while size:
+            while not self._left:
+                self._at, self._left = next(self._extents)
+            step = min(size, self._left)
+            self._at, self._left, size = self._at + step, self._left - step, size - step
+
+
+class _Places(Restorer):
+    """Names of what is damaged, or lost."""
+
+    def link_aside(self, name: bytes) -> None:
+        """Give a file a second name that says that it is damaged."""
+        for number in count(1):
+            other = name + _SUFFIX + (b"-%d" % number if number > 1 else b"")
+            try:
+                self.make_hardlink(other, name)
+            except FileExistsError:
+                continue
+            return
+
+    def forget(self, name: bytes) -> bool:
+        """Remove a file, if there is one; returns whether there was."""
+        above, _, base = name.rpartition(b"/")
+        try:
+            folder = self._existing_folder(above)
+        except OSError:
+            return False
+        try:
+            os.unlink(base, dir_fd=folder)
+        except OSError:
+            return False
+        finally:
+            os.close(folder)
+        return True
+
+
+class _Files(Unpacker):
+    """Restores members of which parts may be missing."""
+
+    def __init__(self, root: int, found: Found, *, keep_damaged: bool) -> None:
+        super().__init__(root, Restoring(Selection(), on_error="skip"), found)
+        self._places = self._restorer = _Places(root, self._restoring.keeping)
+        self._keep_damaged = keep_damaged
+        self._member: Member | None = None
+        self._done = 0
+        self._holes: list[tuple[int, int]] = []
+        self._torn = False
+        self.kept = 0
+        """How many damaged files were kept."""
+
+    def _open(self, place: bytes, member: Member) -> None:
+        super()._open(place, member)
+        assert self._file is not None
+        self._file = _Torn(place, self._file.descriptor, member)
+
+    def begin(self, member: Member) -> None:
+        """Begin a member; what came before it is over."""
+        self.end()
+        self._member, self._done, self._torn = member, 0, False
+        self._holes = []
+        self._begin(member)
+
+    def add(self, data: memoryview) -> None:
+        """Take the next bytes of its content."""
+        self._done += len(data)
+        if self._file is not None and (self._keep_damaged or not self._torn):
+            self._write(data)
+
+    def skip(self, size: int | None) -> None:
+        """Take note of bytes that are missing; None: of all the rest."""
+        if self._member is None:
+            return
+        size = self._member.stored_size - self._done if size is None else size
+        self._torn = True
+        if size:
+            self._holes.append((self._done, self._done + size))
+        self._done += size
+        if isinstance(self._file, _Torn) and self._keep_damaged:
+            self._file.skip(size)
+
+    def set_size(self, size: int) -> None:
+        """Say where the content ends, when it was not known before."""
+        assert self._member is not None
+        self._member = self._member._replace(size=size, stored_size=size)
+        if self._file is not None:
+            self._file.member = self._member
+
+    def end(self) -> None:
+        """End a member: it is whole, or it goes."""
+        member, self._member = self._member, None
+        if member is None:
+            return
+        if not self._torn:
+            self._end_file()
+            return
+        self._found.refuse(f"{member.name}: {_missing(self._holes, member.stored_size)}")
+        if self._file is not None:
+            self._attempt(to_bytes(member.name), self._set_aside)
+            self._drop_file()
+
+    def _set_aside(self) -> None:
+        """Keep what is there of a file under another name, or not at all."""
+        assert self._file is not None
+        self._found.files -= 1
+        if not self._keep_damaged:
+            return
+        member = self._file.member
+        with contextlib.suppress(OSError):  # a size that no file can have
+            os.ftruncate(self._file.descriptor, member.size)
+        self._restorer.finish(self._file.descriptor, member.mode, member.mtime_ns)
+        self._places.link_aside(self._file.name)
+        self.kept += 1
+
+    def lost(self, name: bytes, kind: int) -> None:
+        """Take note of a member that is lost; an older one of its name is not what was meant."""
+        self.end()
+        self._found.refuse(f"{shown(name)}: lost")
+        if kind != DIRECTORY:
+            self._attempt(name, self._forget, name)
+
+    def _forget(self, name: bytes) -> None:
+        self._found.files -= self._places.forget(self._failures.place(name))
+
+    def end_all(self) -> None:
+        """Make links, and give folders their modes."""
+        self.end()
+        self._finish_rest()
+
+
+def _missing(holes: list[tuple[int, int]], size: int) -> str:
+    """Say which bytes are missing."""
+    if not holes:
+        return "something of it is missing, nobody knows what"
+    parts = [f"{start:,} to {end:,}" for start, end in holes[:_MOST_TOLD]]
+    more = " and more" if len(holes) > _MOST_TOLD else ""
+    return f"bytes {', '.join(parts)}{more} of {size:,} missing"
+
+
+class TarSaver:
+    """Saves the members of a tar; see ``Saver``.
+
+    :param root: a descriptor of the folder that they go to.
+    :param size: raw bytes of the whole archive, if they are known.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        found: Found,
+        directory: Directory,
+        size: int | None,
+        *,
+        keep_damaged: bool,
+    ) -> None:
+        self._found = found
+        self._salvager = Salvager(directory, size)
+        self._files = _Files(root, found, keep_damaged=keep_damaged)
+
+    def feed(self, data: Buffer) -> None:
+        self._take(self._salvager.feed(data))
+
+    def gap(self, size: int | None) -> None:
+        self._take(self._salvager.gap(size))
+
+    def finish(self) -> None:
+        self._take(self._salvager.finish())
+        self._files.end_all()
+
+    @property
+    def root_mode(self) -> int | None:
+        """The mode that the archive says of the folder itself."""
+        return self._files.root_mode
+
+    @property
+    def kept(self) -> int:
+        return self._files.kept
+
+    def close(self) -> None:
+        self._files.close()
+
+    def _take(self, events: Iterator[Event]) -> None:
+        files = self._files
+        for event in events:
+            if isinstance(event, memoryview):
+                files.add(event)
+            elif isinstance(event, Member):
+                files.begin(event)
+            elif isinstance(event, Hole):
+                files.skip(event.size)
+            elif isinstance(event, Lost):
+                files.lost(event.name, event.kind)
+            elif isinstance(event, Unknown):
+                self._found.refuse(event.reason)
+
+
+class FileSaver:
+    """Saves a file that is no archive: all of it is one member; see ``Saver``."""
+
+    root_mode = None
+
+    @property
+    def kept(self) -> int:
+        return self._files.kept
+
+    def __init__(self, root: int, found: Found, member: Member, *, keep_damaged: bool) -> None:
+        self._member, self._at = member, 0
+        self._files = _Files(root, found, keep_damaged=keep_damaged)
+        self._files.begin(member._replace(size=_ENDLESS, stored_size=_ENDLESS))
+
+    def feed(self, data: Buffer) -> None:
+        self._at += len(data)
+        self._files.add(memoryview(data))
+
+    def gap(self, size: int | None) -> None:
+        self._at += size or 0
+        self._files.skip(size or 0)
+
+    def finish(self) -> None:
+        self._files.set_size(self._at)
+        self._files.end_all()
+
+    def close(self) -> None:
+        self._files.close()
