@@ -44,6 +44,7 @@ from aiocompress import (
     TruncatedError,
 )
 from aiocompress import trees as walked
+from aiocompress.archives import tar
 from aiocompress.model import OnError
 
 from . import hostile, trees
@@ -1288,6 +1289,36 @@ async def test_no_archives(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as missing:
         await aiocompress.open_archive(tmp_path / "missing").__aenter__()
     assert missing.value.filename == str(tmp_path / "missing")
+
+
+@pytest.mark.xfail(strict=True, reason="bug 28 of bugs-archives")
+def test_noise_is_no_tar() -> None:
+    """A header whose sum is no number is none, whatever its bytes add up to: -1, say."""
+    data = bytearray(512)
+    data[:4] = b"\x28\xb5\x2f\xfd"
+    data[148:156] = b"\xff" * 8
+    data[200:203] = 128, 128, 246
+    signed = [byte - 256 * (byte > 127) for byte in data[:148] + b" " * 8 + data[156:]]
+    assert sum(signed) == -1
+    assert not tar.is_archive(bytes(data))
+
+
+@pytest.mark.xfail(strict=True, reason="bug 28 of bugs-archives")
+async def test_compressed_and_not_a_tar(tmp_path: Path) -> None:
+    """What begins as zstd does is never taken for a plain tar, whatever its bytes add up to."""
+    (tmp_path / "tree").mkdir()
+    for name in "amz":
+        (tmp_path / "tree" / name).write_bytes(noise(1000, 1))
+    path = tmp_path / "a.tar.zst"
+    async with _engine() as engine:
+        for second in range(1795309572, 1795309572 + 200):
+            for name in "amz":
+                os.utime(tmp_path / "tree" / name, (second, second))
+            await engine.compress_folder(
+                tmp_path / "tree", path, CHUNK, fsync=False, on_exists="replace"
+            )
+            async with engine.open_archive(path) as archive:
+                assert await archive.read("m") == noise(1000, 1), second
 
 
 @every_kind
