@@ -90,6 +90,7 @@ class Archive:
         self._owns_pool = owns_pool
         self._stack = AsyncExitStack()
         self._indexed: Indexed | None = None
+        self._doubted: Indexed | None = None
         self._open = self._read_once = False
         self._size: int | None = None
         self.is_plain = False
@@ -462,8 +463,15 @@ class Archive:
 
     def distrust(self) -> None:
         """Go on without the index."""
-        self._indexed = None
-        self.warnings.append(_NOT_USED)
+        if self._indexed is not None:
+            self._doubted, self._indexed = self._indexed, None
+            self.warnings.append(_NOT_USED)
+
+    def trust(self) -> None:
+        """Go back to the index, if there was one: the archive is damaged, not unlike it."""
+        if self._indexed is None and self._doubted is not None:
+            self._indexed, self._doubted = self._doubted, None
+            self.warnings.remove(_NOT_USED)
 
     def check(self) -> None:
         """Make sure that the archive is open.

@@ -46,6 +46,10 @@ class Holder(Protocol):
         """Go on without the index."""
         ...
 
+    def trust(self) -> None:
+        """Go back to the index, if there was one."""
+        ...
+
     async def member(self, name: str) -> Member:
         """Return the member of that name."""
         ...
@@ -150,7 +154,11 @@ class MemberFile:
             self._raw = self._raw or self._archive.raw_access()
             if not await self._agrees(member):
                 await self._read_through()
-                member = await self._archive.member(name)
+                try:
+                    member = await self._archive.member(name)
+                except CorruptError:
+                    self._archive.trust()
+                    raise
         self._raw = self._raw or self._archive.raw_access()
         return member
 
@@ -262,7 +270,11 @@ class MemberFile:
             return await self._raw.read_at(offset, size)
         except UnlikeIndexError:
             await self._read_through()
+        try:
             return await self._raw.read_at(offset, size)
+        except CorruptError:
+            self._archive.trust()  # it was damage, after all
+            raise
 
     def _opened(self) -> Member:
         self._archive.check()

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Final, Protocol
 
 from .archives.directory import Directory
 from .archives.header import to_bytes
 from .archives.index import DIRECTORY
-from .archives.salvage import Event, Hole, Lost, Salvager, Unknown
+from .archives.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
+from .errors import UnsafeMemberError
 from .model import Buffer, Member
 from .packing import Found
 from .restoring import Restorer
@@ -84,13 +86,21 @@ class _Places(Restorer):
 
     def forget(self, name: bytes) -> bool:
         """Remove a file, if there is one; returns whether there was."""
+        return self._does(os.unlink, name)
+
+    def has(self, name: bytes) -> bool:
+        """Whether something has that name."""
+        return self._does(partial(os.stat, follow_symlinks=False), name)
+
+    def _does(self, function: Callable[..., object], name: bytes) -> bool:
+        """Whether a function succeeds for a name; no folder is made for it."""
         above, _, base = name.rpartition(b"/")
         try:
             folder = self._existing_folder(above)
         except OSError:
             return False
         try:
-            os.unlink(base, dir_fd=folder)
+            function(base, dir_fd=folder)
         except OSError:
             return False
         finally:
@@ -109,6 +119,8 @@ class _Files(Unpacker):
         self._done = 0
         self._holes: list[tuple[int, int]] = []
         self._torn = False
+        self._guesses: list[bytes] | None = None
+        """Places of what was found without proof, since that began."""
         self.kept = 0
         """How many damaged files were kept."""
 
@@ -117,9 +129,30 @@ class _Files(Unpacker):
         assert self._file is not None
         self._file = _Torn(place, self._file.descriptor, member)
 
-    def begin(self, member: Member) -> None:
-        """Begin a member; what came before it is over."""
+    def _make(self, member: Member, name: bytes) -> None:
+        place = self._failures.place(name)
+        if self._guesses is not None and member.kind != "directory":
+            if self._places.has(place):
+                raise UnsafeMemberError("it may belong to a tar inside another member")
+            self._guesses.append(place)
+        super()._make(member, name)
+
+    def take_back(self) -> None:
+        """Remove what was found since the last gap: it does not belong to this archive."""
         self.end()
+        taken = sum(map(self._places.forget, self._guesses or ()))
+        self._found.files -= taken
+        self._found.refuse(f"{taken:,} members of a tar inside a member that is not whole")
+        self._guesses = []
+
+    def begin(self, member: Member, *, guessed: bool = False) -> None:
+        """Begin a member; what came before it is over.
+
+        :param guessed: nothing proves that it belongs to this archive.
+        """
+        self.end()
+        if guessed != (self._guesses is not None):
+            self._guesses = [] if guessed else None
         self._member, self._done, self._torn = member, 0, False
         self._holes = []
         self._begin(member)
@@ -248,11 +281,13 @@ class TarSaver:
             if isinstance(event, memoryview):
                 files.add(event)
             elif isinstance(event, Member):
-                files.begin(event)
+                files.begin(event, guessed=self._salvager.guessed)
             elif isinstance(event, Hole):
                 files.skip(event.size)
             elif isinstance(event, Lost):
                 files.lost(event.name, event.kind)
+            elif isinstance(event, Inner):
+                files.take_back()
             elif isinstance(event, Unknown):
                 self._found.refuse(event.reason)
 

@@ -127,8 +127,12 @@ class FileSource:
         threads = _Threads(executor)
         opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
         file = await threads.whole(opened, lambda file: file._file.close())  # noqa: SLF001
-        with naming(path):
-            status = os.fstat(file.fileno())
+        try:
+            with naming(path):
+                status = os.fstat(file.fileno())
+        except OSError:
+            await threads.whole(file.close())
+            raise
         if hasattr(os, "posix_fadvise"):
             with contextlib.suppress(OSError):
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)

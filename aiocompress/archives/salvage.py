@@ -2,9 +2,11 @@
 
 In order all goes by the headers, as in ``tar``. Behind a gap the next member is found by the index
 where that survived; otherwise by the ustar magic and the checksum of headers. Then a header counts
-only if nothing suggests that an extended header belonged in front of it. The limit of this: where
-no index speaks of a place, and the header of a tar file *in* the archive is lost, its members are
-taken for members of the archive.
+only if nothing suggests that an extended header belonged in front of it.
+
+Where no index speaks of a place, and the header of a tar file *in* the archive is lost, its
+members look like those of the archive: they are ``guessed``, and ``Inner`` takes them back when an
+end marker is met that is not the end. The limit of this: if that is lost too, nobody can tell.
 """
 
 from __future__ import annotations
@@ -53,7 +55,11 @@ class Unknown(NamedTuple):
     reason: str
 
 
-Event: TypeAlias = Member | memoryview | Hole | Lost | Unknown
+class Inner(NamedTuple):
+    """The members since the last gap were those of a tar inside a member."""
+
+
+Event: TypeAlias = Member | memoryview | Hole | Lost | Unknown | Inner
 Steps: TypeAlias = Generator[Event | None, None, None]
 _State: TypeAlias = Literal["data", "gap", "end"]
 
@@ -86,6 +92,8 @@ class Salvager:
         self._over = self._ended = False
         self._unsure = True
         """Whether the index, if it can, has to agree with the next header."""
+        self.guessed = False
+        """Whether members were found behind a gap without an index that knows them."""
         self._pending = bytearray()
         self._global = b""
         self._context = b""
@@ -157,10 +165,13 @@ class Salvager:
 
     def _give(self, member: Member, start: int | None) -> Steps:
         """Give out a member whose headers were just taken."""
-        self._ended = False
+        if self.guessed and self._ended:
+            yield Inner()  # its end was not that of the archive
         if start is not None:
+            self.guessed &= not self._directory.covers(start)
             yield from self._lost(start)
             self._told = max(self._told, start + member.end - member.offset)
+        self._ended = False
         yield member
         left_of_headers = member.data_offset - member.offset - len(self._pending)
         yield from self._content(0, member.stored_size, left_of_headers + padding_of(member))
@@ -300,6 +311,7 @@ class Salvager:
         self._raw = None if start is None else start + len(self._pending)
         if start is None:
             yield Unknown(f"something before {member.name!r} is missing")
+        self.guessed = start is None or not self._directory.covers(start)
         yield from self._give(member, start)
 
     def _inside(self, record: Record) -> Steps:

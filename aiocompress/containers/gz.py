@@ -105,11 +105,15 @@ class Writer:
     def finish(self) -> bytes:
         if not self._has_index:
             return _END
-        sizes = self._sizes
-        if sys.byteorder == "big":
-            sizes.byteswap()
-        table = _TABLE.pack(_TABLE_MAGIC, 1, len(sizes)) + sizes.tobytes()
-        return _index_members(table) + _tail(self._position)
+        return _index_members(_packed(self._sizes)) + _tail(self._position)
+
+
+def _packed(sizes: array[int]) -> bytes:
+    """Return the table of all members with data: (compressed, raw) sizes."""
+    if sys.byteorder == "big":
+        sizes = array("I", sizes)
+        sizes.byteswap()
+    return _TABLE.pack(_TABLE_MAGIC, 1, len(sizes)) + sizes.tobytes()
 
 
 def search(size: int) -> Search:
@@ -184,6 +188,9 @@ class Reader(base.Reader):
     def _parse(self) -> Steps:
         self._end_due = False
         self._tail = b""
+        self._sizes = array("I")
+        self._payload = b""
+        self._table_due = self._goes_on = False
         while (yield from self._need(1)):
             if self._buffer[0] == 0:
                 # Padding, or the middle of a member whose size lied: the stream decoder knows.
@@ -198,6 +205,8 @@ class Reader(base.Reader):
             yield from self._give_frames(self._run(member), exact=False)
         if self._end_due:
             raise self._cut_between()
+        if self._table_due:
+            self._index_is_damaged()
 
     def _run(self, member: tuple[int, int]) -> list[tuple[int, int]]:
         """Measure the members that are here, after the first one."""
@@ -206,6 +215,8 @@ class Reader(base.Reader):
         found: tuple[int, int] | None = member
         while found is not None:
             self._note_end(size, found[0])
+            if self._strict:
+                self._note_index(size, *found)
             members.append(found)
             size, raw = size + found[0], raw + found[1]
             full = self._is_full(members, size) or self._is_marked(size)
@@ -246,6 +257,22 @@ class Reader(base.Reader):
             self._end_due = False
         elif self._is_marked(start) or self._is_bgzf(start):
             self._end_due = True
+
+    def _note_index(self, start: int, size: int, raw_size: int) -> None:
+        """Compare an archive's table of members with those that were seen."""
+        head = bytes(self._buffer[start : start + _INDEX_HEAD])
+        if head[_HEADER.size : -1] != _INDEX:
+            if raw_size:
+                self._sizes.extend((size, raw_size))
+        elif head[-1:] == _POINTS:
+            if self._payload != _packed(self._sizes):
+                self._index_is_damaged()
+            self._table_due = False
+        else:
+            self._table_due = True
+            piece = index_payload(bytes(self._buffer[start : start + size])) or b""
+            self._payload = self._payload + piece if self._goes_on else piece
+            self._goes_on = head[-1:] == _GOES_ON
 
     def _rest(self) -> Steps:
         if bytes(self._buffer[:3]) == gzip.MAGIC:
