@@ -95,14 +95,6 @@ def _engine() -> Engine:
     return Engine(2, executor="thread")
 
 
-def _known(request: pytest.FixtureRequest, bug: int, *names: str) -> None:
-    """Mark a bug that is known, and not mended yet."""
-    where = request.node.callspec.id
-    if not names or where.startswith(names):
-        mark = pytest.mark.xfail(strict=True, reason=f"bug {bug} of bugs-archives")
-        request.applymarker(mark)
-
-
 async def _pack(source: Any, path: Path, chunk: int = CHUNK, **options: Any) -> Report:
     async with _engine() as engine:
         return await engine.compress_folder(source, path, chunk, fsync=False, **options)
@@ -1497,17 +1489,6 @@ TABLES: dict[str, hostile.Table] = {
     "a huge raw size": _row_of_table(2, 0, 1 << 31),
 }
 ALL_LIES = LIES | {f"the table: {name}": {"table": change} for name, change in TABLES.items()}
-# Tables that do not add up are not believed at all.
-UNBELIEVED = (
-    "an empty block",
-    *(
-        f"the table: {name}"
-        for name in (
-            *("a compressed size", "a frame missing", "a frame twice", "an empty frame more"),
-            *("no frames", "the first frame alone", "huge sizes"),
-        )
-    ),
-)
 every_lie = pytest.mark.parametrize("lie", ALL_LIES.values(), ids=ALL_LIES)
 every_codec = pytest.mark.parametrize("codec", SUFFIXES.values())
 
@@ -1556,11 +1537,10 @@ async def test_an_index_that_lies(
 
 @every_codec
 @every_lie
-async def test_lies_are_found(
-    request: pytest.FixtureRequest, lie: dict[str, Any], codec: str, tmp_path: Path
-) -> None:
+async def test_lies_are_found(lie: dict[str, Any], codec: str, tmp_path: Path) -> None:
     """``test`` says so, and which archive it is; one without lies is sound."""
-    _known(request, 15, *(f"{name}-gzip" for name in UNBELIEVED))
+    if lie is LIES["an empty block"] and codec == "gzip":
+        pytest.skip("nothing in a .gz: an archive without an index")
     (tmp_path / "a").write_bytes(_lying(lie, codec))
     (tmp_path / "sound").write_bytes(_lying({}, codec))
     async with _engine() as engine:
@@ -1727,11 +1707,8 @@ async def test_cut_off_anywhere(codec: str, tmp_path: Path) -> None:
 
 
 @every_codec
-async def test_damage_when_reading(
-    request: pytest.FixtureRequest, codec: str, tmp_path: Path
-) -> None:
+async def test_damage_when_reading(codec: str, tmp_path: Path) -> None:
     """A member in a damaged frame is an error that names the archive; others are read."""
-    _known(request, 27, "gzip")
     data = hostile.indexed(DAMAGED, codec, frame=2048)
     path = tmp_path / "a"
     path.write_bytes(_damaged(data, _ends(data, codec), 0, "last byte"))
