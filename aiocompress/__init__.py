@@ -3,12 +3,13 @@
 The floors, from the top; each imports only what stands below it:
 
     doors         cli, console, messages, listing, plan; sync
-    composition   verbs, engine, folders, archive, member_file, arguments, files, streams,
-                  progress
-    motion        mirroring, framing, extraction, seeking; compression, decompression,
-                  pipeline; sources, storage, pipes; pool, processes, slots, worker; waiting
-    files         packing, unpacking, members, framed_files, twins, mirrors, selecting,
-                  restoring, building, trees: plain blocking code, for workers and file threads
+    composition   verbs, engine, recovering, folders, archive, member_file, arguments, files,
+                  streams, progress
+    motion        salvaging, mirroring, framing, extraction, seeking, compression,
+                  decompression, pipeline; sources, storage, pipes; pool, processes, slots,
+                  worker; waiting
+    files         packing, unpacking, members, saving, framed_files, twins, mirrors, selecting,
+                  restoring, building, trees: plain blocking code, for workers and threads
     bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """
@@ -39,6 +40,7 @@ from .verbs import (
     decompress_folder,
     decompress_stream,
     open_archive,
+    recover,
     test,
 )
 from .version import __version__
@@ -61,6 +63,7 @@ __all__ = [
     "decompress_folder",
     "decompress_stream",
     "open_archive",
+    "recover",
     "test",
     # what they give
     "Archive",

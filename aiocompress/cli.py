@@ -236,6 +236,23 @@ def cat(archive: str, **flags: Any) -> None:
     _run("cat", flags | {"sources": (archive,)})
 
 
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress recover bad.tar.zst -o saved        all members that are whole\n"
+    "  aiocompress recover bad.tar.zst -o new.tar.zst  as a new archive"
+)
+@click.argument("damaged", metavar="DAMAGED")
+@click.option("-o", "--output", required=True, metavar="DIR|NEW.tar.zst", help="Where to save it.")
+@click.option(
+    "--keep-damaged", is_flag=True, help="Keep damaged members as NAME.damaged, with zeros."
+)
+@_replacing
+@_running
+def recover(damaged: str, **flags: Any) -> None:
+    """Save all members that are whole of a damaged archive; it is not changed."""
+    _run("recover", flags | {"sources": (damaged,)})
+
+
 def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
     code = console.run(plan.Options(verb=verb, **flags))
     # All is closed; tearing down the interpreter would take longer than a small file.

@@ -140,6 +140,8 @@ class _Session:
 
     def _code(self, task: Task, report: Report) -> int:
         """Return the exit code: what was left out on request does not count."""
+        if self._options.verb == "recover":
+            return SKIPPED if report.skipped_count or report.warnings else DONE
         if report.damaged:
             return FAILED
         left_out = report.skipped_count if task.layout is not None else 0
@@ -209,6 +211,15 @@ class _Session:
                 on_error="raise" if options.strict else "skip",
                 on_exists=self._on_exists,
                 fsync=options.fsync or options.remove,
+                progress=self._progress,
+            )
+        if options.verb == "recover":
+            return await engine.recover(
+                task.source,
+                task.destination,
+                keep_damaged=options.keep_damaged,
+                on_exists=self._on_exists,
+                fsync=options.fsync,
                 progress=self._progress,
             )
         on_error: OnError = "skip" if options.keep_going else "raise"

@@ -362,6 +362,41 @@ class Engine:
                 self._pool, source, destination, unpacking, reading, writing
             )
 
+    async def recover(
+        self,
+        source: PathLike,
+        destination: PathLike,
+        *,
+        keep_damaged: bool = False,
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Save all that is whole of a damaged archive or compressed file.
+
+        Frames are found by their magic and verified by their checksum, members by their headers
+        and by what is left of the index. A member is saved only if all of it is there; what is
+        damaged or lost is named in ``Report.skipped``. A compressed file that is no archive counts
+        as one member. The source is never changed.
+
+        :param source: a path of a file of any writer.
+        :param destination: a path of a folder; or of a new archive, by its suffix.
+        :param keep_damaged: keep damaged members as ``NAME.damaged``, zeros for what is missing.
+        :param on_exists: as of ``compress_folder``; so are ``fsync`` and ``progress``.
+        :returns: ``skipped_count`` is 0 if nothing was damaged.
+        :raises CorruptError: nothing could be saved.
+        :raises FormatError: there is nothing of such a file in it.
+        :raises ValueError: bad arguments; the destination is the source.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        """
+        from . import recovering  # noqa: PLC0415
+
+        writing = make_writing(on_exists, fsync, progress)
+        with naming(os.fspath(destination)):
+            return await recovering.recover(
+                self._pool, source, destination, keep_damaged=keep_damaged, writing=writing
+            )
+
     def open_archive(
         self, source: ArchiveSource, *, max_window: Size = DEFAULT_MAX_WINDOW
     ) -> Archive:

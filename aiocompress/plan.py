@@ -21,7 +21,7 @@ closed_descriptors: set[int] = set()
 """Which of stdin, stdout and stderr were closed when the program began."""
 
 
-Verb = Literal["compress", "decompress", "test", "extract", "list", "cat"]
+Verb = Literal["compress", "decompress", "test", "extract", "recover", "list", "cat"]
 
 
 class UsageError(Exception):
@@ -60,6 +60,7 @@ class Options(NamedTuple):
     members: tuple[str, ...] = ()
     keep_going: bool = False
     preserve: bool = False
+    keep_damaged: bool = False
     long: bool = False
     null: bool = False
 
@@ -121,6 +122,8 @@ def plan(options: Options) -> list[Task]:
 def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     if options.verb in {"test", "list", "cat"}:
         return [Task(source, STREAM if options.verb == "cat" else None) for source in sources]
+    if options.verb == "recover":
+        return [Task(sources[0], options.output, layout="archive", roots=sources)]
     if options.verb == "extract":
         return [_extract_task(options, source) for source in sources]
     trees = _trees(options, sources)

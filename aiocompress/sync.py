@@ -26,6 +26,7 @@ __all__ = [
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
+    "recover",
     "test",
 ]
 
@@ -121,6 +122,7 @@ compress_file = _plain(verbs.compress_file)
 decompress_file = _plain(verbs.decompress_file)
 compress_folder = _plain(verbs.compress_folder)
 decompress_folder = _plain(verbs.decompress_folder)
+recover = _plain(verbs.recover)
 test = _plain(verbs.test)
 compress_stream = _plain_stream(verbs.compress_stream)
 decompress_stream = _plain_stream(verbs.decompress_stream)

@@ -202,6 +202,28 @@ async def decompress_folder(
         )
 
 
+async def recover(
+    source: PathLike,
+    destination: PathLike,
+    *,
+    keep_damaged: bool = False,
+    on_exists: OnExists = "error",
+    fsync: bool | None = None,
+    num_workers: int | None = None,
+    progress: ProgressOption = False,
+) -> Report:
+    """Save all that is whole of a damaged archive; see ``Engine.recover``."""
+    async with Engine(num_workers) as engine:
+        return await engine.recover(
+            source,
+            destination,
+            keep_damaged=keep_damaged,
+            on_exists=on_exists,
+            fsync=fsync,
+            progress=progress,
+        )
+
+
 def open_archive(
     source: ArchiveSource,
     *,

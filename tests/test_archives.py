@@ -1283,7 +1283,6 @@ async def test_no_archives(tmp_path: Path) -> None:
     assert missing.value.filename == str(tmp_path / "missing")
 
 
-@pytest.mark.xfail(strict=True, reason="bug 28 of bugs-archives")
 def test_noise_is_no_tar() -> None:
     """A header whose sum is no number is none, whatever its bytes add up to: -1, say."""
     data = bytearray(512)
@@ -1295,7 +1294,6 @@ def test_noise_is_no_tar() -> None:
     assert not tar.is_archive(bytes(data))
 
 
-@pytest.mark.xfail(strict=True, reason="bug 28 of bugs-archives")
 async def test_compressed_and_not_a_tar(tmp_path: Path) -> None:
     """What begins as zstd does is never taken for a plain tar, whatever its bytes add up to."""
     (tmp_path / "tree").mkdir()

@@ -26,6 +26,7 @@ NAMES = [
     "decompress_folder",
     "decompress_stream",
     "open_archive",
+    "recover",
     "test",
     "Archive",
     "ByteStream",

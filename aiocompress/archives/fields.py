@@ -31,9 +31,9 @@ def check_sum(block: bytes, offset: int) -> None:
     """
     field = block[148:156]
     try:
-        claimed = number(field) if _TIDY.fullmatch(field) else -1
+        claimed = number(field) if _TIDY.fullmatch(field) else None
     except ValueError:
-        claimed = -1
+        claimed = None  # no sum, not even one of signed bytes
     if block.isascii():  # see ``header``, where one is written
         total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
         signed = total
