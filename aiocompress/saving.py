@@ -15,14 +15,13 @@ from typing import Final, Protocol
 
 from .archives.directory import Directory
 from .archives.header import to_bytes
-from .archives.index import DIRECTORY
 from .archives.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
 from .errors import UnsafeMemberError
 from .model import Buffer, Member
 from .packing import Found
 from .restoring import Restorer
 from .selecting import Selection
-from .unpacking import Restoring, Unpacker, _File, shown
+from .unpacking import Restoring, Unpacker, _File
 
 _SUFFIX: Final = b".damaged"
 _MOST_TOLD: Final = 3
@@ -121,6 +120,8 @@ class _Files(Unpacker):
         self._torn = False
         self._guesses: list[bytes] | None = None
         """Places of what was found without proof, since that began."""
+        self.indexed = 0
+        """How many members were made by what the index says of them."""
         self.kept = 0
         """How many damaged files were kept."""
 
@@ -208,12 +209,20 @@ class _Files(Unpacker):
         self._places.link_aside(self._file.name)
         self.kept += 1
 
-    def lost(self, name: bytes, kind: int) -> None:
-        """Take note of a member that is lost; an older one of its name is not what was meant."""
+    def lost(self, member: Member) -> None:
+        """Take note of a member that is lost, or make it, if there is no more to it than that.
+
+        An older one of its name is not what was meant, and goes.
+        """
+        if not member.size:
+            self.begin(member)
+            self.end()
+            self.indexed += 1
+            return
         self.end()
-        self._found.refuse(f"{shown(name)}: lost")
-        if kind != DIRECTORY:
-            self._attempt(name, self._forget, name)
+        self._found.refuse(f"{member.name}: lost")
+        name = to_bytes(member.name)
+        self._attempt(name, self._forget, name)
 
     def _forget(self, name: bytes) -> None:
         self._found.files -= self._places.forget(self._failures.place(name))
@@ -262,6 +271,8 @@ class TarSaver:
     def finish(self) -> None:
         self._take(self._salvager.finish())
         self._files.end_all()
+        if self._files.indexed:
+            self._found.warn(f"{self._files.indexed:,} members were made by the index alone")
 
     @property
     def root_mode(self) -> int | None:
@@ -285,7 +296,7 @@ class TarSaver:
             elif isinstance(event, Hole):
                 files.skip(event.size)
             elif isinstance(event, Lost):
-                files.lost(event.name, event.kind)
+                files.lost(event.member)
             elif isinstance(event, Inner):
                 files.take_back()
             elif isinstance(event, Unknown):

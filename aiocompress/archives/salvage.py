@@ -43,10 +43,9 @@ class Hole(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A member of which nothing is left but its name."""
+    """A member of which nothing is left but what the index says."""
 
-    name: bytes
-    kind: int
+    member: Member
 
 
 class Unknown(NamedTuple):
@@ -213,7 +212,7 @@ class Salvager:
         if end != _FAR and not self._ended and not self._directory.covers_all(self._told, end):
             yield Unknown(f"what stood between {self._told} and {end} of the archive is missing")
         for record in self._directory.between(self._told, end):
-            yield Lost(record.name, record.kind)
+            yield Lost(record.member())
         if end != _FAR:
             self._told = max(self._told, end)
         elif self._directory:
@@ -321,7 +320,7 @@ class Salvager:
         yield from self._skip_headers(member.data_offset)
         at = self._raw
         if at is None or at >= member.end or record.kind != FILE:
-            yield Lost(record.name, record.kind)
+            yield Lost(member)
             if at is None or at > member.end:
                 yield from self._resync()
             elif at < member.end:

@@ -22,7 +22,7 @@ from ..model import KIB, MIB
 
 _WINDOW, _SEARCHED = 256 * KIB, 4 * MIB
 _UNKNOWN: Final = (1 << 64) - 1
-_TRIED_FOR_EACH: Final = 8
+_TRIED_FOR_EACH: Final = 4
 """Bytes that may be looked at in vain for each byte of the file: more is malice."""
 LARGEST_INDEX: Final = 64 * MIB
 """Bytes of all index blocks that are kept: they hold some million members."""
@@ -208,7 +208,7 @@ class Scan(ABC):
 
     def _next(self, at: int) -> int:
         """Return where to look next: at the next magic, unless that was tried too often."""
-        self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 64 * MIB
+        self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 16 * MIB
         return self._view.find(self.magic, at + 1, 4) if not self.gave_up else self._view.size
 
     def tried(self, size: int) -> None:
