@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -97,26 +96,8 @@ class Sweep:
         return "done"
 
 
-KNOWN = {
-    "compress a file": "F9",
-    "decompress a file": "F9",
-    "extract a plain tar": "F11",
-    "mirror": "F1",
-    "mirror back": "F1",
-    "mirror over another": "F1",
-    "mirror back over another": "F1",
-    "framed": "F10",
-}
-
-
-def _verbs() -> Iterator[Any]:
-    for name in VERBS:
-        marks = [pytest.mark.xfail(reason=KNOWN[name])] if name in KNOWN else []
-        yield pytest.param(name, marks=marks)
-
-
 @quick_and_whole
-@pytest.mark.parametrize("name", list(_verbs()))
+@pytest.mark.parametrize("name", VERBS)
 async def test_the_nth_call_fails(name: str, whole: bool, world: World) -> None:
     """An OSError that names a file, and all is as before; or the whole of it is done."""
     calls = Calls()
@@ -124,7 +105,7 @@ async def test_the_nth_call_fails(name: str, whole: bool, world: World) -> None:
         with calls.installed():
             sweep = Sweep(engine, world, VERBS[name], calls)
             number = await sweep.number()
-            await sweep.over(chosen(number, number if whole else 12, name))
+            await sweep.over(chosen(number, number if whole else 6, name))
         assert engine.statistics().memory_in_use == 0
 
 
@@ -148,7 +129,7 @@ async def test_all_calls_fail_from_the_nth_on(
         with calls.installed():
             sweep = Sweep(engine, world, VERBS[name], calls)
             number = await sweep.number()
-            numbers = chosen(number, number if whole else 3, name, family)
+            numbers = chosen(number, number if whole else 1, name, family)
             await sweep.over(numbers, ever_since=True)
 
 
@@ -201,7 +182,7 @@ def test_killed_at_the_nth_call(name: str, whole: bool, world: World) -> None:
     world.reset(verb)
     number = _in_a_fork(verb, world, None)
     assert verb.found(world, kind) == "new"
-    for n in chosen(number, number if whole else 8, name, "kill"):
+    for n in chosen(number, number if whole else 3, name, "kill"):
         world.reset(verb)
         status = _in_a_fork(verb, world, n)
         assert status in {0, -signal.SIGKILL}, status

@@ -1,0 +1,198 @@
+"""The table of faults, and what shows each of its rows: ``module::test`` (``test_module``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+Rows = dict[str, tuple[str, ...]]
+
+NAMES_AND_LINKS: Final[Rows] = {
+    "absolute names; `..` first, inside or last": (
+        "extraction::test_refused",
+        "extraction::test_absolute_names",
+        "extraction::test_untidy_names",
+    ),
+    "symlink, then a member written through it; a link named like the destination; metadata late": (
+        "extraction::test_refused",
+        "extraction::test_links_in_the_destination",
+        "extraction::test_a_link_as_destination",
+        "extraction::test_the_last_mode_of_a_folder",
+    ),
+    "paths longer than PATH_MAX": ("extraction::test_as_deep_as_paths_go",),
+    "hardlink to outside, to a symlink, to itself, to nothing": (
+        "extraction::test_refused",
+        "extraction::test_hard_links_to_what_was_there",
+    ),
+    "empty name, NUL, `.`, newline or ESC inside": (
+        "extraction::test_no_names",
+        "extraction::test_odd_names",
+    ),
+    "component over 255 B, 200,000 levels deep, pax record over 1 MiB": (
+        "extraction::test_skipped",
+        "extraction::test_as_deep_as_paths_go",
+        "tar::test_metadata_above_the_limit",
+    ),
+    "non-UTF-8 names": ("extraction::test_odd_names", "archives::test_round_trips"),
+    "FIFO, device, socket": (
+        "extraction::test_specials",
+        "extraction::test_a_pipe_in_the_destination",
+    ),
+    "setuid, setgid, owner, security xattrs, mode 000": (
+        "extraction::test_modes",
+        "extraction::test_preserved",
+    ),
+    "names differing in case or normal form; duplicate members; file then folder": (
+        "extraction::test_duplicates",
+        "extraction::test_merged",
+    ),
+    "read-only folders, files inside a 0555 folder": (
+        "extraction::test_read_only_folders",
+        "extraction::test_a_failure_leaves_nothing_of_read_only_folders",
+    ),
+}
+
+CORRUPT: Final[Rows] = {
+    "truncated at every byte, file or pipe, also exactly between two frames": (
+        "faults.test_damage::test_cut_at_every_byte",
+        "containers::test_ours_cut_between_frames_is_truncated",
+        "tar::test_every_truncation",
+    ),
+    "every single bit flipped; 1 % random damage": (
+        "faults.test_damage::test_every_bit_flipped",
+        "faults.test_damage::test_one_percent_damaged",
+        "faults.test_fuzzing::test_any_bytes_are_data_or_an_error",
+    ),
+    "index or seek table absent, damaged, foreign, overlapping, lying, huge": (
+        "archives::test_an_index_that_lies",
+        "archives::test_lies_are_found",
+        "containers::test_seek_tables_that_lie_change_no_data",
+        "faults.test_fuzzing::test_any_bytes_are_data_or_an_error",
+    ),
+    "negative, huge or base-256 sizes; pax size against ustar size; dangling pax; bad checksum": (
+        "tar::test_sizes_that_are_none",
+        "tar::test_pax_size_against_header_size",
+        "tar::test_headers_without_their_member",
+        "tar::test_checksums",
+        "tar::test_mutations_against_gnu_tar",
+        "tar::test_mutations_against_bsdtar",
+    ),
+    "trailing garbage; trailing zeros; concatenated files; empty frames; skippable frames": (
+        "containers::test_zeros_may_follow",
+        "containers::test_garbage_may_not_follow",
+        "containers::test_concatenations_decode",
+        "containers::test_empty_chunks_and_files",
+        "containers::test_skippable_frames_may_stand_anywhere",
+        "tar::test_what_follows_the_end",
+    ),
+    "bombs, a window of 2 GiB, dictionary ids, header sizes that lie": (
+        "containers::test_bombs_stay_flat",
+        "codecs::test_windows_above_the_limit_are_refused",
+        "codecs::test_a_needed_dictionary_is_named",
+        "containers::test_sizes_that_lie_give_no_wrong_bytes",
+        "extraction::test_max_output",
+    ),
+}
+
+SOURCES: Final[Rows] = {
+    "grows, shrinks, vanishes, is replaced, permission denied, read error in the middle": (
+        "faults.test_sources::test_sources_that_change_while_they_are_read",
+        "faults.test_sources::test_a_file_that_changes_while_it_is_read",
+        "archives::test_grows_or_shrinks",
+        "archives::test_vanishes",
+        "archives::test_swapped",
+        "archives::test_unreadable_files",
+        "archives::test_read_errors",
+    ),
+    "FIFO, socket, /proc file in the tree; symlink loops; output inside; output == input": (
+        "archives::test_specials",
+        "archives::test_one_of_every_kind",
+        "archives::test_a_destination_inside_the_source",
+        "files::test_the_same_file_is_refused",
+    ),
+    "1,000,000 files in one folder; 8 GiB+ member; mtime < 1970, > 2038, ns; sparse": (
+        "archives::test_many_names",
+        "tar::test_sizes_beyond_octal",
+        "archives::test_times_beyond_all_clocks",
+        "archives::test_sparse_members",
+    ),
+}
+
+SINKS: Final[Rows] = {
+    "no space, quota, file-size limit, at each write and at fsync": (
+        "faults.test_limits::test_no_space",
+        "faults.test_limits::test_a_largest_file",
+        "faults.test_calls::test_the_nth_call_fails",
+        "faults.test_calls::test_all_calls_fail_from_the_nth_on",
+    ),
+    "consumer closes the pipe; stdin or stdout closed; empty stdin": (
+        "faults::test_nobody_reads",
+        "cli::test_a_closed_stdin",
+        "cli::test_a_closed_stdout",
+        "cli::test_stdin_from_a_file_and_from_nowhere",
+    ),
+    "slow reader, slow writer": (
+        "engine::test_a_slow_reader_holds_bounded_memory",
+        "cli::test_a_slow_pipe_is_not_waited_for_with_a_busy_loop",
+    ),
+    "SIGINT, SIGTERM at any moment, twice": (
+        "faults.test_signals::test_signals_at_random_moments",
+        "faults::test_a_signal_ends_a_pipe",
+        "faults::test_a_second_signal_ends_at_once",
+    ),
+    "SIGKILL at any moment": (
+        "faults.test_signals::test_signals_at_random_moments",
+        "faults.test_signals::test_what_sigkill_leaves",
+        "faults.test_calls::test_killed_at_the_nth_call",
+        "faults.test_calls::test_killed_while_an_empty_folder_is_filled",
+    ),
+    "worker killed in the middle of a chunk, all workers, during shutdown": (
+        "faults.test_signals::test_signals_at_random_moments",
+        "faults::test_chunks_of_dead_workers_are_redone",
+        "faults::test_a_chunk_that_kills_twice_is_an_error",
+        "mirroring::test_workers_killed",
+    ),
+    "/dev/shm full, read-only or absent; RLIMIT_NOFILE 32; RLIMIT_AS": (
+        "faults::test_without_semaphores_the_engine_uses_threads",
+        "faults::test_without_semaphores_the_command_line_works",
+        "faults.test_limits::test_few_descriptors",
+        "faults.test_limits::test_little_memory",
+        "faults.test_limits::test_no_more_threads",
+    ),
+}
+
+ASYNCIO: Final[Rows] = {
+    "cancelled at the k-th await for every k; timeout; a sibling fails; stream never closed": (
+        "faults.test_cancelling::test_cancelled_at_every_await",
+        "faults.test_cancelling::test_cancelled_at_every_step_of_the_loop",
+        "faults.test_cancelling::test_a_sibling_that_fails",
+        "faults::test_cancelled_at_every_await",
+        "faults::test_timeouts",
+        "engine::test_a_stream_left_unclosed",
+    ),
+    "1,000 streams at once, some stuck": (
+        "faults.test_loop::test_a_thousand_streams_of_which_some_are_stuck",
+    ),
+    "event loop while level 19 runs": ("faults.test_loop::test_the_loop_is_never_blocked",),
+    "same object in two tasks, use after close, from another loop or thread": (
+        "engine::test_one_stream_in_two_tasks",
+        "engine::test_after_close",
+        "engine::test_on_another_loop",
+    ),
+    "a script without a `__main__` guard, stdin script, notebook, daemonic worker process": (
+        "faults::test_scripts_need_no_guard",
+        "faults::test_daemonic_callers_get_threads",
+        "sync::test_inside_a_running_loop",
+    ),
+    "same input with other numbers of workers": (
+        "engine::test_the_same_bytes_whoever_works",
+        "archives::test_the_same_bytes_whoever_works",
+    ),
+}
+
+ROWS: Final[Rows] = NAMES_AND_LINKS | CORRUPT | SOURCES | SINKS | ASYNCIO
+NOT_HERE: Final = {
+    "quota": "needs a file system with quotas; it is ENOSPC's sibling, which is made at each call",
+    "an error at fsync": "made at the call: a disk that loses writes needs a device of one's own",
+    "8 GiB+ member": "its headers are tested, and sparse ones; no test writes that much",
+}
+"""What cannot be made on a machine like this, and why."""

@@ -1,0 +1,232 @@
+"""Full disks, no more inodes, a largest file, few descriptors, little memory."""
+
+# ruff: noqa: FBT001
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from aiocompress import AiocompressError, Engine
+
+from ..programs import COMMAND, limited
+from .counting import count, lose, note, quick_and_whole
+from .world import (
+    HIDDEN,
+    VERBS,
+    Verb,
+    Watch,
+    World,
+    idle,
+    left_in_shared_memory,
+    no_children,
+    shared_memory,
+)
+
+FLAGS = ("--no-fsync", "--no-progress", "-T", "2")
+QUICK = ("compress a folder", "extract", "mirror")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Where everything happens."""
+    return World(tmp_path_factory.mktemp("limits"), "large")
+
+
+@contextmanager
+def _small_disk(world: World, options: str) -> Iterator[None]:
+    """Have ``out`` on a file system of that size."""
+    disk, before = world.root / "disk", world.out
+    disk.mkdir(exist_ok=True)
+    mount = ("mount", "-t", "tmpfs", "-o", options, "none", disk)
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    world.out = disk / "out"
+    try:
+        yield
+    finally:
+        world.out = before
+        subprocess.run(("umount", "-l", disk), check=True)
+
+
+@quick_and_whole
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("options", ["size=400K", "size=2M", "size=100M,nr_inodes=90"])
+async def test_no_space(options: str, executor: Any, whole: bool, world: World) -> None:
+    """An OSError that names a file; the older one stays, nothing else; with space it works."""
+    kind, failed = "a full disk", 0
+    names = [name for name in VERBS if "over" not in name and (whole or name in QUICK)]
+    if not whole and (executor == "process") == ("size=2M" not in options):
+        pytest.skip("only with -m faults")
+    async with Engine(2, executor=executor) as engine:
+        for name in names[:1] * (executor == "process"):  # workers that run have descriptors
+            await VERBS[name].run(engine, world, world.reset(VERBS[name]), fsync=False)
+        for name in names:
+            verb = VERBS[name]
+            with _small_disk(world, options):
+                watch = Watch(kind)
+                result = world.reset(verb)
+                try:
+                    await verb.run(engine, world, result, fsync=whole)
+                except OSError as error:
+                    failed += 1
+                    if error.filename is None or "No space" not in str(error):
+                        lose(kind, f"{name}: {error!r}")
+                    if verb.found(world, kind) != "old":
+                        lose(kind, f"{name}: the result is there in part")
+                else:
+                    assert verb.found(world, kind) == "new"
+                if left := [one for one in world.left() if one != str(result)]:
+                    lose(kind, f"{name}: left {left}")
+                await idle(engine, kind)
+                watch.check(name)
+            await verb.run(engine, world, world.reset(verb), fsync=False)
+            assert verb.found(world, kind) == "new"
+            count(kind)
+    assert failed
+
+
+def _under(limit: str, verb: Verb, world: World, kind: str) -> str:
+    """Run a program under a limit; returns "done" or what it said."""
+    result, shared = world.reset(verb), shared_memory()
+    command = limited(limit, *COMMAND, *verb.command(world, result), *FLAGS)
+    about = f"{verb.name}, {limit}"
+    try:
+        ended = subprocess.run(command, capture_output=True, check=False, timeout=15)
+    except subprocess.TimeoutExpired:
+        lose(kind, f"{about}: it hangs")
+    said, found = ended.stderr.decode(), verb.found(world, kind)
+    if not ended.returncode:
+        if found != "new":
+            lose(kind, f"{about}: success, but {found}: {said}")
+    elif found == "new" and "over" not in verb.name:
+        lose(kind, f"{about}: {ended.returncode}, but it is there: {said}")
+    elif _starts(limit) and (ended.returncode != 2 or "Traceback" in said):
+        lose(kind, f"{about}: {ended.returncode}: {said}")
+    hidden = [one for one in world.left() if one != str(result)]
+    if hidden and _starts(limit):
+        lose(kind, f"{about}: left {hidden} after {said}")
+    if new := left_in_shared_memory(shared):
+        lose(kind, f"{about}: left {new}")
+    count(kind)
+    return "done" if not ended.returncode else said.strip()
+
+
+def _starts(limit: str) -> bool:
+    """Whether the program gets as far as its own code under this limit."""
+    code = "import aiocompress.cli, aiocompress.console, aiocompress.pool, aiocompress.folders"
+    command = limited(limit, COMMAND[0], "-c", code)
+    return not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+@pytest.mark.xfail(reason="F12: EMFILE is taken for a fault of the source", strict=False)
+@quick_and_whole
+@pytest.mark.parametrize("name", VERBS)
+def test_few_descriptors(name: str, whole: bool, world: World) -> None:
+    """With RLIMIT_NOFILE 32 it works, or says in a line why not; and so with fewer."""
+    if not whole and name not in QUICK:
+        pytest.skip("only with -m faults")
+    said = {n: _under(f"ulimit -n {n}", VERBS[name], world, "few descriptors") for n in _few(whole)}
+    note("few descriptors", f"{name}: done with {[n for n in said if said[n] == 'done']}")
+
+
+def _few(whole: bool) -> tuple[int, ...]:
+    return (10, 12, 14, 16, 18, 20, 22, 24, 28, 32, 40, 48, 64) if whole else (20, 32)
+
+
+@pytest.mark.xfail(reason="F13: it hangs where threads cannot start", strict=False)
+@quick_and_whole
+@pytest.mark.parametrize("name", VERBS)
+def test_little_memory(name: str, whole: bool, world: World) -> None:
+    """With RLIMIT_AS it works, or says in a line why not: never a MemoryError, nor a hang."""
+    if not whole and name not in QUICK:
+        pytest.skip("only with -m faults")
+    sizes = (*range(100, 500, 20), 600, 800, 1000) if whole else (240, 420)
+    said = {
+        size: _under(f"ulimit -v {size << 10}", VERBS[name], world, "little memory")
+        for size in sizes
+    }
+    note("little memory", f"{name}: done with {[n for n in said if said[n] == 'done']} MiB")
+
+
+@contextmanager
+def _threads(most: int) -> Iterator[None]:
+    """Let no more than that many threads start: as a limit of tasks in a container does."""
+    start, left = threading._start_new_thread, [most]  # type: ignore[attr-defined]
+
+    def count_down(*arguments: Any) -> int:
+        left[0] -= 1
+        if left[0] < 0:
+            raise RuntimeError("can't start new thread")
+        return int(start(*arguments))
+
+    threading._start_new_thread = count_down  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        threading._start_new_thread = start  # type: ignore[attr-defined]
+
+
+@pytest.mark.xfail(reason="F16: calls are made twice where threads cannot start", strict=False)
+@quick_and_whole
+@pytest.mark.parametrize("executor", ["thread", "process"])
+@pytest.mark.parametrize("name", VERBS)
+async def test_no_more_threads(name: str, executor: Any, whole: bool, world: World) -> None:
+    """With some threads it works with these; with none it says so; nothing is done twice."""
+    verb, kind = VERBS[name], "no more threads"
+    if not whole and name not in QUICK:
+        pytest.skip("only with -m faults")
+    for most in range(14) if whole else (0, 1, 2, 4):
+        result = world.reset(verb)
+        engine = Engine(2, executor=executor)
+        try:
+            with _threads(most):
+                await asyncio.wait_for(verb.run(engine, world, result, fsync=False), 20)
+        except TimeoutError:
+            lose(kind, f"{name}, {most}: it hangs")
+        except (OSError, AiocompressError):
+            if verb.found(world, kind) == "new" and "over" not in name:
+                lose(kind, f"{name}, {most}: an error, but it is there")
+        else:
+            if verb.found(world, kind) != "new":
+                lose(kind, f"{name}, {most}: success, but it is not there")
+        finally:
+            await asyncio.wait_for(engine.aclose(), 20)
+        if left := [one for one in world.left() if one != str(result)]:
+            lose(kind, f"{name}, {most}: left {left}")
+        count(kind)
+    no_children(kind)
+
+
+@quick_and_whole
+@pytest.mark.parametrize("name", VERBS)
+def test_a_largest_file(name: str, whole: bool, world: World) -> None:
+    """RLIMIT_FSIZE is one line that names a file, and nothing is left."""
+    if not whole and name not in QUICK:
+        pytest.skip("only with -m faults")
+    for blocks in (0, 1, 100, 1000) if whole else (100,):
+        limit = f"ulimit -f {blocks}"
+        said = _under(limit, VERBS[name], world, "a largest file")
+        if "File too large" not in said or len(said.splitlines()) > 1:
+            lose("a largest file", f"{name}, {limit}: {said}")
+
+
+def test_nothing_is_left_of_the_world(world: World) -> None:
+    """Whatever happened here: sources are as they were."""
+    assert not [name for name in os.listdir(world.root) if name.startswith(HIDDEN)]
+    assert world.look(world.tree) == world.expected["tree"]
+    assert asyncio.run(_packed(world)) == world.archive.read_bytes()
+
+
+async def _packed(world: World) -> bytes:
+    async with Engine(1, executor="thread") as engine:
+        stream = engine.compress_stream(world.tree, chunk_size=world.chunk)
+        async with stream:
+            return b"".join([part async for part in stream])
