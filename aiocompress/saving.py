@@ -84,8 +84,8 @@ class _Places(Restorer):
             return
 
     def forget(self, name: bytes) -> bool:
-        """Remove a file, if there is one; returns whether there was."""
-        return self._does(os.unlink, name)
+        """Remove a file, or an empty folder; returns whether there was a file."""
+        return self._does(os.unlink, name) or (self._does(os.rmdir, name) and False)
 
     def has(self, name: bytes) -> bool:
         """Whether something has that name."""
@@ -132,8 +132,8 @@ class _Files(Unpacker):
 
     def _make(self, member: Member, name: bytes) -> None:
         place = self._failures.place(name)
-        if self._guesses is not None and member.kind != "directory":
-            if self._places.has(place):
+        if self._guesses is not None:
+            if not place or self._places.has(place):
                 raise UnsafeMemberError("it may belong to a tar inside another member")
             self._guesses.append(place)
         super()._make(member, name)
@@ -141,7 +141,7 @@ class _Files(Unpacker):
     def take_back(self) -> None:
         """Remove what was found since the last gap: it does not belong to this archive."""
         self.end()
-        taken = sum(map(self._places.forget, self._guesses or ()))
+        taken = sum(map(self._places.forget, reversed(self._guesses or ())))
         self._found.files -= taken
         self._found.refuse(f"{taken:,} members of a tar inside a member that is not whole")
         self._guesses = []

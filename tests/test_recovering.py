@@ -13,18 +13,22 @@ import random
 import shutil
 import tarfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress import Engine, Report
+from aiocompress import Engine, Report, worker
+from aiocompress.archives.directory import Directory
+from aiocompress.archives.salvage import Event, Hole, Salvager
+from aiocompress.containers.salvage import Frame, View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.files import Writing
-from aiocompress.model import Member, OnExists
+from aiocompress.model import MIB, Member, OnExists
 from aiocompress.recovering import recover as _recover
+from aiocompress.salvaging import SCANS
 
 from .support import indexed_member, module, noise, run, text, tool
 
@@ -125,12 +129,14 @@ def hard(member: Member) -> bool:
     return member.kind == "hardlink"
 
 
-async def make_bench(engine: Engine, folder: Path, suffix: str, *, made: bool = True) -> Bench:
+async def make_bench(
+    engine: Engine, folder: Path, suffix: str, *, made: bool = True, chunk_size: int = CHUNK
+) -> Bench:
     """Pack a tree that is made first, unless it is there."""
     if made:
         make_tree(folder / "tree")
     archive = folder / ("whole" + suffix)
-    await engine.compress_folder(folder / "tree", archive, CHUNK)
+    await engine.compress_folder(folder / "tree", archive, chunk_size)
     bench = Bench(engine, folder, archive.read_bytes(), suffix)
     async with engine.open_archive(archive) as opened:
         members = [member async for member in opened.members()]
@@ -235,6 +241,20 @@ async def test_frames_twice_and_swapped(bench: Bench) -> None:
         assert bench.back == bench.tree
 
 
+async def test_frames_that_look_alike(engine: Engine, tmp_path: Path) -> None:
+    """Frames of what does not compress have one size: some are cut out, and none is misplaced."""
+    (tmp_path / "tree").mkdir()
+    for number in range(3):
+        (tmp_path / "tree" / f"f{number}").write_bytes(noise(40_000, number))
+    for suffix in SUFFIXES:
+        bench = await make_bench(engine, tmp_path, suffix, made=False)
+        starts = [start for start, _, _ in bench.frames]
+        for first, last in [(2, 4), (0, 3), (5, 15), (11, 12), (1, 29)]:
+            for extra in (0, 100):
+                damaged = _cut_out(bench.data, starts[first], starts[last] + extra)
+                await bench.attempt(damaged)
+
+
 async def test_tars_inside(engine: Engine, tmp_path: Path) -> None:
     """The members of a tar that is a member are not taken for members of the archive."""
     inner = tmp_path / "inner"
@@ -252,8 +272,8 @@ async def test_tars_inside(engine: Engine, tmp_path: Path) -> None:
     bench = await make_bench(engine, tmp_path, ".tar.zst", made=False)
     source = random.Random(4)
     for _ in range(60):
-        start = source.randrange(len(bench.data) - 600)
-        end = min(start + source.randint(1, 3000), len(bench.data) - 600)
+        start = source.randrange(bench.frames[-2][1])
+        end = min(start + source.randint(1, 3000), bench.frames[-2][1])
         assert await bench.attempt(_zeroed(bench.data, start, end))
         assert "evil" not in bench.back
 
@@ -298,6 +318,107 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
             }
 
     return asyncio.run(make())
+
+
+# Every byte, on the bytes floor: without files.
+
+
+def salvaged(data: bytes, codec: str) -> dict[str, bytes | None]:
+    """Return the members that are whole, with their content; None for those without."""
+    scan = SCANS[codec](View(lambda at, size: data[at : at + size], len(data)), 8 * MIB)
+    for _ in scan.run():
+        pass
+    steps = list(scan.steps())
+    salvager = Salvager(Directory(scan.payloads), scan.raw_size)
+    found = _Found()
+    for frame, lost in steps:
+        raw = None if frame is None else _decoded(data, codec, frame)
+        found.take(salvager.gap(lost) if raw is None else salvager.feed(raw))
+    found.take(salvager.finish())
+    found.end()
+    return found.whole
+
+
+def _decoded(data: bytes, codec: str, frame: Frame) -> bytes | None:
+    if frame.room > MIB:
+        return None  # as a stream, in the library
+    place = data[frame.offset : frame.offset + frame.size], frame.room
+    try:
+        result = worker.decompress(place, codec, ((frame.size, frame.room),), None)
+    except AiocompressError:
+        return None
+    return result.data if result.size >= 0 else None
+
+
+class _Found:
+    """What came out of a salvager."""
+
+    def __init__(self) -> None:
+        self.whole: dict[str, bytes | None] = {}
+        self._member: Member | None = None
+        self._content = b""
+        self._torn = False
+
+    def take(self, events: Iterator[Event]) -> None:
+        for event in events:
+            if isinstance(event, memoryview):
+                self._content += event
+            elif isinstance(event, Member):
+                self.end()
+                self._member, self._content, self._torn = event, b"", False
+            else:
+                self._torn |= isinstance(event, Hole)
+
+    def end(self) -> None:
+        member = self._member
+        if member is not None and not self._torn:
+            assert len(self._content) == member.stored_size
+            self.whole[member.name] = self._content if member.kind == "file" else None
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
+    """An archive of each kind, of few bytes and many frames."""
+
+    async def make(suffix: str) -> Bench:
+        folder = tmp_path_factory.mktemp("tiny")
+        (folder / "tree" / "sub").mkdir(parents=True)
+        for number, size in enumerate([0, 40, 600, 2900, 90, 30]):
+            (folder / "tree" / "sub" / f"f{number}").write_bytes(text(size, number))
+        async with Engine(1, executor="thread") as engine:
+            return await make_bench(engine, folder, suffix, made=False, chunk_size=1024)
+
+    return {suffix: asyncio.run(make(suffix)) for suffix in SUFFIXES}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_byte_is_damaged(tiny: dict[str, Bench], suffix: str) -> None:
+    """Every byte by itself: only members of that frame are missing, and none is wrong."""
+    bench, codec = tiny[suffix], "zstd" if suffix.endswith("zst") else "gzip"
+    whole = salvaged(bench.data, codec)
+    assert {name for name, data in whole.items() if data is not None} == {
+        name for name, data in bench.tree.items() if data is not None
+    }
+    for offset in range(len(bench.data)):
+        data = bytearray(bench.data)
+        data[offset] ^= 1 << offset % 8
+        back = salvaged(bytes(data), codec)
+        assert all(whole[name] == data for name, data in back.items()), offset
+        assert whole.keys() - back.keys() <= bench.touched(offset), offset
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_cut_at_every_byte(tiny: dict[str, Bench], suffix: str) -> None:
+    """The end or the front is gone, from every byte on: the frames that are there come back."""
+    bench, codec = tiny[suffix], "zstd" if suffix.endswith("zst") else "gzip"
+    whole = salvaged(bench.data, codec)
+    for offset in range(len(bench.data) + 1):
+        front, back = salvaged(bench.data[:offset], codec), salvaged(bench.data[offset:], codec)
+        assert all(whole[name] == data for name, data in (front | back).items()), offset
+        lost = {name for _, end, names in bench.frames if end > offset for name in names}
+        assert whole.keys() - front.keys() <= lost, offset
+        lost = {name for start, _, names in bench.frames if start < offset for name in names}
+        assert whole.keys() - back.keys() <= lost or offset > bench.frames[-1][0], offset
 
 
 # What is said, and what is kept.

@@ -46,7 +46,8 @@ class GzScan(Scan):
         size = gz._indexed_size(head, 0)  # noqa: SLF001 - one way to read it
         if size and at + size <= self._view.size and self.is_end(at + size):
             raw = int.from_bytes(self._view.at(at + size - 4, 4), "little")
-            if raw <= size * _HIGHEST_RATIO:
+            # One without data is decoded at once: it would be passed over.
+            if 0 < raw <= size * _HIGHEST_RATIO:
                 return at + size, self._found(at, size, raw)
         return self._inflated(at)
 

@@ -14,6 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -125,6 +126,7 @@ class Frames:
         self._columns.extend((*frame[:2], raw, *frame[3:]))
 
     def __getitem__(self, number: int) -> Frame:
+        number = range(len(self))[number]
         offset, size, raw, room, checksum, chained = self._columns[6 * number : 6 * number + 6]
         known = None if raw == _UNKNOWN else raw
         return Frame(offset, size, known, room, checksum, chained=bool(chained))
@@ -250,10 +252,19 @@ class Scan(ABC):
     def steps(self) -> Iterator[Step]:
         """Yield all frames and what is missing between them, in the order of the raw data."""
         places = _placed(self.frames, self.entries)
-        if self.entries and 2 * sum(place >= 0 for place in places) >= len(places):
+        if self._is_believed(places):
             self.raw_size = sum(entry.raw for entry in self.entries)
             return self._by_table(places)
         return self._as_they_stand(len(places), at_end=True)
+
+    def _is_believed(self, places: array[int]) -> bool:
+        """Whether enough frames are where the tables say; one is, if checksums agree.
+
+        Frames that were met by searching may be those of a file in the file: they do not count.
+        """
+        placed = sum(place >= 0 for place in places)
+        chained = sum(frame.chained for frame in self.frames)
+        return placed > 0 and (self.entries[0].checksum != 0 or 2 * placed >= chained)
 
     def _as_they_stand(self, count: int, *, at_end: bool = False) -> Iterator[Step]:
         """Yield the first frames, and that something is missing where bytes mean nothing."""
@@ -299,20 +310,50 @@ def _key(frame: Frame | Entry) -> tuple[int, int]:
 
 
 def _placed(frames: Frames, entries: list[Entry]) -> array[int]:
-    """Return for each frame the number of its entry, -1 for those that have none."""
+    """Return for each frame the number of its entry, -1 for those that have none.
+
+    What agrees from the front, and from the end, is in its place. Between, any frame may have any
+    entry that is free and looks like it. Sizes alone look alike where data does not compress: a
+    table without checksums must agree on offsets, too, or there must be no other frame like it.
+    """
     places = array("q", [-1]) * len(frames)
-    by_key: dict[tuple[int, int], list[int]] = {}
+    if not frames or not entries:
+        return places
     starts = _starts(entries)
-    for number, entry in enumerate(entries):
-        by_key.setdefault(_key(entry), []).append(number)
-    expected = 0
-    for number, frame in enumerate(frames):
-        same = by_key.get(_key(frame), [])
-        if same:
-            places[number] = _choice(same, expected, starts, frame.offset)
-            expected = places[number] + 1
-    _fill(places, frames, len(entries))
+    count, most = len(entries), min(len(frames), len(entries))
+    moved = frames[-1].offset - starts[-2]
+    front = back = 0
+    while front < most and _agree(frames[front], entries[front], starts[front]):
+        places[front] = front
+        front += 1
+    while back < most - front and _agree(
+        frames[-1 - back], entries[-1 - back], starts[count - 1 - back] + moved
+    ):
+        places[-1 - back] = count - 1 - back
+        back += 1
+    _place_rest(places, frames, entries, range(front, len(frames) - back))
+    _fill(places, frames, count)
     return places
+
+
+def _agree(frame: Frame, entry: Entry, offset: int) -> bool:
+    return _key(frame) == _key(entry) and (entry.checksum != 0 or frame.offset == offset)
+
+
+def _place_rest(places: array[int], frames: Frames, entries: list[Entry], numbers: range) -> None:
+    """Place frames in the middle."""
+    free: dict[tuple[int, int], list[int]] = {}
+    for place in range(numbers.start, len(entries) - len(frames) + numbers.stop):
+        free.setdefault(_key(entries[place]), []).append(place)
+    seen = Counter(_key(frames[number]) for number in numbers)
+    starts, expected = _starts(entries), numbers.start
+    for number in numbers:
+        key = _key(frames[number])
+        same = free.get(key)
+        if same and (key[1] or len(same) == seen[key] == 1):
+            place = _choice(same, expected, starts, frames[number].offset)
+            same.remove(place)
+            places[number], expected = place, place + 1
 
 
 def _starts(entries: list[Entry]) -> array[int]:
@@ -331,17 +372,23 @@ def _choice(same: list[int], expected: int, starts: array[int], offset: int) -> 
 
 
 def _fill(places: array[int], frames: Frames, count: int) -> None:
-    """Place frames that the table does not know, where just one is missing there.
+    """Place frames that the table does not know, where as many are missing as there are.
 
-    So is one whose checksum, or whose entry in the table, is what was damaged.
+    So are those whose checksum, or whose entry in the table, is what was damaged.
     """
     taken = set(places)
-    for number in range(len(places)):
-        if places[number] >= 0:
-            continue
-        before = places[number - 1] if number else -1
-        after = places[number + 1] if number + 1 < len(places) else count
-        whole = before >= 0 or not number
-        if whole and after == before + 2 and before + 1 not in taken and frames[number].chained:
-            places[number] = before + 1
-            taken.add(before + 1)
+    number = 0
+    while number < len(places):
+        first = number
+        while number < len(places) and places[number] < 0:
+            number += 1
+        before = places[first - 1] if first else -1
+        after = places[number] if number < len(places) else count
+        wanted = range(before + 1, after)
+        if (
+            len(wanted) == number - first > 0
+            and all(frames[lost].chained for lost in range(first, number))
+            and taken.isdisjoint(wanted)
+        ):
+            places[first:number] = array("q", wanted)
+        number += 1
