@@ -105,7 +105,7 @@ async def test_the_nth_call_fails(name: str, whole: bool, world: World) -> None:
         with calls.installed():
             sweep = Sweep(engine, world, VERBS[name], calls)
             number = await sweep.number()
-            await sweep.over(chosen(number, number if whole else 6, name))
+            await sweep.over(chosen(number, number if whole else 5, name))
         assert engine.statistics().memory_in_use == 0
 
 
@@ -124,6 +124,8 @@ async def test_all_calls_fail_from_the_nth_on(
     name: str, family: str, whole: bool, world: World
 ) -> None:
     """No space, or no descriptors, are not gone with the next call."""
+    if not whole and (list(VERBS).index(name) + list(FAMILIES).index(family)) % 3:
+        pytest.skip("only with -m faults")
     calls = Calls(FAMILIES[family])
     async with Engine(2, executor="thread") as engine:
         with calls.installed():
@@ -182,7 +184,7 @@ def test_killed_at_the_nth_call(name: str, whole: bool, world: World) -> None:
     world.reset(verb)
     number = _in_a_fork(verb, world, None)
     assert verb.found(world, kind) == "new"
-    for n in chosen(number, number if whole else 3, name, "kill"):
+    for n in chosen(number, number if whole else 2, name, "kill"):
         world.reset(verb)
         status = _in_a_fork(verb, world, n)
         assert status in {0, -signal.SIGKILL}, status

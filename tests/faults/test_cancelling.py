@@ -18,7 +18,7 @@ from .counting import count, dice, lose, quick_and_whole
 from .world import VERBS, Verb, Watch, World, idle
 
 KIND = "a cancellation"
-QUICK_STEP = 17
+QUICK_STEP = 31
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ async def test_cut_at_every_byte(name: str, way: Way, whole: bool, tmp_path: Pat
         allowed: tuple[str, ...] = () if form.ends else ("another", "the same")
         # The end mark of a tar is 1,024 zeros, of which half will do.
         ignorable = len(data) - 512 if name == "tar" else len(data)
-        for size in chosen(len(data), len(data) if whole else 12, name, way):
+        for size in chosen(len(data), len(data) if whole else 8, name, way):
             yield f"cut at {size}", data[:size], allowed if size < ignorable else ("the same",)
 
     await _sweep(name, way, tmp_path, "a cut", cuts)
@@ -183,7 +183,7 @@ async def test_every_bit_flipped(name: str, way: Way, whole: bool, tmp_path: Pat
 
     def flips(data: bytes) -> Iterator[Fault]:
         bits = 8 * len(data)
-        for bit in chosen(bits, 20 * WHOLE if whole else 16, name, way, "bit"):
+        for bit in chosen(bits, 20 * WHOLE if whole else 12, name, way, "bit"):
             made = bytearray(data)
             made[bit // 8] ^= 1 << bit % 8
             yield f"bit {bit}", bytes(made), ("the same",)
@@ -197,7 +197,7 @@ async def test_one_percent_damaged(name: str, way: Way, whole: bool, tmp_path: P
     """An error; the same content, if all of it hit what does not matter."""
 
     def damages(data: bytes) -> Iterator[Fault]:
-        for n in range(WHOLE if whole else 6):
+        for n in range(WHOLE if whole else 4):
             chance, made = dice(name, way, n), bytearray(data)
             for at in chance.sample(range(len(data)), max(1, len(data) // 100)):
                 made[at] = chance.randrange(256)

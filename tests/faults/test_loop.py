@@ -55,6 +55,8 @@ async def test_the_loop_is_never_blocked(
 ) -> None:
     """No callback waits over 50 ms for a turn while a folder goes out and back."""
     kind = f"the loop, level {level}, {executor}"
+    if not whole and (level == 3) == (executor == "process"):
+        pytest.skip("only with -m faults")
     world = await asyncio.to_thread(World, tmp_path, "large")
     if level == 19 and not whole:
         os.unlink(world.tree / "noise")
@@ -96,7 +98,7 @@ def _memory() -> int:
 @quick_and_whole
 async def test_a_thousand_streams_of_which_some_are_stuck(whole: bool) -> None:
     """A tenth never reads or never writes: the others finish, within the memory of the README."""
-    kind, number, workers = "streams, a tenth of them stuck", WHOLE if whole else 200, 2
+    kind, number, workers = "streams, a tenth of them stuck", WHOLE if whole else 100, 2
     chunk, size = 64 * KIB, 256 * KIB
     async with Engine(workers, executor="process") as engine:
         await engine.compress(text(MIB))

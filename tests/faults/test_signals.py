@@ -90,21 +90,23 @@ def _try(verb: Verb, world: World, fault: str, seconds: float, chance: random.Ra
     if new := left_in_shared_memory(shared):
         lose(kind, f"{about}: {new} in /dev/shm")
     code, found = process.returncode, verb.found(world, kind)
-    if fault == "SIGKILL of a worker":
-        if code or found != "new":
-            lose(kind, f"{about}: {code}, {found}, hit {hit}: {said.decode()}")
-    elif code == 1 and found == "old" and any(name in said for name in _STARTING):
-        pass  # nobody can do anything about it while Python starts
-    elif code not in {0, -SIGNALS[fault]}:
-        lose(kind, f"{about}: {code}: {said.decode()}")
-    elif (not code and found != "new") or (found == "mixed" and "over" not in verb.name):
-        lose(kind, f"{about}: {code}, but {found}")
+    if not _is_right(fault, code, found, said) or (found == "mixed" and "over" not in verb.name):
+        lose(kind, f"{about}: {code}, {found}, hit {hit}: {said.decode()}")
     if b"Traceback" in said and not any(name in said for name in _STARTING):
         lose(kind, f"{about}: {said.decode()}")
     if fault != "SIGKILL" and (left := _left(world, result)):
         lose(kind, f"{about}: left {left}")
     _again(verb, world, kind, about)
     count(kind)
+
+
+def _is_right(fault: str, code: int, found: str, said: bytes) -> bool:
+    """Whether a program has ended as it should, and its result is what that says."""
+    if not code:
+        return found == "new"
+    if code == 1 and any(name in said for name in _STARTING):
+        return found == "old"  # nobody can do anything about it while Python starts
+    return fault in SIGNALS and code == -SIGNALS[fault]
 
 
 def _left(world: World, result: Path) -> list[str]:
