@@ -22,7 +22,8 @@ from .archives.header import BLOCK, END
 from .arguments import TARS, codec_for, layout_for, make_packing, make_recipe
 from .building import Building
 from .codecs import CODECS
-from .containers.salvage import Frame, Scan
+from .containers.placing import Frame
+from .containers.salvage import Scan
 from .errors import AiocompressError, CorruptError, FormatError
 from .files import Writing
 from .model import Buffer, Member, PathLike, Progress, Report

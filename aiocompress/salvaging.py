@@ -19,7 +19,8 @@ from typing import Final, NamedTuple
 from . import worker
 from .codecs import CODECS, STREAM
 from .containers.gz_salvage import GzScan
-from .containers.salvage import Frame, Scan, Step, View
+from .containers.placing import Frame
+from .containers.salvage import Scan, Step, View
 from .containers.zst_salvage import ZstScan
 from .errors import CorruptError, FormatError, LimitError
 from .model import DEFAULT_MAX_WINDOW, MIB, Buffer

@@ -120,6 +120,8 @@ class _Files(Unpacker):
         self._torn = False
         self._guesses: list[bytes] | None = None
         """Places of what was found without proof, since that began."""
+        self.guessed = 0
+        """How many members were found without proof that they belong to this archive."""
         self.indexed = 0
         """How many members were made by what the index says of them."""
         self.kept = 0
@@ -136,6 +138,7 @@ class _Files(Unpacker):
             if not place or self._places.has(place):
                 raise UnsafeMemberError("it may belong to a tar inside another member")
             self._guesses.append(place)
+            self.guessed += 1
         super()._make(member, name)
 
     def take_back(self) -> None:
@@ -143,7 +146,9 @@ class _Files(Unpacker):
         self.end()
         taken = sum(map(self._places.forget, reversed(self._guesses or ())))
         self._found.files -= taken
-        self._found.refuse(f"{taken:,} members of a tar inside a member that is not whole")
+        self.guessed -= len(self._guesses or ())
+        if taken:
+            self._found.refuse(f"{taken:,} members of a tar inside a member that is not whole")
         self._guesses = []
 
     def begin(self, member: Member, *, guessed: bool = False) -> None:
@@ -273,6 +278,11 @@ class TarSaver:
         self._files.end_all()
         if self._files.indexed:
             self._found.warn(f"{self._files.indexed:,} members were made by the index alone")
+        if self._files.guessed:
+            self._found.warn(
+                f"{self._files.guessed:,} members were found behind damage, and no index knows "
+                "them: they may be those of a tar inside a member"
+            )
 
     @property
     def root_mode(self) -> int | None:

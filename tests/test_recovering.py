@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from aiocompress import Engine, Report, worker
 from aiocompress.archives.directory import Directory
 from aiocompress.archives.salvage import Event, Hole, Salvager
-from aiocompress.containers.salvage import Frame, View
+from aiocompress.containers.placing import Frame
+from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.files import Writing
 from aiocompress.model import MIB, Member, OnExists

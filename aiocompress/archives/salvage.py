@@ -12,9 +12,8 @@ end marker is met that is not the end. The limit of this: if that is lost too, n
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Generator, Iterator
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from ..errors import AiocompressError, CorruptError, LimitError
 from ..model import KIB, MIB, Buffer, Member
@@ -22,6 +21,7 @@ from . import fields, header
 from .directory import Directory, is_of
 from .header import BLOCK, END, padding, to_bytes
 from .index import FILE, Record
+from .splicing import CONTEXT, Splices, TornError
 from .tar import Reader
 
 _ZEROS: Final = END[:BLOCK]
@@ -29,7 +29,6 @@ _PLAIN: Final = b"0\x00123456"
 _GLOBAL: Final = b"g"[0]
 _MAGIC: Final = re.compile(rb"ustar[\0 ]")
 _MAGIC_AT: Final = 257
-_CONTEXT: Final = 2 * BLOCK
 _PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
 _FAR: Final = 1 << 62
 _LARGEST_GLOBAL: Final = 64 * KIB
@@ -60,14 +59,9 @@ class Inner(NamedTuple):
 
 Event: TypeAlias = Member | memoryview | Hole | Lost | Unknown | Inner
 Steps: TypeAlias = Generator[Event | None, None, None]
-_State: TypeAlias = Literal["data", "gap", "end"]
 
 
-class _TornError(Exception):
-    """Headers are not all there."""
-
-
-class Salvager:
+class Salvager(Splices):
     """The rest of a tar to members and content: ``feed`` and ``gap`` in order, then ``finish``.
 
     :param directory: what is left of the index.
@@ -79,24 +73,15 @@ class Salvager:
         self, directory: Directory, size: int | None = None, max_metadata: int = MIB
     ) -> None:
         self.warnings: list[str] = []
+        super().__init__()
         self._directory, self._size = directory, size
         self._most = max_metadata + 64 * KIB
-        self._queue: deque[memoryview] = deque()
-        self._view, self._at = memoryview(b""), 0
-        self._raw: int | None = 0
-        """Where in the archive the next byte stands; None: that is not known."""
         self._told = 0
         """Up to where it is known what became of the members."""
-        self._gap: tuple[int | None] | None = None
-        self._over = self._ended = False
-        self._unsure = True
-        """Whether the index, if it can, has to agree with the next header."""
+        self._ended = False
         self.guessed = False
         """Whether members were found behind a gap without an index that knows them."""
-        self._pending = bytearray()
         self._global = b""
-        self._context = b""
-        self._rejected = 0
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> Iterator[Event]:
@@ -141,7 +126,7 @@ class Salvager:
             member = yield from self._headers()
             if member is not None and self._unsure:
                 self._check(member, start)
-        except _TornError:
+        except TornError:
             return
         except AiocompressError:
             if not self._unsure and not _MAGIC.match(self._pending, _MAGIC_AT):
@@ -199,14 +184,6 @@ class Salvager:
             behind -= max(0, step - left)
             left -= min(left, step)
 
-    def _cross(self) -> int | None:
-        """Go to where a gap ends; returns its size."""
-        assert self._gap is not None
-        (size,) = self._gap
-        self._gap, self._context, self._unsure = None, b"", True
-        self._raw = None if size is None or self._raw is None else self._raw + size
-        return size
-
     def _lost(self, end: int) -> Iterator[Lost | Unknown]:
         """Name the members before ``end`` of which nothing was seen."""
         if end != _FAR and not self._ended and not self._directory.covers_all(self._told, end):
@@ -245,17 +222,6 @@ class Salvager:
                 raise LimitError("too many headers before one member")
             block = yield from self._block()
 
-    def _block(self) -> Generator[None, None, bytes]:
-        taken = b""
-        while len(taken) < BLOCK:
-            if (yield from self._wait()) != "data":
-                raise _TornError
-            part = self._view[self._at : self._at + BLOCK - len(taken)]
-            taken += part
-            self._pending += part
-            self._advance(len(part))
-        return taken
-
     def _keep_global(self) -> None:
         """Remember global headers in front of this member: they speak of those behind it too."""
         at = 0
@@ -264,16 +230,6 @@ class Salvager:
             at += BLOCK + size + padding(size)
         if len(self._global) + at <= _LARGEST_GLOBAL:
             self._global += self._pending[:at]
-
-    def _unread(self) -> None:
-        """Put back all but the first byte of what was taken for headers."""
-        self._rejected += len(self._pending)
-        self._queue.appendleft(self._view[self._at :])
-        self._view, self._at = memoryview(bytes(self._pending)), 1
-        if self._raw is not None:
-            self._raw -= len(self._pending) - 1
-        self._context = (self._context + bytes(self._pending[:1]))[-_CONTEXT:]
-        self._pending = bytearray()
 
     # Finding the next member.
 
@@ -292,7 +248,7 @@ class Salvager:
                 try:
                     member = yield from self._headers()
                     start = self._accepted(member, start, is_first=is_first)
-                except _TornError:
+                except TornError:
                     continue
                 except AiocompressError:
                     self._unread()
@@ -379,21 +335,9 @@ class Salvager:
 
     def _pass(self, at: int) -> None:
         """Pass over bytes of the view; the last ones stay in mind."""
-        passed = self._view[max(self._at, at - _CONTEXT) : at]
-        self._context = (self._context + bytes(passed))[-_CONTEXT:]
+        passed = self._view[max(self._at, at - CONTEXT) : at]
+        self._context = (self._context + bytes(passed))[-CONTEXT:]
         self._advance(at - self._at)
-
-    def _join(self) -> Generator[None, None, bool]:
-        """Lay some of the next bytes behind the last ones of this view."""
-        rest = bytes(self._view[self._at :])
-        self._view, self._at = memoryview(b""), 0
-        if (yield from self._wait()) != "data":
-            self._raw = None if self._raw is None else self._raw + len(rest)
-            return False
-        following = self._view[self._at :]
-        self._queue.appendleft(following[BLOCK:])
-        self._view, self._at = memoryview(rest + bytes(following[:BLOCK])), 0
-        return True
 
     def _accepted(self, member: Member | None, start: int | None, *, is_first: bool) -> int | None:
         """Return where a member that was found stands in the archive, if that is known.
@@ -423,28 +367,6 @@ class Salvager:
             raise CorruptError("the extended header of a member is lost")
         if is_first and (b"?" in block[:100] or not (member.size or member.kind != "file")):
             raise CorruptError("the extended header of a member may be lost")
-
-    # Bytes.
-
-    def _wait(self) -> Generator[None, None, _State]:
-        """Wait for what comes next."""
-        while True:
-            if self._at < len(self._view):
-                return "data"
-            if self._queue:
-                self._view, self._at = self._queue.popleft(), 0
-            elif self._gap is not None:
-                return "gap"
-            elif self._over:
-                return "end"
-            else:
-                self._view, self._at = memoryview(b""), 0  # it may be memory that others manage
-                yield None
-
-    def _advance(self, size: int) -> None:
-        self._at += size
-        if self._raw is not None:
-            self._raw += size
 
 
 def padding_of(member: Member) -> int:

@@ -12,7 +12,8 @@ from ..codecs import gzip
 from ..codecs.inflate import inflater
 from ..model import MIB
 from . import gz
-from .salvage import LARGEST_INDEX, Entry, Found, Frame, Index, Other, Scan, Table
+from .placing import Entry, Frame
+from .salvage import LARGEST_INDEX, Found, Index, Other, Scan, Table
 
 _HEAD: Final = 1 << 16
 _LONGEST_HEAD: Final = MIB

@@ -14,7 +14,8 @@ from ..errors import AiocompressError
 from ..model import MIB
 from . import zst
 from .base import LARGEST_TABLE
-from .salvage import Entry, Found, Frame, Index, Other, Scan, Table
+from .placing import Entry, Frame
+from .salvage import Found, Index, Other, Scan, Table
 
 _SKIPPABLE: Final = struct.Struct("<4sI")
 _FOOTER: Final = struct.Struct("<IB4s")
