@@ -7,7 +7,7 @@ The floors, from the top; each imports only what stands below it:
                   streams, progress
     motion        salvaging, mirroring, framing, extraction, seeking, compression,
                   decompression, pipeline; sources, storage, pipes; pool, processes, slots,
-                  worker; waiting
+                  worker; waiting, threads
     files         packing, unpacking, members, saving, framed_files, twins, mirrors, selecting,
                   restoring, building, trees: plain blocking code, for workers and threads
     bytes         archives, containers, codecs: no input, no output, no asyncio

@@ -20,6 +20,7 @@ from .model import OnExists
 from .trees import FOLDER_FLAGS
 
 _MODE: Final = 0o700
+_SPARE: Final = 3
 _HIDDEN: Final = re.compile(r"\.aiocompress-[0-9a-f]{16}\.tmp")
 _HINT: Final = "exists already and is not empty; -f replaces what is in it"
 
@@ -50,7 +51,11 @@ class Building:
         self._name = f".aiocompress-{os.urandom(8).hex()}.tmp"
         self._folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.descriptor = -1
+        self._spare: list[int] = []
+        """To be closed where removing what was made needs descriptors, and there are no more."""
         try:
+            while len(self._spare) < _SPARE:
+                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             os.mkdir(self._name, _MODE, dir_fd=self._folder)
             self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
             self._status = os.fstat(self.descriptor)
@@ -60,8 +65,13 @@ class Building:
                 raise type(error)(error.errno, error.strerror, path) from None
             raise
 
+    def _give_spare(self) -> None:
+        while self._spare:
+            os.close(self._spare.pop())
+
     def _undo(self) -> None:
         """Forget a folder that could not be begun."""
+        self._give_spare()
         if self.descriptor >= 0:
             os.close(self.descriptor)
         with contextlib.suppress(OSError):
@@ -161,6 +171,7 @@ class Building:
         """Remove what was not committed."""
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
+            self._give_spare()
             try:
                 if self._name:
                     empty(descriptor)

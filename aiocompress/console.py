@@ -23,6 +23,7 @@ from .plan import (
     Options,
     Task,
     UsageError,
+    check_descriptors,
     check_not_same,
     exclusions,
     is_large,
@@ -41,6 +42,7 @@ _ERRORS: Final = (UsageError, AiocompressError, OSError, ValueError, MemoryError
 def run(options: Options) -> int:
     """Do what the options say; returns the exit code."""
     try:
+        check_descriptors()
         tasks = plan(options)
         engine = Engine(options.num_workers or None, options.memory_limit)
         large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)

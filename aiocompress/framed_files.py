@@ -23,7 +23,7 @@ from .model import KIB, MIB, Buffer, OnError
 from .packing import Found, Packing
 from .restoring import Keeping, Restorer
 from .selecting import Selection
-from .trees import Entry, Excluded, Skip, is_folder, kind_of, walk
+from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk
 from .unpacking import HINT, Failures, Restoring, shown
 from .worker import Place, Result, deliver, views
 
@@ -264,7 +264,8 @@ class Chunks:
 
     def _skip(self, name: bytes, error: OSError | FormatError) -> None:
         path = self._shown(name)
-        if self._packing.on_error == "skip":
+        ours = isinstance(error, OSError) and error.errno in OURS
+        if self._packing.on_error == "skip" and not ours:
             reason = error.reason if isinstance(error, FormatError) else error.strerror
             self._found.skip(f"{path}: {reason}")
         elif isinstance(error, FormatError):

@@ -20,7 +20,7 @@ from .archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
 from .model import OnError, Report
 from .storage import call
-from .trees import Entry, Excluded, Skip, is_folder, kind_of, walk
+from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNCUT: Final = 8
@@ -497,7 +497,7 @@ class _Packer:
 
     def _skip(self, name: bytes, error: OSError) -> None:
         path = self._shown(name)
-        if self._packing.on_error == "raise":
+        if self._packing.on_error == "raise" or error.errno in OURS:
             raise OSError(error.errno, error.strerror, path) from None
         self._found.skip(f"{path}: {error.strerror}")
 

@@ -15,10 +15,10 @@ import os
 import select
 import stat
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Self, TypeVar
 
 from .model import MIB, Buffer
+from .threads import Threads
 from .waiting import ended
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class _Pipe:
         self.name = name
         self.status: os.stat_result | None = None
         self._descriptor = descriptor
-        self._thread = ThreadPoolExecutor(1, f"aiocompress-{name}")
+        self._thread = Threads(1, f"aiocompress-{name}")
         self._wake_read, self._wake_write = os.pipe()
         self._poll = select.poll()
         self._poll.register(descriptor, events)

@@ -13,6 +13,7 @@ from .codecs import CODECS
 from .model import Layout, parse_size
 
 STREAM: Final = "-"
+_FEWEST_DESCRIPTORS: Final = 32
 _SMALL: Final = 1 << 20
 _TAR_SUFFIXES: Final = tuple(
     ".tar" + suffix for codec in CODECS.values() if codec.levels for suffix in codec.suffixes
@@ -285,6 +286,20 @@ def exclusions(options: Options) -> list[str]:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             patterns += file.read().splitlines()
     return [*patterns, *options.exclude]
+
+
+def check_descriptors() -> None:
+    """Make sure that enough files can be open, as far as that is ours to say.
+
+    :raises UsageError: even the hard limit is too low.
+    """
+    import resource  # noqa: PLC0415 - POSIX
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _FEWEST_DESCRIPTORS:
+        if 0 <= hard < _FEWEST_DESCRIPTORS:
+            raise UsageError(f"needs {_FEWEST_DESCRIPTORS} descriptors (ulimit -n), has {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_FEWEST_DESCRIPTORS, hard))
 
 
 def check_not_same(task: Task) -> None:

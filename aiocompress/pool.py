@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from . import limits
 from .errors import AiocompressError, ClosedError, WorkerError
 from .model import MIB, Buffer, EngineStatistics
 from .slots import Slot, Slots
+from .threads import Threads
 from .waiting import settled
 from .worker import Result
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
+_WATCH_SECONDS = 1.0
 _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
 
 
@@ -50,6 +52,7 @@ class Job:
         self.function, self.arguments = function, arguments
         self.alone = self.detach = self.keep_input = self.released = False
         self.attempts = 0
+        self.runs_on: Workers | None = None
         self.index: bytes | None = None
         """The block of an archive's index that stands behind this chunk."""
         loop = asyncio.get_running_loop()
@@ -138,6 +141,7 @@ class WorkerPool:
         self._changing = asyncio.Lock()
         self._closing: asyncio.Future[None] | None = None
         self._closed = False
+        self._watching: asyncio.TimerHandle | None = None
 
     @cached_property
     def slots(self) -> Slots:
@@ -145,14 +149,14 @@ class WorkerPool:
         return Slots(self.num_workers + 2, self._memory_limit)
 
     @cached_property
-    def threads(self) -> ThreadPoolExecutor:
+    def threads(self) -> Threads:
         """Threads that compute: single chunks, streams, everything where processes cannot run."""
-        return ThreadPoolExecutor(self.num_workers, "aiocompress-compute")
+        return Threads(self.num_workers, "aiocompress-compute")
 
     @cached_property
-    def files(self) -> ThreadPoolExecutor:
+    def files(self) -> Threads:
         """Threads that wait for files: the loop's own would starve (``getaddrinfo`` uses it)."""
-        return ThreadPoolExecutor(_FILE_THREADS, "aiocompress-files")
+        return Threads(_FILE_THREADS, "aiocompress-files")
 
     @property
     def window(self) -> int:
@@ -263,6 +267,8 @@ class WorkerPool:
         await settled(self._closing)
 
     async def _close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         async with self._changing:
             if self._workers is not None:
                 if self._jobs:
@@ -304,10 +310,36 @@ class WorkerPool:
         except RuntimeError as error:  # broken, or being replaced
             self._failed(job, workers, error)
             return
+        except OSError as error:
+            self._settle(job, error)
+            return
         job.attempts += 1
+        if workers is not None and executor is workers.executor:
+            job.runs_on = workers
+            self._watch()
         future.add_done_callback(partial(self._done, job, workers))
 
+    def _watch(self) -> None:
+        """Look from time to time whether somebody still minds the processes."""
+        if self._watching is None:
+            assert self._loop is not None
+            self._watching = self._loop.call_later(_WATCH_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Fail the jobs of an executor whose own thread has died: it tells nobody."""
+        self._watching = None
+        left = [job for job in self._jobs if job.runs_on is not None]
+        for job in left:
+            workers = job.runs_on
+            if workers is not None and not workers.is_minded:
+                workers.kill()
+                self._failed(job, workers, BrokenExecutor("its thread has ended"))
+        if left:
+            self._watch()
+
     def _done(self, job: Job, workers: Workers | None, future: asyncio.Future[Result]) -> None:
+        if job.over.done():
+            return  # it was given up, see ``_look``
         error = ClosedError("the engine is closed") if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
             self._failed(job, workers, error)
@@ -321,6 +353,7 @@ class WorkerPool:
         job.settle(outcome)
 
     def _failed(self, job: Job, workers: Workers | None, error: Exception) -> None:
+        job.runs_on = None
         if self._own is not None or workers is None:
             self._settle(job, WorkerError(f"the executor cannot run a chunk ({error})"))
             return

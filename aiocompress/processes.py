@@ -62,6 +62,12 @@ class Workers:
         while len(self._context.started) < self._number:
             self.executor._spawn_process()  # type: ignore[attr-defined]  # noqa: SLF001
 
+    @property
+    def is_minded(self) -> bool:
+        """Whether the executor's own thread runs, without which no work is ever done."""
+        thread: Any = self.executor._executor_manager_thread  # noqa: SLF001
+        return thread is None or bool(thread.is_alive())
+
     def kill(self) -> None:
         """End the processes, whatever they are doing."""
         for process in self._context.started:

@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from typing import IO, Final, NamedTuple
 
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that are not about what is looked at: no source is skipped for them."""
 _MOST_NAMES: Final = 100_000
 _READ_SIZE: Final = 64 << 10
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -117,7 +119,7 @@ def _listing(folder: int) -> Iterator[bytes]:
         for entry in entries:
             rows.append(_row(entry))
             if len(rows) == _MOST_NAMES:
-                runs.append(_spilled(rows))
+                runs.append(spilled(rows))
                 rows = []
     rows.sort(key=_by_name)
     return heapq.merge(*runs, rows, key=_by_name) if runs else iter(rows)
@@ -135,15 +137,16 @@ def _by_name(row: bytes) -> bytes:
     return row[1:]
 
 
-def _spilled(rows: list[bytes]) -> Iterator[bytes]:
+def spilled(rows: list[bytes]) -> Iterator[bytes]:
     """Keep a sorted run in a file without a name."""
     rows.sort(key=_by_name)
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the run has been read
     file.write(b"\0".join(rows) + b"\0")
-    return _read_back(file)
+    return read_back(file)
 
 
-def _read_back(file: IO[bytes]) -> Iterator[bytes]:
+def read_back(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield what ``spilled`` has kept, and close the file."""
     with file:
         file.seek(0)
         left = b""

@@ -21,7 +21,7 @@ from .errors import FormatError
 from .mirrors import Chain, Files, Like, exists, new_name, take_after
 from .model import MIB, OnError, OnExists
 from .packing import Found
-from .trees import FOLDER_FLAGS, Excluded, _read_back, _spilled, kind_of
+from .trees import FOLDER_FLAGS, OURS, Excluded, kind_of, read_back, spilled
 
 _MOST_NAMES: Final = 100_000
 _BATCH: Final = 256
@@ -252,7 +252,7 @@ class Twins:
             [b" " + os.fsencode(name) for name in self._places(listing)]
             for listing in self._scan(level)
         )
-        merged = heapq.merge(*(_spilled(rows) for rows in parts))
+        merged = heapq.merge(*(spilled(rows) for rows in parts))
         return next((os.fsdecode(a[1:]) for a, b in pairwise(merged) if a == b), None)
 
     def _clash(self, level: _Level, place: str) -> FileExistsError:
@@ -361,7 +361,7 @@ class Twins:
         self._folders.seek(0)
         folders = Chain(self._target.root)
         try:
-            for row in _read_back(self._folders):
+            for row in read_back(self._folders):
                 *numbers, path = os.fsdecode(row).split(" ", len(Like._fields))
                 try:
                     take_after(folders.at(path), Like(*map(int, numbers)))
@@ -390,7 +390,7 @@ def miss(side: Side, path: str, error: OSError, on_error: OnError, found: Found)
     :raises OSError: that is not wanted.
     """
     shown = side.shown(path)
-    if on_error == "raise":
+    if on_error == "raise" or error.errno in OURS:
         raise OSError(error.errno, error.strerror, shown) from None
     found.skip(f"{shown}: {error.strerror}")
 
