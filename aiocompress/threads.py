@@ -19,7 +19,7 @@ class Threads(ThreadPoolExecutor):
 
     def _adjust_thread_count(self) -> None:
         try:
-            super()._adjust_thread_count()  # type: ignore[misc]
+            super()._adjust_thread_count()
         except (RuntimeError, MemoryError):
             if not self._threads:
                 self._work_queue.get_nowait()  # the work that was queued just now

@@ -74,7 +74,7 @@ def test_pickling_changes_nothing(kind: type[AiocompressError], protocol: int) -
 
 @settings(deadline=None)
 @given(st.sampled_from(CLASSES), st.text(), texts, numbers, numbers, texts)
-def test_pickling_keeps_any_value(  # noqa: PLR0917
+def test_pickling_keeps_any_value(
     kind: type[AiocompressError],
     reason: str,
     file: str | None,

@@ -1,7 +1,7 @@
 """Files: whole or not there, as their sources were, and nobody's older file touched in between."""
 
 # They look at files, and wait for what has no event:
-# ruff: noqa: ARG001, ASYNC240, FBT001, PLR0917, PT012
+# ruff: noqa: ARG001, ASYNC240, FBT001, PT012
 
 from __future__ import annotations
 
