@@ -141,7 +141,7 @@ class _Rescue:
         """
         with self._meter():
             plan = await self._plan()
-            directory = Directory(plan.scan.payloads if plan.scan else ())
+            directory = Directory(plan.scan.index() if plan.scan else ())
             try:
                 await self._save(plan, directory, build.descriptor)
                 assert self._saver is not None

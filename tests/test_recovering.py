@@ -26,33 +26,14 @@ from aiocompress.archives.salvage import Event, Hole, Salvager
 from aiocompress.containers.placing import Frame
 from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
-from aiocompress.files import Writing
-from aiocompress.model import MIB, Member, OnExists
-from aiocompress.recovering import recover as _recover
+from aiocompress.model import MIB, Member
 from aiocompress.salvaging import SCANS
 
+from .programs import done, failed, ours
 from .support import indexed_member, module, noise, run, text, tool
 
 SUFFIXES = (".tar.zst", ".tar.gz")
 CHUNK = 4096
-
-
-async def recover(
-    engine: Engine,
-    source: Path,
-    destination: Path,
-    *,
-    keep_damaged: bool = False,
-    on_exists: OnExists = "error",
-) -> Report:
-    """Call the verb: to be switched to ``engine.recover`` when it is one."""
-    return await _recover(
-        engine._pool,
-        source,
-        destination,
-        keep_damaged=keep_damaged,
-        writing=Writing(on_exists, fsync=False),
-    )
 
 
 @pytest.fixture
@@ -105,7 +86,9 @@ class Bench:
         source.write_bytes(data)
         shutil.rmtree(self.out, ignore_errors=True)
         try:
-            report = await recover(self.engine, source, self.out, keep_damaged=keep_damaged)
+            report = await self.engine.recover(
+                source, self.out, keep_damaged=keep_damaged, fsync=False
+            )
         except AiocompressError:
             assert not self.out.exists()
             return None
@@ -330,7 +313,7 @@ def salvaged(data: bytes, codec: str) -> dict[str, bytes | None]:
     for _ in scan.run():
         pass
     steps = list(scan.steps())
-    salvager = Salvager(Directory(scan.payloads), scan.raw_size)
+    salvager = Salvager(Directory(scan.index()), scan.raw_size)
     found = _Found()
     for frame, lost in steps:
         raw = None if frame is None else _decoded(data, codec, frame)
@@ -482,15 +465,15 @@ async def test_into_a_new_archive(bench: Bench, tmp_path: Path) -> None:
     """What is saved becomes an archive, without what is damaged."""
     source, target = tmp_path / ("bad" + bench.name), tmp_path / "new.tar.zst"
     source.write_bytes(spoiled(bench, "big"))
-    report = await recover(bench.engine, source, target)
+    report = await bench.engine.recover(source, target)
     assert report.skipped_count == 1
     await bench.engine.decompress_folder(target, tmp_path / "back")
     back = contents(tmp_path / "back")
     assert back == {name: what for name, what in bench.tree.items() if name != "big"}
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
     with pytest.raises(FileExistsError):
-        await recover(bench.engine, source, target)
-    await recover(bench.engine, source, target, on_exists="replace")
+        await bench.engine.recover(source, target)
+    await bench.engine.recover(source, target, on_exists="replace")
 
 
 async def test_never_in_place(bench: Bench, tmp_path: Path) -> None:
@@ -498,9 +481,9 @@ async def test_never_in_place(bench: Bench, tmp_path: Path) -> None:
     source = tmp_path / ("bad" + bench.name)
     source.write_bytes(bench.data)
     with pytest.raises(ValueError, match="same file"):
-        await recover(bench.engine, source, source)
+        await bench.engine.recover(source, source)
     with pytest.raises(FileExistsError):
-        await recover(bench.engine, source, tmp_path / "tree")
+        await bench.engine.recover(source, tmp_path / "tree")
     assert source.read_bytes() == bench.data
 
 
@@ -509,7 +492,7 @@ async def test_nothing_to_save(engine: Engine, tmp_path: Path, data: bytes) -> N
     """Nothing that is known: an error, and no folder."""
     (tmp_path / "x.bin").write_bytes(data)
     with pytest.raises(FormatError, match=r"x\.bin"):
-        await recover(engine, tmp_path / "x.bin", tmp_path / "out")
+        await engine.recover(tmp_path / "x.bin", tmp_path / "out")
     assert os.listdir(tmp_path) == ["x.bin"]
 
 
@@ -519,8 +502,27 @@ async def test_nothing_is_whole(engine: Engine, tmp_path: Path) -> None:
     data[50] ^= 1
     (tmp_path / "x.gz").write_bytes(data)
     with pytest.raises((CorruptError, FormatError)):
-        await recover(engine, tmp_path / "x.gz", tmp_path / "out")
+        await engine.recover(tmp_path / "x.gz", tmp_path / "out")
     assert os.listdir(tmp_path) == ["x.gz"]
+
+
+def test_the_command_line(tiny: dict[str, Bench], tmp_path: Path) -> None:
+    """0: all was whole; 1: something was missing, and is named; 2: nothing could be saved."""
+    bench, source = tiny[".tar.zst"], tmp_path / "a.tar.zst"
+    source.write_bytes(bench.data)
+    assert ours("recover", source, "-o", tmp_path / "all").returncode == 0
+    assert contents(tmp_path / "all") == bench.tree
+    data = bytearray(bench.data)
+    start, end = next(frame[:2] for frame in bench.frames if frame[2] == {"sub/f3"})
+    data[(start + end) // 2] ^= 1
+    source.write_bytes(data)
+    ended = ours("recover", source, "-o", tmp_path / "new.tar.gz", "--keep-damaged")
+    assert ended.returncode == 1
+    assert b"skipped: sub/f3: bytes " in ended.stderr
+    assert b"sub/f3.damaged" in done("list", tmp_path / "new.tar.gz")
+    source.write_bytes(noise(5000))
+    failed("recover", source, "-o", tmp_path / "none", naming="a.tar.zst")
+    assert not (tmp_path / "none").exists()
 
 
 # What others write.
@@ -612,15 +614,15 @@ async def test_a_file(engine: Engine, tmp_path: Path, suffix: str) -> None:
     plain, source = tmp_path / "plain.bin", tmp_path / ("plain.bin" + suffix)
     plain.write_bytes(text(30_000))
     await engine.compress_file(plain, source, CHUNK)
-    report = await recover(engine, source, tmp_path / "out")
+    report = await engine.recover(source, tmp_path / "out")
     assert (report.files, report.skipped_count) == (1, 0)
     assert (tmp_path / "out" / "plain.bin").read_bytes() == plain.read_bytes()
     data = bytearray(source.read_bytes())
     data[len(data) // 2] ^= 1
     source.write_bytes(data)
     with pytest.raises(CorruptError, match="nothing could be saved"):
-        await recover(engine, source, tmp_path / "none")
-    report = await recover(engine, source, tmp_path / "kept", keep_damaged=True)
+        await engine.recover(source, tmp_path / "none")
+    report = await engine.recover(source, tmp_path / "kept", keep_damaged=True)
     assert report.skipped_count == report.damaged == 1
     kept = (tmp_path / "kept" / "plain.bin.damaged").read_bytes()
     whole = plain.read_bytes()
@@ -636,7 +638,7 @@ async def test_files_one_behind_the_other(engine: Engine, tmp_path: Path) -> Non
         await engine.compress_file(tmp_path / f"f{number}", tmp_path / f"f{number}.zst", CHUNK)
     parts = [(tmp_path / f"f{number}.zst").read_bytes() for number in (1, 2)]
     (tmp_path / "both.zst").write_bytes(b"".join(parts))
-    await recover(engine, tmp_path / "both.zst", tmp_path / "out")
+    await engine.recover(tmp_path / "both.zst", tmp_path / "out")
     whole = text(20_000, 1) + text(40_000, 2)
     assert (tmp_path / "out" / "both").read_bytes() == whole
 
@@ -674,5 +676,5 @@ async def test_magics_everywhere(engine: Engine, tmp_path: Path, unit: bytes) ->
     (tmp_path / "x.zst").write_bytes(b"x" + unit * (1_000_000 // len(unit)) + footer)
     begun = time.monotonic()
     with pytest.raises((FormatError, CorruptError)):
-        await recover(engine, tmp_path / "x.zst", tmp_path / "out")
+        await engine.recover(tmp_path / "x.zst", tmp_path / "out")
     assert time.monotonic() - begun < 20

@@ -44,7 +44,7 @@ class Directory:
                 hashes = array("I", sorted(map(zlib.crc32, records.names)))
                 blocks.append(_Block(records.start, records.end, payload, hashes))
         self._blocks: list[_Block] = []
-        for block in sorted(blocks):
+        for block in sorted(blocks, key=lambda block: (block.start, -block.end)):
             if self._blocks and block.start < self._blocks[-1].end:
                 self.damaged += block != self._blocks[-1]
             else:

@@ -42,6 +42,8 @@ class Table(NamedTuple):
     """The container's own table of frames that hold data, as it was found."""
 
     entries: list[Entry]
+    blocks: frozenset[int] = frozenset()
+    """Bytes of the payloads of what it knows to hold no data: index blocks are among them."""
 
 
 class Index(NamedTuple):
@@ -99,7 +101,8 @@ class Scan(ABC):
         self.frames = Frames()
         self.entries: list[Entry] = []
         """What the tables say, one after another."""
-        self.payloads: list[bytes] = []
+        self._payloads: list[tuple[int, bytes]] = []
+        self._blocks: frozenset[int] = frozenset()
         self._payload_bytes = 0
         self.gaps: list[tuple[int, int]] = []
         """Offset and size of compressed bytes that are nothing that is known."""
@@ -177,11 +180,12 @@ class Scan(ABC):
             self.frames.add(what._replace(chained=self._chained))
         elif isinstance(what, Table):
             self.entries += what.entries
+            self._blocks |= what.blocks
             self.end_due = False
         elif isinstance(what, Index):
             self._payload_bytes += len(what.payload)
             if self._payload_bytes <= LARGEST_INDEX:
-                self.payloads.append(what.payload)
+                self._payloads.append((len(self.frames), what.payload))
         else:
             self.empty = True
             self.end_due &= not what.ends
@@ -197,6 +201,19 @@ class Scan(ABC):
             at += len(part)
         if at < self._view.size or self.end_due:
             self._lose(known, self._view.size - known)
+
+    def index(self) -> list[bytes]:
+        """Return the blocks of the index; not those of an archive in the archive.
+
+        A table knows the sizes of the blocks, or stands with them behind all frames.
+        """
+        return [
+            payload
+            for number, payload in self._payloads
+            if not self.entries
+            or len(payload) in self._blocks
+            or (not self._blocks and number == len(self.frames))
+        ]
 
     # What comes in which order.
 

@@ -133,6 +133,7 @@ class ZstScan(Scan):
             return None
         data = bytes(self._view.at(at + _SKIPPABLE.size, count * _ENTRY.size))
         end = at + _SKIPPABLE.size + len(data) + _FOOTER.size
-        rows = (Entry(*row) for row in _ENTRY.iter_unpack(data))
-        # Skippable frames stand for nothing.
-        return end, Table([row for row in rows if row.raw or row.checksum != _EMPTY_CHECKSUM])
+        rows = [Entry(*row) for row in _ENTRY.iter_unpack(data)]
+        frames = [row for row in rows if row.raw or row.checksum != _EMPTY_CHECKSUM]
+        others = {row.size - _SKIPPABLE.size for row in rows if not row.raw}
+        return end, Table(frames, frozenset(others))
