@@ -36,6 +36,7 @@ from .saving import FileSaver, Saver, TarSaver
 from .storage import call
 
 _MOST_TOLD: Final = 10
+_HINT: Final = "extract --keep-going gives what stands before the damage, unverified"
 _MAGICS: Final = {b"\x28\xb5\x2f": "zstd", b"\x1f\x8b\x08": "gzip"}
 
 
@@ -152,7 +153,7 @@ class _Rescue:
         self._tell(plan.scan, directory)
         found = self.tally.found
         if found.skipped_count and not found.files and not self._saver.kept:
-            raise CorruptError(f"nothing could be saved: {found.skipped[0]}")
+            raise CorruptError(f"nothing could be saved: {found.skipped[0]}", hint=_HINT)
 
     async def _save(self, plan: _Plan, directory: Directory, root: int) -> None:
         files = self._pool.files
@@ -203,7 +204,8 @@ class _Rescue:
                 scan = await scanned(self._pool, self._file, codec)
                 if len(scan.frames) or scan.entries or scan.empty:
                     return _Plan(codec, scan)
-        raise FormatError("no frame of zstd or gzip in it is whole, nor is it a tar")
+        reason = "no frame of zstd or gzip in it is whole, nor is it a tar"
+        raise FormatError(reason, hint=_HINT if by_magic else None)
 
     def _tell(self, scan: Scan | None, directory: Directory) -> None:
         """Say what of the compressed bytes was lost."""
