@@ -143,7 +143,7 @@ class _Session:
     def _code(self, task: Task, report: Report) -> int:
         """Return the exit code: what was left out on request does not count."""
         if self._options.verb == "recover":
-            return SKIPPED if report.skipped_count or report.warnings else DONE
+            return SKIPPED if report.skipped_count else DONE
         if report.damaged:
             return FAILED
         left_out = report.skipped_count if task.layout is not None else 0

@@ -124,6 +124,8 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     if options.verb in {"test", "list", "cat"}:
         return [Task(source, STREAM if options.verb == "cat" else None) for source in sources]
     if options.verb == "recover":
+        if options.remove:
+            raise UsageError("--rm: a damaged source is kept")
         return [Task(sources[0], options.output, layout="archive", roots=sources)]
     if options.verb == "extract":
         return [_extract_task(options, source) for source in sources]

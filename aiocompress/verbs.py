@@ -205,11 +205,11 @@ async def decompress_folder(
 async def recover(
     source: PathLike,
     destination: PathLike,
+    num_workers: int | None = None,
     *,
     keep_damaged: bool = False,
     on_exists: OnExists = "error",
     fsync: bool | None = None,
-    num_workers: int | None = None,
     progress: ProgressOption = False,
 ) -> Report:
     """Save all that is whole of a damaged archive; see ``Engine.recover``."""
