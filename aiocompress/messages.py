@@ -47,6 +47,8 @@ def complain(error: BaseException, *, verbose: bool) -> None:
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else None
         text = f"{name}: {error.strerror}" if name else error.strerror
+    elif isinstance(error, MemoryError):
+        text = "not enough memory: lower -T, --memory-limit or --chunk-size"
     else:
         text = str(error) or type(error).__name__
     say(shown(text))

@@ -46,10 +46,18 @@ class Workers:
             with self._context.signals_blocked():
                 # In the order of submission each finds no idle worker yet, and starts one.
                 self._first = [self.executor.submit(worker.ready) for _ in range(number)]
+            self._start_feeder()
         except BaseException:
             self.kill()
             self._context.close()
             raise
+
+    def _start_feeder(self) -> None:
+        """Start the thread that hands out work here, where it is noticed if it cannot start."""
+        queue: Any = self.executor._call_queue  # noqa: SLF001
+        with queue._notempty:  # noqa: SLF001
+            if queue._thread is None:  # noqa: SLF001
+                queue._start_thread()  # noqa: SLF001
 
     def wait(self) -> None:
         """Wait until the workers answer.
