@@ -54,7 +54,7 @@ class Workers:
 
     def _start_feeder(self) -> None:
         """Start the thread that hands out work here, where it is noticed if it cannot start."""
-        queue: Any = self.executor._call_queue  # noqa: SLF001
+        queue: Any = self.executor._call_queue  # type: ignore[attr-defined]  # noqa: SLF001
         with queue._notempty:  # noqa: SLF001
             if queue._thread is None:  # noqa: SLF001
                 queue._start_thread()  # noqa: SLF001
