@@ -441,10 +441,10 @@ async def _restore_rest(
     )
     try:
         for kinds, step, backwards in steps:
-            async with aclosing(archive.blocks(backwards=backwards)) as blocks:
+            async with aclosing(archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
-                    if records.has(kinds):
-                        await call(pool.files, rest.apply, step, records, kinds, backwards)
+                    chosen = records.only(kinds)
+                    await call(pool.files, rest.apply, step, chosen[::-1] if backwards else chosen)
     finally:
         await call(pool.files, rest.close)
     building.mode = rest.root_mode
@@ -459,15 +459,9 @@ class _Rest:
         self._restorer = Restorer(root, restoring.keeping)
         self.root_mode: int | None = None
 
-    def apply(
-        self,
-        step: Callable[[Record], None],
-        records: Records,
-        kinds: bytes,
-        backwards: bool,  # noqa: FBT001 - of ``call``
-    ) -> None:
-        for record in reversed(list(records)) if backwards else records:
-            if record.kind in kinds and self._restoring.selection.wants(record.name):
+    def apply(self, step: Callable[[Record], None], records: list[Record]) -> None:
+        for record in records:
+            if self._restoring.selection.wants(record.name):
                 try:
                     step(record)
                 except (UnsafeMemberError, OSError) as error:

@@ -43,6 +43,8 @@ class Indexed:
     ) -> None:
         self.codec, self.table, self.source, self.name = codec, table, source, name
         self._pool = pool
+        self._kinds: dict[int, frozenset[int]] = {}
+        """What types of members the blocks of the index tell of, as far as they were read."""
         self.read_bytes = 0
         """Compressed bytes read so far."""
 
@@ -57,22 +59,28 @@ class Indexed:
             raise CorruptError("the archive became shorter while it was read", offset=offset)
         return data
 
-    async def blocks(self, *, backwards: bool = False) -> AsyncGenerator[Records]:
-        """Yield the index, block by block.
+    async def blocks(
+        self, kinds: bytes | None = None, *, backwards: bool = False
+    ) -> AsyncGenerator[Records]:
+        """Yield the index, block by block; only those with records of ``kinds``, where it is known.
 
         :raises CorruptError: a block is damaged, or they do not follow each other.
         """
         payload_of = CONTAINERS[self.codec.name].index_payload
         for offset, size in reversed(self.table.blocks) if backwards else self.table.blocks:
+            if kinds is not None and not self._kinds.get(offset, frozenset(kinds)) & set(kinds):
+                continue
             if size > _LARGEST_BLOCK:
                 raise CorruptError("a block of the index is too large", offset=offset)
             payload = payload_of(bytes(await self.read_at(offset, size)))
             if payload is None:
                 raise CorruptError("a block of the index is damaged", offset=offset)
             try:
-                yield unpack(payload)
+                records = unpack(payload)
             except AiocompressError as error:
                 raise error.located(base=offset) from None
+            self._kinds[offset] = records.kinds
+            yield records
 
     async def checked_blocks(self) -> AsyncGenerator[Records]:
         """Yield the index, and make sure that it covers the archive from its start to its end."""

@@ -17,6 +17,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, Self
 
@@ -113,6 +114,7 @@ class Records:
         self._times = array("q")
         self._owners = array("H")
         self._table: dict[tuple[int, int, bytes, bytes], int] = {}
+        self._offsets: list[int] = []
 
     def __len__(self) -> int:
         return len(self.names)
@@ -151,11 +153,13 @@ class Records:
 
     def offsets(self) -> list[int]:
         """Return where each member begins, and where the last one ends."""
-        lengths = (
-            (blocks + (size + BLOCK - 1) // BLOCK) * BLOCK
-            for blocks, size in zip(self._blocks, self._sizes, strict=True)
-        )
-        return list(accumulate(lengths, initial=self.start))
+        if len(self._offsets) != len(self.names) + 1:
+            lengths = [
+                (blocks + (size + BLOCK - 1) // BLOCK) * BLOCK
+                for blocks, size in zip(self._blocks, self._sizes, strict=True)
+            ]
+            self._offsets = list(accumulate(lengths, initial=self.start))
+        return self._offsets
 
     def __iter__(self) -> Iterator[Record]:
         table = list(self._table)
@@ -183,11 +187,32 @@ class Records:
 
     def record(self, number: int, offset: int) -> Record:
         """Return one record, which begins at ``offset``."""
-        return next(iter(self.cut(number, number + 1, offset)))
+        return Record(
+            self.names[number],
+            self._links[number],
+            self._kinds[number],
+            self._blocks[number],
+            self._sizes[number],
+            self._modes[number],
+            self._times[number],
+            self._owner_list[self._owners[number]],
+            offset,
+        )
 
-    def has(self, kinds: bytes) -> bool:
-        """Whether there is a record of one of these types."""
-        return any(kind in self._kinds for kind in kinds)
+    @cached_property
+    def _owner_list(self) -> list[tuple[int, int, bytes, bytes]]:
+        return list(self._table)
+
+    @property
+    def kinds(self) -> frozenset[int]:
+        """The types that there are records of."""
+        return frozenset(self._kinds)
+
+    def only(self, kinds: bytes) -> list[Record]:
+        """Return the records of these types, in order."""
+        offsets = self.offsets()
+        numbers = [number for number, kind in enumerate(self._kinds) if kind in kinds]
+        return [self.record(number, offsets[number]) for number in numbers]
 
     def cut(self, first: int, last: int, offset: int) -> Records:
         """Return the records ``first`` up to ``last``; the first one begins at ``offset``."""
@@ -270,9 +295,8 @@ class Records:
             and sum(self._sizes) <= _LARGEST_OFFSET
             and max(self._modes, default=0) <= 0o7777
             and max(self._owners, default=-1) < len(self._table)
-            and all(
-                kind == FILE or not size
-                for kind, size in zip(self._kinds, self._sizes, strict=True)
+            and not any(
+                size for kind, size in zip(self._kinds, self._sizes, strict=True) if kind != FILE
             )
         )
         if not good:
