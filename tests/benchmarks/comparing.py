@@ -374,7 +374,7 @@ def mirrored_tree(bench: Bench) -> Iterator[Row]:
     back = our_folder("decompress", made, bench.ram / "back")
     back = replace(back, verify=partial(same_tree, tree))
     find = f"find {quote(theirs)} -name '*.zst' -exec zstd -q -d {{}} +"
-    copy = partial(shell, f"cp -rl {quote(made)} {quote(theirs)}")
+    copy = partial(shell, f"cp -al {quote(made)} {quote(theirs)}")
     rivals = scripted("find -exec zstd -d {} +", find, theirs, "zstd")
     rivals = [replace(rival, prepare=copy) for rival in rivals]
     first, *others = alternate([back, *rivals], bench.rounds)
