@@ -128,7 +128,7 @@ async def test_cancelled_while_processes_work(name: str, whole: bool, world: Wor
         begun = loop.time()
         await _start(verb, engine, world)
         seconds = loop.time() - begun
-        watch = Watch(KIND)
+        watch = Watch(KIND, shared=True)
         for k in range(200 if whole else 3):
             task = loop.create_task(_start(verb, engine, world))
             await asyncio.sleep(dice(name, k).uniform(0, 1.1 * seconds))

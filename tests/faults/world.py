@@ -321,8 +321,8 @@ VERBS = {
 
 
 def shared_memory() -> set[str]:
-    """Return names in /dev/shm."""
-    return set(os.listdir("/dev/shm"))
+    """Return names of semaphores and segments in /dev/shm."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith(("sem.", "psm_"))}
 
 
 def left_in_shared_memory(before: set[str]) -> set[str]:
@@ -351,10 +351,13 @@ def descriptors() -> list[str]:
 
 
 class Watch:
-    """What is there before a fault, and may not be more afterwards."""
+    """What is there before a fault, and may not be more afterwards.
 
-    def __init__(self, kind: str) -> None:
-        self._kind = kind
+    :param shared: whether shared memory is looked at: what processes of others do shows there.
+    """
+
+    def __init__(self, kind: str, *, shared: bool = False) -> None:
+        self._kind, self._looks = kind, shared
         gc.collect()
         self._descriptors, self._shared = descriptors(), shared_memory()
         self._tasks = asyncio.all_tasks(_loop()) if _loop() else set()
@@ -367,7 +370,7 @@ class Watch:
             now = descriptors()
         if now != self._descriptors:
             lose(self._kind, f"{about}: descriptors {now} and not {self._descriptors}")
-        if shared := left_in_shared_memory(self._shared):
+        if self._looks and (shared := left_in_shared_memory(self._shared)):
             lose(self._kind, f"{about}: {shared} in /dev/shm")
         if _loop() and (tasks := asyncio.all_tasks(_loop()) - self._tasks):
             lose(self._kind, f"{about}: tasks {tasks}")
