@@ -45,8 +45,8 @@ class Workers:
             )
             with self._context.signals_blocked():
                 # In the order of submission each finds no idle worker yet, and starts one.
+                self._start_feeder()
                 self._first = [self.executor.submit(worker.ready) for _ in range(number)]
-            self._start_feeder()
         except BaseException:
             self.kill()
             self._context.close()

@@ -7,6 +7,7 @@ to ``Codec.decompress``; parts of streams, and all that follows a frame of which
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import random
@@ -24,6 +25,7 @@ from typing import Any
 
 import pytest
 
+import aiocompress
 from aiocompress.codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, inflate
 from aiocompress.containers import CONTAINERS, Piece
 from aiocompress.errors import AiocompressError, CorruptError
@@ -31,6 +33,11 @@ from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 WHOLE = 64 * MIB
 """What an engine with the default memory gives out whole at most."""
+LIBRARY = os.environ | {
+    "PYTHONPATH": str(Path(aiocompress.__file__).parents[1]),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""The environment of an interpreter that is to find the library where this one does."""
 TINY = 1
 """Nothing is given out whole: every frame comes as a stream."""
 
@@ -54,6 +61,26 @@ def _missing(what: str) -> Any:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what} is missing, and CI must have it")
     pytest.skip(f"{what} is missing")
+
+
+@functools.cache
+def _nobody() -> tuple[str, ...] | None:
+    """Return what runs a command as a user without rights; None: that one cannot run ours."""
+    if os.geteuid():
+        return ()
+    who = (tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
+    code = "import aiocompress.cli, aiocompress.folders, uvloop"
+    command = (*who, sys.executable, "-c", code)
+    done = subprocess.run(command, env=LIBRARY, cwd="/", capture_output=True, check=False)
+    return None if done.returncode else who
+
+
+def nobody() -> tuple[str, ...]:
+    """Return what runs a command as a user without rights; without one the test is skipped."""
+    who = _nobody()
+    if who is None:
+        pytest.skip("this interpreter, or this checkout, is for its owner alone")
+    return who
 
 
 def run(*command: str | Path, data: bytes = b"") -> bytes:

@@ -49,7 +49,7 @@ from aiocompress.model import OnError
 
 from . import hostile, trees
 from .hostile import Member, Row, folder, hardlink, symlink
-from .support import module, noise, run, text, tool
+from .support import LIBRARY, module, nobody, noise, run, text, tool
 from .trees import CHUNK, IS_ROOT, SECOND, Node, Tree
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -761,17 +761,14 @@ asyncio.run(main())
         (tree / "secret").write_text("secret")
         for path, mode in (("secret", 0), ("closed", 0), ("no-list", 0o311)):
             (tree / path).chmod(mode)
-        who = (
-            [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"] if IS_ROOT else []
-        )
         done = subprocess.run(
-            [*who, sys.executable, "-c", script, tree, place / "a.tar.zst"],
+            [*nobody(), sys.executable, "-c", script, tree, place / "a.tar.zst"],
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
             cwd=place,
-            env={**os.environ, "PYTHONPATH": str(Path(aiocompress.__file__).parents[1])},
+            env=LIBRARY,
         )
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()

@@ -40,7 +40,7 @@ from aiocompress import (
 
 from . import hostile, trees
 from .hostile import TIME, Member, folder, hardlink, symlink
-from .support import noise, run, tool
+from .support import LIBRARY, nobody, noise, run, tool
 from .trees import IS_ROOT, Tree
 
 OUT = b"@outside@"
@@ -817,16 +817,14 @@ def open_place() -> Iterator[Path]:
 
 def _as_nobody(path: Path, dest: Path, on_exists: str = "error", on_error: str = "raise") -> str:
     """Extract as a user who has no rights but their own."""
-    who = [tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"] if IS_ROOT else []
-    root = str(Path(aiocompress.__file__).parents[1])
     done = subprocess.run(
-        [*who, sys.executable, "-c", _SCRIPT, str(path), str(dest), on_exists, on_error],
+        [*nobody(), sys.executable, "-c", _SCRIPT, str(path), str(dest), on_exists, on_error],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
         cwd=path.parent,
-        env={**os.environ, "PYTHONPATH": root, "PYTHONDONTWRITEBYTECODE": "1"},
+        env=LIBRARY,
     )
     return done.stdout.strip() if not done.returncode else done.stderr
 

@@ -704,7 +704,7 @@ async def test_cancelled(executor: Any, in_place: bool, source: Path, out: Path)
             task.cancel()
             if isinstance((await asyncio.gather(task, return_exceptions=True))[0], Report):
                 break
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert len(os.listdir("/proc/self/fd")) <= before
             assert not temporaries(out.parent)
             assert in_place or not out.exists()
         if in_place:

@@ -31,10 +31,6 @@ from .world import (
 )
 
 FLAGS = ("--no-fsync", "--no-progress", "-T", "2")
-HANGS = pytest.param(
-    "process",
-    marks=pytest.mark.xfail(run=False, reason="F17: the feeder thread is started too late: hangs"),
-)
 QUICK = ("compress a folder", "extract", "mirror")
 
 
@@ -177,7 +173,7 @@ def _threads(most: int) -> Iterator[None]:
 
 
 @quick_and_whole
-@pytest.mark.parametrize("executor", ["thread", HANGS])
+@pytest.mark.parametrize("executor", ["thread", "process"])
 @pytest.mark.parametrize("name", VERBS)
 async def test_no_more_threads(name: str, executor: Any, whole: bool, world: World) -> None:
     """With some threads it works with these; with none it says so; nothing is done twice."""
