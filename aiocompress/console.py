@@ -34,6 +34,8 @@ from .progress import Meter
 from .streams import ByteStream
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
+_SAME_SIGNAL: Final = 0.05
+"""Seconds: `timeout` and shells may send a signal to the process and to its group."""
 _UNREADABLE: Final = -1
 """A source that could not be opened: skipped, unless nothing else was done."""
 _ERRORS: Final = (UsageError, AiocompressError, OSError, ValueError, MemoryError)
@@ -62,16 +64,19 @@ def run(options: Options) -> int:
 def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
     """Run to the end, or to a signal: then everything is given back, and the signal obeyed."""
     received: list[int] = []
+    begun: list[float] = []
 
     async def guarded() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def stop(number: int) -> None:
-            if received:
+            if received and loop.time() - begun[0] > _SAME_SIGNAL:
                 _die_of(number)
-            received.append(number)
-            task.cancel()
+            if not received:
+                begun.append(loop.time())
+                received.append(number)
+                task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
 
-from .programs import done, failed, limited, ours
+from .programs import COMMAND, done, failed, limited, ours, started
 from .support import noise, run, text, tool
 
 KIB = 1 << 10
@@ -304,6 +306,23 @@ def test_what_exists_is_kept() -> None:
     Path("tree/z").write_text("changed")
     done("extract", "tree.tar.zst", "--skip-existing")
     assert Path("tree/z").read_text() == "changed"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3])
+def test_a_signal_that_comes_twice_at_once(seconds: float, here: Path) -> None:
+    """As `timeout` sends it, to the process and to its group: what was made is removed."""
+    for number in range(3000):
+        Path(f"tree/n{number}").write_bytes(b"%d" % number)
+    done("compress", "tree", "-o", "many.tar.zst")
+    with started(*COMMAND, "extract", "many.tar.zst", "-o", "out", cwd=here) as process:
+        time.sleep(seconds)
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        process.wait(30)
+    whole = os.path.exists("out")
+    assert process.returncode == -signal.SIGINT or whole
+    assert not whole or contents("out") == contents("tree")
+    assert sorted(os.listdir()) == ["many.tar.zst", *["out"] * whole, "tree"]
 
 
 def test_an_empty_folder() -> None:
