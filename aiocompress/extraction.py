@@ -31,7 +31,7 @@ from .pool import Job, WorkerPool
 from .restoring import CONFLICTS, Restorer, checked
 from .seeking import Indexed, UnlikeIndexError
 from .selecting import Selection
-from .sources import Source
+from .sources import Filling, Source
 from .storage import call
 from .unpacking import Failures, Restoring, Unpacker, make_special, shown
 
@@ -90,7 +90,7 @@ async def raw_blocks(
                 yield memoryview(block.data)
 
 
-class Peeked:
+class Peeked(Filling):
     """A source whose first bytes have been looked at."""
 
     def __init__(self, source: Source, head: bytes) -> None:
@@ -113,12 +113,6 @@ class Peeked:
         view[:size] = self._head[:size]
         self._head = self._head[size:]
         return size
-
-    async def fill(self, view: memoryview) -> int:
-        done = 0
-        while done < len(view) and (size := await self.readinto(view[done:])):
-            done += size
-        return done
 
     async def aclose(self) -> None:
         """Do nothing: the source is closed by whoever opened it."""

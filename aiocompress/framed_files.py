@@ -23,7 +23,7 @@ from .model import KIB, MIB, Buffer, OnError
 from .packing import Found, Packing
 from .restoring import Keeping, Restorer
 from .selecting import Selection
-from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk
+from .trees import OURS, Entry, Skip, is_folder, kind_of, walk, without_prefix
 from .unpacking import HINT, Failures, Restoring, shown
 from .worker import Place, Result, deliver, views
 
@@ -125,16 +125,9 @@ class Chunks:
     def _below(self, inside: bytes) -> Generator[Entry | Skip]:
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield from walk(descriptor, inside, self._excluded())
+            yield from walk(descriptor, inside, without_prefix(self._packing.excluded, self._cut))
         finally:
             os.close(descriptor)
-
-    def _excluded(self) -> Excluded | None:
-        """Patterns are about names in the tree, whatever stands before them in the container."""
-        excluded, cut = self._packing.excluded, self._cut
-        if excluded is None:
-            return None
-        return lambda name, is_folder: excluded(name[cut:], is_folder)
 
     def _alone(self, name: bytes) -> Generator[Entry]:
         folder, base = os.path.split(self._root)

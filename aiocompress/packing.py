@@ -20,7 +20,7 @@ from .archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
 from .model import OnError, Report
 from .storage import call
-from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk
+from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNCUT: Final = 8
@@ -224,16 +224,9 @@ class _Packer:
         try:
             if inside:
                 yield Entry(inside[:-1], b".", descriptor, is_folder=True, descriptor=descriptor)
-            yield from walk(descriptor, inside, self._excluded())
+            yield from walk(descriptor, inside, without_prefix(self._packing.excluded, self._cut))
         finally:
             os.close(descriptor)
-
-    def _excluded(self) -> Excluded | None:
-        """Patterns are about names in the tree, whatever stands before them in the archive."""
-        excluded, cut = self._packing.excluded, self._cut
-        if excluded is None:
-            return None
-        return lambda name, is_folder: excluded(name[cut:], is_folder)
 
     # How it is laid. A function lays what fits at once, and returns the steps for what does not.
 

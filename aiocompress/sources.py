@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -74,7 +75,20 @@ class MemorySource:
         pass
 
 
-class IterableSource:
+class Filling(ABC):
+    """A source that is read again and again until a view is full."""
+
+    @abstractmethod
+    async def readinto(self, view: memoryview) -> int: ...
+
+    async def fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := await self.readinto(view[done:])):
+            done += size
+        return done
+
+
+class IterableSource(Filling):
     """An async iterable of bytes-like objects, each of any size."""
 
     name = None
@@ -99,12 +113,6 @@ class IterableSource:
         view[:size] = self._left[:size]
         self._left = self._left[size:]
         return size
-
-    async def fill(self, view: memoryview) -> int:
-        done = 0
-        while done < len(view) and (size := await self.readinto(view[done:])):
-            done += size
-        return done
 
     async def aclose(self) -> None:
         self._left = memoryview(b"")
@@ -138,7 +146,7 @@ class Positional(Protocol):
         ...
 
 
-class PositionalSource:
+class PositionalSource(Filling):
     """Bytes that can be read anywhere, read from their beginning."""
 
     waits = True
@@ -154,12 +162,6 @@ class PositionalSource:
         view[: len(data)] = data
         self._at += len(data)
         return len(data)
-
-    async def fill(self, view: memoryview) -> int:
-        done = 0
-        while done < len(view) and (size := await self.readinto(view[done:])):
-            done += size
-        return done
 
     async def aclose(self) -> None:
         """Do nothing: it is the caller's."""

@@ -49,6 +49,13 @@ Excluded = Callable[[bytes, bool], bool]
 """Whether a path in the tree is left out; the second argument says whether it is a folder."""
 
 
+def without_prefix(excluded: Excluded | None, size: int) -> Excluded | None:
+    """Have patterns judge names in the tree, without the ``size`` bytes that stand before them."""
+    if excluded is None:
+        return None
+    return lambda name, is_folder: excluded(name[size:], is_folder)
+
+
 def walk(folder: int, prefix: bytes, excluded: Excluded | None = None) -> Generator[Entry | Skip]:
     """Yield all that is below a folder, each folder before what is in it.
 
