@@ -15,7 +15,7 @@ from .arguments import make_packing
 from .engine import Engine
 from .errors import AiocompressError
 from .messages import complain, say, summary
-from .model import OnError, OnExists, Progress, Report
+from .model import OnError, OnExists, Report
 from .packing import TreeSource
 from .pipes import PipeSink, PipeSource
 from .plan import (
@@ -30,8 +30,6 @@ from .plan import (
     plan,
     shown,
 )
-from .progress import Meter
-from .streams import ByteStream
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05
@@ -164,10 +162,7 @@ class _Session:
             if self._options.verb == "list":
                 await list_members(archive, self._options)
             else:
-                sys.stdout.flush()
-                sink = PipeSink(1, "stdout")
-                stack.push_async_callback(sink.aclose)
-                await cat(archive, self._options.members, sink)
+                await cat(archive, self._options.members, self._stdout(stack))
             for warning in archive.warnings:
                 say(f"{shown(task.source)}: warning: {warning}")
 
@@ -182,14 +177,7 @@ class _Session:
         async with AsyncExitStack() as stack:
             if task.layout is not None and task.destination != STREAM:
                 return await self._do_tree(task, stack)
-            source = await self._open(task.source, stack)
-            if task.destination is None:
-                return await self._engine.test(
-                    source, max_window=self._options.max_window, progress=self._progress
-                )
-            if task.destination == STREAM:
-                return await self._to_stdout(task, source, stack)
-            return await self._to_file(task, source)
+            return await self._do_file(task, stack)
 
     async def _open(self, source: str, stack: AsyncExitStack) -> Any:
         """Return what the verbs read from: the path, or stdin."""
@@ -198,6 +186,13 @@ class _Session:
         pipe = PipeSource(0, "stdin")
         stack.push_async_callback(pipe.aclose)
         return pipe
+
+    def _stdout(self, stack: AsyncExitStack) -> PipeSink:
+        """Return what writes to stdout."""
+        sys.stdout.flush()
+        sink = PipeSink(1, "stdout")
+        stack.push_async_callback(sink.aclose)
+        return sink
 
     async def _do_tree(self, task: Task, stack: AsyncExitStack) -> Report:
         """Compress folders, or give them back."""
@@ -262,58 +257,36 @@ class _Session:
             return "replace"
         return "skip" if self._options.skip_existing else "error"
 
-    async def _to_file(self, task: Task, source: Any) -> Report:
+    async def _do_file(self, task: Task, stack: AsyncExitStack) -> Report:
+        """Compress or decompress a file or a stream into one."""
         options, engine = self._options, self._engine
-        assert task.destination is not None
-        on_exists = self._on_exists
+        source = await self._open(task.source, stack)
+        if task.destination is None:
+            return await engine.test(source, max_window=options.max_window, progress=self._progress)
+        destination: str | PipeSink = task.destination
+        if destination == STREAM:
+            destination = self._stdout(stack)
         fsync = options.fsync or options.remove
         if options.verb == "compress":
             return await engine.compress_file(
-                source,
-                task.destination,
+                source if task.layout is None else self._tree(task),
+                destination,
                 options.chunk_size,
                 codec=task.codec,
                 compression_level=options.level,
-                on_exists=on_exists,
+                on_exists=self._on_exists,
                 fsync=fsync,
                 progress=self._progress,
             )
         return await engine.decompress_file(
             source,
-            task.destination,
+            destination,
             max_output=options.max_output,
             max_window=options.max_window,
-            on_exists=on_exists,
+            on_exists=self._on_exists,
             fsync=fsync,
             progress=self._progress,
         )
-
-    async def _to_stdout(self, task: Task, source: Any, stack: AsyncExitStack) -> Report:
-        options, engine = self._options, self._engine
-        if options.verb == "compress":
-            stream = engine.compress_stream(
-                source if task.layout is None else self._tree(task),
-                codec=task.codec or "zstd",
-                compression_level=options.level,
-                chunk_size=options.chunk_size,
-            )
-        else:
-            stream = engine.decompress_stream(
-                source, max_output=options.max_output, max_window=options.max_window
-            )
-        sink = PipeSink(1, "stdout")
-        stack.push_async_callback(sink.aclose)
-        await stack.enter_async_context(stream)
-        meter = stack.enter_context(self._meter(stream, task))
-        async for data in stream:
-            try:
-                await sink.write(data)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, sink.name) from None
-            meter.update()
-        return stream.report
 
     def _tree(self, task: Task) -> TreeSource:
         """Return folders as a tar, to be compressed to stdout."""
@@ -327,22 +300,7 @@ class _Session:
             xattrs=options.xattrs,
             on_error="raise" if options.strict else "skip",
         )
-        tree = TreeSource(packing._replace(roots=roots_of(task.roots)))
-        tree.leave_out(os.fstat(1))
-        return tree
-
-    def _meter(self, stream: ByteStream, task: Task) -> Meter:
-        known = task.source != STREAM and task.layout is None
-        total = os.stat(task.source).st_size if known else None
-        back = self._options.verb != "compress"
-
-        def measure() -> Progress:
-            report = stream.report
-            done = report.compressed_bytes if back else report.raw_bytes
-            files = 0 if task.layout is None else report.files
-            return Progress(report.raw_bytes, report.compressed_bytes, done, total, files)
-
-        return Meter(self._progress, measure, f"{self._options.verb}ing")
+        return TreeSource(packing._replace(roots=roots_of(task.roots)))
 
     def _tell(self, task: Task, report: Report) -> None:
         """Say how it went: a line for people, or JSON."""

@@ -19,6 +19,7 @@ from .arguments import (
     make_recipe,
     make_writing,
 )
+from .files import Destination
 from .model import (
     DEFAULT_MAX_WINDOW,
     Buffer,
@@ -33,6 +34,7 @@ from .model import (
     parse_size,
 )
 from .pipeline import Tally
+from .pipes import PipeSink
 from .pool import WorkerPool
 from .sources import AnySource, StreamSource
 from .storage import naming
@@ -185,8 +187,8 @@ class Engine:
 
     async def compress_file(
         self,
-        source: StreamSource,
-        destination: PathLike,
+        source: AnySource,
+        destination: Destination,
         chunk_size: Size | None = None,
         *,
         codec: str | None = None,
@@ -214,7 +216,8 @@ class Engine:
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
-        codec = codec_for(destination) if codec is None else codec
+        if codec is None:
+            codec = "zstd" if isinstance(destination, PipeSink) else codec_for(destination)
         recipe = make_recipe(codec, compression_level, chunk_size)
         writing = make_writing(on_exists, fsync, progress)
         return await files.compress_file(self._pool, source, destination, recipe, writing)
@@ -222,7 +225,7 @@ class Engine:
     async def decompress_file(
         self,
         source: StreamSource,
-        destination: PathLike,
+        destination: Destination,
         chunk_size: Size | None = None,
         *,
         max_output: Size | None = None,

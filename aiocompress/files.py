@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from . import compression, decompression, worker
 from .compression import Recipe
@@ -15,11 +15,14 @@ from .decompression import Reading
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
 from .packing import TreeSource
 from .pipeline import Tally
-from .pipes import NamedPipeSink
+from .pipes import NamedPipeSink, PipeSink
 from .pool import WorkerPool
 from .progress import Meter
 from .sources import AnySource, Source, StreamSource, opened
 from .storage import FileSink, call
+
+Sink: TypeAlias = FileSink | PipeSink
+Destination: TypeAlias = PathLike | PipeSink
 
 
 class Writing(NamedTuple):
@@ -31,7 +34,7 @@ class Writing(NamedTuple):
 
 
 async def compress_file(
-    pool: WorkerPool, source: AnySource, destination: PathLike, recipe: Recipe, writing: Writing
+    pool: WorkerPool, source: AnySource, destination: Destination, recipe: Recipe, writing: Writing
 ) -> Report:
     """Compress a file into a container of its own."""
     async with begun(pool, source, destination, writing) as verb:
@@ -51,7 +54,7 @@ async def compress_file(
 async def decompress_file(
     pool: WorkerPool,
     source: StreamSource,
-    destination: PathLike,
+    destination: Destination,
     reading: Reading,
     writing: Writing,
 ) -> Report:
@@ -94,7 +97,7 @@ class _Verb:
 
     def __init__(self, pool: WorkerPool, source: Source, writing: Writing) -> None:
         self.source = source
-        self.sink: FileSink | NamedPipeSink | None = None
+        self.sink: Sink | None = None
         self.tally = Tally(pool)
         self.skipped: str | None = None
         self._writing = writing
@@ -128,18 +131,21 @@ class _Verb:
 
 @asynccontextmanager
 async def begun(
-    pool: WorkerPool, source: AnySource, destination: PathLike, writing: Writing
+    pool: WorkerPool, source: AnySource, destination: Destination, writing: Writing
 ) -> AsyncGenerator[_Verb]:
     """Open both sides; without a sink where the destination exists and is to be kept."""
-    path = os.fspath(destination)
     async with opened(source, pool) as data:
         verb = _Verb(pool, data, writing)
-        await call(pool.files, _check_not_same, data, path)
-        if writing.on_exists == "skip" and await call(pool.files, os.path.lexists, path):
-            verb.skipped = path
-            yield verb
-            return
-        verb.sink = await _open_sink(pool, path, writing)
+        if isinstance(destination, PipeSink):
+            path, verb.sink = destination.name, destination
+        else:
+            path = os.fspath(destination)
+            await call(pool.files, _check_not_same, data, path)
+            if writing.on_exists == "skip" and await call(pool.files, os.path.lexists, path):
+                verb.skipped = path
+                yield verb
+                return
+            verb.sink = await _open_sink(pool, path, writing)
         reach = verb.sink.reach
         try:
             if isinstance(data, TreeSource):
@@ -153,7 +159,7 @@ async def begun(
             await verb.sink.aclose()
 
 
-async def _open_sink(pool: WorkerPool, path: str, writing: Writing) -> FileSink | NamedPipeSink:
+async def _open_sink(pool: WorkerPool, path: str, writing: Writing) -> Sink:
     """Open a file that replaces the one there, or what is there and is no file."""
     if await call(pool.files, _is_special, path):
         return await NamedPipeSink.open(path)
@@ -165,10 +171,9 @@ def _is_special(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-def _leave_out(tree: TreeSource, sink: FileSink | NamedPipeSink, path: str) -> None:
+def _leave_out(tree: TreeSource, sink: Sink, path: str) -> None:
     """Keep the archive, and an older one that it replaces, out of itself."""
-    if isinstance(sink, FileSink):
-        tree.leave_out(sink.status)
+    tree.leave_out(sink.status)
     with suppress(OSError):
         tree.leave_out(os.stat(path))
 

@@ -4,7 +4,8 @@ Both directions, ``compression`` and ``decompression``, are async generators of 
 producer fills slots and starts jobs, at most a window ahead of the consumer, who takes their
 outcomes in the order of reading. A stream reserves room in its window before it takes a slot,
 gathers what a slow source sends before that, and has what a slow reader takes copied out of the
-slot at once: so no slot ever waits for anybody outside.
+slot at once: so no slot ever waits for anybody outside, except in the command line, where no
+other stream wants it.
 """
 
 from __future__ import annotations

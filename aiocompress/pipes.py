@@ -36,7 +36,6 @@ class _Pipe:
 
     def __init__(self, descriptor: int, name: str, events: int) -> None:
         self.name = name
-        self.status: os.stat_result | None = None
         self._descriptor = descriptor
         self._thread = Threads(1, f"aiocompress-{name}")
         self._wake_read, self._wake_write = os.pipe()
@@ -72,10 +71,14 @@ class _Pipe:
 
 
 class PipeSource(_Pipe):
-    """Reads from a descriptor; see ``sources.Source``."""
+    """Reads from a descriptor of the command line; see ``sources.Source``.
+
+    Its engine has no other stream: so a slot may wait for the other side, and what comes is read
+    to where a worker finds it.
+    """
 
     size = None
-    waits = True
+    waits = False
 
     def __init__(self, descriptor: int, name: str) -> None:
         super().__init__(descriptor, name, select.POLLIN)
@@ -104,7 +107,10 @@ class PipeSource(_Pipe):
 
 
 class PipeSink(_Pipe):
-    """Writes to a descriptor."""
+    """Writes to a descriptor of the command line, out of the slots; see ``storage.FileSink``."""
+
+    reach = None
+    waits = False
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._at_once = select.PIPE_BUF
@@ -120,6 +126,7 @@ class PipeSink(_Pipe):
                 descriptor = self._own = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
                 self._at_once = _PIPE_SIZE
         super().__init__(descriptor, name, select.POLLOUT)
+        self.status = os.fstat(descriptor)
 
     async def write(self, *buffers: Buffer) -> None:
         """Write all of the buffers."""
@@ -134,6 +141,13 @@ class PipeSink(_Pipe):
                 view = view[os.write(self._descriptor, view[: self._at_once]) :]
         return size
 
+    def skip(self, size: int) -> None:
+        """Nobody else can write to it."""
+        raise NotImplementedError
+
+    async def commit(self, like: os.stat_result | None) -> None:
+        """Do nothing: it has its name already."""
+
     async def aclose(self) -> None:
         """End the thread."""
         await super().aclose()
@@ -145,7 +159,6 @@ class PipeSink(_Pipe):
 class NamedPipeSink(PipeSink):
     """A named pipe, a device or a terminal as the destination of a file: written as it is."""
 
-    reach = None
     waits = True
 
     def __init__(self, descriptor: int, name: str) -> None:
@@ -165,13 +178,6 @@ class NamedPipeSink(PipeSink):
                 if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
                     raise
                 await asyncio.sleep(_RETRY)
-
-    def skip(self, size: int) -> None:
-        """Nobody else can write to it."""
-        raise NotImplementedError
-
-    async def commit(self, like: os.stat_result | None) -> None:
-        """Do nothing: it has its name already."""
 
     async def aclose(self) -> None:
         """Close it."""

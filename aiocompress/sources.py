@@ -216,7 +216,9 @@ async def _open(source: AnySource, pool: WorkerPool, *, folders: bool) -> Source
 
 
 class _OpenedPipe(PipeSource):
-    """A named pipe or a device: the descriptor is ours."""
+    """A named pipe or a device: the descriptor is ours, the slots are for other streams, too."""
+
+    waits = True
 
     async def aclose(self) -> None:
         if self._descriptor >= 0:
