@@ -6,6 +6,7 @@ front to back.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -19,12 +20,13 @@ from . import building
 from .archives import tar
 from .archives.header import BLOCK, to_bytes, to_text
 from .archives.index import Record, Records
-from .arguments import check_on_error, make_reading, make_writing
+from .arguments import check_on_error, make_bounds, make_reading, make_writing
 from .building import Building
 from .decompression import Reading
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
-from .extraction import Restored, raw_blocks, restore_indexed, restore_stream
+from .extraction import Restored, measured, raw_blocks, restore_indexed, restore_stream
 from .files import Writing
+from .limits import free_space
 from .member_file import IndexedAccess, MemberFile, RawAccess, StreamAccess
 from .members import is_same
 from .model import Member, OnError, OnExists, PathLike, Progress, ProgressOption, Report, Size
@@ -32,7 +34,7 @@ from .packing import Found
 from .pipeline import Tally
 from .pool import WorkerPool
 from .progress import Meter
-from .restoring import Keeping
+from .restoring import UNBOUNDED, Keeping
 from .seeking import Indexed, UnlikeIndexError, open_indexed
 from .selecting import Selection, not_found
 from .sources import Positional, PositionalSource, StreamSource, opened
@@ -262,6 +264,8 @@ class Archive:
         on_error: OnError = "raise",
         preserve: bool = False,
         max_output: Size | None = None,
+        max_members: int | None = None,
+        max_member_size: Size | None = None,
         fsync: bool | None = None,
         progress: ProgressOption = False,
     ) -> Report:
@@ -278,20 +282,24 @@ class Archive:
             and report them.
         :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
         :param max_output: the most raw bytes of the archive that are decoded.
+        :param max_members: the most members that are restored.
+        :param max_member_size: the most bytes of one; what is larger is refused.
         :param fsync: whether all is on the disk before the folder gets its name; default: yes.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
         :raises FileExistsError: the destination exists.
         :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
         :raises UnsafeMemberError: a member would harm what is outside.
         :raises MemberNotFoundError: nothing has one of the names given.
-        :raises LimitError: there is more than ``max_output``.
-        :raises OSError: a member cannot be created.
+        :raises LimitError: there is more than ``max_output``, ``max_members``,
+            ``max_member_size``, or than ``max_metadata`` of ``open_archive``.
+        :raises OSError: a member cannot be created; the disk has no room for all of them.
         """
         self.check()
         writing = make_writing(on_exists, fsync, progress)
         check_on_error(on_error)
-        reading = make_reading(max_output, self._reading.max_window)
-        restoring = Restoring(Selection(members), Keeping(preserve), on_error)
+        reading = self._reading._replace(max_output=make_reading(max_output, 1).max_output)
+        bounds = make_bounds(max_members, max_member_size)
+        restoring = Restoring(Selection(members), Keeping(preserve), on_error, bounds)
         begun, tally = time.perf_counter(), Tally(self._pool, Found())
         path = os.fspath(destination)
         build = await call(self._pool.files, Building, path, on_exists, undo=Building.close)
@@ -314,7 +322,7 @@ class Archive:
     ) -> None:
         about = build, reading, restoring, tally
         indexed, outcome = self._indexed, None
-        if indexed is not None:
+        if indexed is not None and await self._has_room(indexed, build, restoring):
             outcome = await restore_indexed(self._pool, indexed, *about)
             if outcome is Restored.ALL:
                 return
@@ -325,7 +333,7 @@ class Archive:
                 if outcome is Restored.DOUBTFUL:
                     stream = restoring._replace(on_error="raise")
                 await restore_stream(self._pool, source, build, reading, stream, tally)
-            if indexed is not None:
+            if outcome is not None:
                 self.distrust()
         except CorruptError:
             if indexed is None or outcome is not Restored.DOUBTFUL:
@@ -337,6 +345,25 @@ class Archive:
                 is not Restored.ALL
             ):
                 raise
+
+    async def _has_room(self, indexed: Indexed, build: Building, restoring: Restoring) -> bool:
+        """Look at the limits and at the disk before anything is restored.
+
+        :returns: False where a limit is in the way: reading from front to back tells which.
+        :raises OSError: the disk has less room than all files need.
+        """
+        free = await call(self._pool.files, free_space, build.descriptor)
+        most = indexed.table.raws[-1]
+        if restoring.bounds == UNBOUNDED and (free is None or most <= free):
+            return True
+        try:
+            needed = await measured(indexed, restoring)
+        except CorruptError:
+            return True  # that is told when it is used
+        if needed is not None and free is not None and needed > free:
+            reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
+            raise OSError(errno.ENOSPC, reason, build.path)
+        return needed is not None
 
     async def _begin_anew(self, build: Building, tally: Tally) -> None:
         await call(self._pool.files, building.empty, build.descriptor)
@@ -422,7 +449,7 @@ class Archive:
 
     async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
         """Read the archive from front to back."""
-        reader = tar.Reader()
+        reader = tar.Reader(max_metadata=self._reading.max_metadata)
         async with aclosing(self.raw_bytes(tally, strict=strict)) as blocks:
             async for data in blocks:
                 for item in reader.feed(data):

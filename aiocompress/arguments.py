@@ -11,8 +11,19 @@ from .codecs import CODECS
 from .compression import Recipe
 from .decompression import READ_SIZE, Reading
 from .files import Writing
-from .model import Buffer, Layout, OnError, OnExists, PathLike, ProgressOption, Size, parse_size
+from .model import (
+    DEFAULT_MAX_METADATA,
+    Buffer,
+    Layout,
+    OnError,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Size,
+    parse_size,
+)
 from .packing import Packing
+from .restoring import Bounds
 from .trees import Excluded
 
 TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
@@ -118,7 +129,10 @@ def make_recipe(codec: str, level: int | None, chunk_size: Size | None) -> Recip
 
 
 def make_reading(
-    max_output: Size | None, max_window: Size, chunk_size: Size | None = None
+    max_output: Size | None,
+    max_window: Size,
+    chunk_size: Size | None = None,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
 ) -> Reading:
     """Check the limits of reading.
 
@@ -129,7 +143,24 @@ def make_reading(
         read_size=READ_SIZE if chunk_size is None else parse_size(chunk_size, "chunk_size"),
         max_window=parse_size(max_window, "max_window"),
         max_output=None if max_output is None else parse_size(max_output, "max_output"),
+        max_metadata=parse_size(max_metadata, "max_metadata"),
     )
+
+
+def make_bounds(max_members: int | None, max_member_size: Size | None) -> Bounds:
+    """Check how many members may be restored, and how large.
+
+    :raises ValueError: a number below 0, or a size that is none.
+    :raises TypeError: a number that is no int, or a size that is neither int nor text.
+    """
+    if isinstance(max_members, bool) or not isinstance(max_members, int | None):
+        msg = f"max_members must be an int, not {type(max_members).__name__}"
+        raise TypeError(msg)
+    if max_members is not None and max_members < 0:
+        msg = f"max_members must not be negative, as {max_members} is"
+        raise ValueError(msg)
+    size = None if max_member_size is None else parse_size(max_member_size, "max_member_size")
+    return Bounds(max_members, size)
 
 
 def make_writing(on_exists: OnExists, fsync: bool | None, progress: ProgressOption) -> Writing:  # noqa: FBT001

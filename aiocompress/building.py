@@ -95,7 +95,7 @@ class Building:
         :param fsync: all is on the disk before.
         """
         if fsync:
-            os.sync()
+            sync_all(self.descriptor)
         if self._exists:
             self._merge()
         else:
@@ -179,6 +179,21 @@ class Building:
             finally:
                 os.close(descriptor)
                 os.close(self._folder)
+
+
+def sync_all(folder: int) -> None:
+    """Wait until all of the file system of an open folder is on the disk.
+
+    :raises OSError: something could not be written since the folder was opened.
+    """
+    import ctypes  # noqa: PLC0415 - takes as long as many small files
+
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()  # does not tell
+    elif syncfs(folder):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _is_empty(path: str) -> bool:

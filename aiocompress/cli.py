@@ -115,6 +115,18 @@ _limits = _options(
 )
 
 
+_metadata = click.option(
+    "--max-metadata",
+    metavar="SIZE",
+    default="1MiB",
+    help="Most bytes of names and attributes before one member.  [default: 1MiB]",
+)
+_bounds = _options(
+    click.option("--max-members", type=int, metavar="N", help="Stop at more members than this."),
+    click.option("--max-member-size", metavar="SIZE", help="Refuse members larger than this."),
+)
+
+
 def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
     if value:
         click.echo(messages.versions())
@@ -176,6 +188,7 @@ def compress(decompress: bool, **flags: Any) -> None:  # noqa: FBT001
 @_sources
 @_writing
 @_limits
+@_bounds
 @_running
 def decompress(**flags: Any) -> None:
     """Decompress each SOURCE (zstd, gzip or zlib), or stdin to stdout."""
@@ -208,6 +221,8 @@ def test(**flags: Any) -> None:
 )
 @_replacing
 @_limits
+@_bounds
+@_metadata
 @_running
 def extract(archive: str, **flags: Any) -> None:
     """Restore the members of an archive, all or some, below one folder and nowhere else."""
@@ -221,6 +236,7 @@ def extract(archive: str, **flags: Any) -> None:
 @click.option("--long", is_flag=True, help="Modes, owners, sizes and times as well.")
 @click.option("-0", "null", is_flag=True, help="End names with a zero byte, and escape nothing.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@_metadata
 @_verbose
 def list_members(archive: str, **flags: Any) -> None:
     """List the members of an archive: of ours by its index, of others from front to back."""
@@ -230,6 +246,7 @@ def list_members(archive: str, **flags: Any) -> None:
 @cli.command(epilog="\b\nExample:\n  aiocompress cat folder.tar.zst folder/notes.txt | less")
 @click.argument("archive", metavar="ARCHIVE")
 @click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
+@_metadata
 @_verbose
 def cat(archive: str, **flags: Any) -> None:
     """Write the content of members to stdout."""

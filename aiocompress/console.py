@@ -158,7 +158,8 @@ class _Session:
 
         async with AsyncExitStack() as stack:
             source = await self._open(task.source, stack)
-            archive = await stack.enter_async_context(self._engine.open_archive(source))
+            opened = self._engine.open_archive(source, max_metadata=self._options.max_metadata)
+            archive = await stack.enter_async_context(opened)
             if self._options.verb == "list":
                 await list_members(archive, self._options)
             else:
@@ -226,7 +227,11 @@ class _Session:
             )
         on_error: OnError = "skip" if options.keep_going else "raise"
         if task.source == STREAM:
-            archive = engine.open_archive(await self._open(STREAM, stack))
+            archive = engine.open_archive(
+                await self._open(STREAM, stack),
+                max_window=options.max_window,
+                max_metadata=options.max_metadata,
+            )
             await stack.enter_async_context(archive)
             return await archive.extract(
                 task.destination,
@@ -235,6 +240,8 @@ class _Session:
                 on_error=on_error,
                 preserve=options.preserve,
                 max_output=options.max_output,
+                max_members=options.max_members,
+                max_member_size=options.max_member_size,
                 fsync=options.fsync,
                 progress=self._progress,
             )
@@ -245,6 +252,9 @@ class _Session:
             on_error=on_error,
             preserve=options.preserve,
             max_output=options.max_output,
+            max_members=options.max_members,
+            max_member_size=options.max_member_size,
+            max_metadata=options.max_metadata,
             max_window=options.max_window,
             on_exists=self._on_exists,
             fsync=options.fsync or options.remove,

@@ -11,7 +11,7 @@ from . import worker
 from .codecs import HEAD_SIZE, Codec, StreamDecoder, detect
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError, LimitError, TruncatedError
-from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
+from .model import DEFAULT_MAX_METADATA, DEFAULT_MAX_WINDOW, MIB, Buffer
 from .pipeline import Running, Tally, in_order
 from .pool import Job, WorkerPool
 from .sources import Source
@@ -33,14 +33,16 @@ class Block(NamedTuple):
 class Reading(NamedTuple):
     """How a container is read.
 
-    ``read_size`` is in bytes, as are the limits ``max_window`` and ``max_output``; ``target`` is
-    a path that workers may write to (``worker.DISCARD``: the data is only checked); ``detach``:
-    the reader may be slow; ``strict``: a damaged index is an error.
+    ``read_size`` is in bytes, as are the limits ``max_window``, ``max_output`` and, of what stands
+    before a member of an archive, ``max_metadata``; ``target`` is a path that workers may write to
+    (``worker.DISCARD``: the data is only checked); ``detach``: the reader may be slow; ``strict``:
+    a damaged index is an error.
     """
 
     read_size: int = READ_SIZE
     max_window: int = DEFAULT_MAX_WINDOW
     max_output: int | None = None
+    max_metadata: int = DEFAULT_MAX_METADATA
     target: str | None = None
     detach: bool = False
     strict: bool = False

@@ -14,6 +14,7 @@ from .arguments import (
     check_on_error,
     codec_for,
     layout_for,
+    make_bounds,
     make_packing,
     make_reading,
     make_recipe,
@@ -21,6 +22,7 @@ from .arguments import (
 )
 from .files import Destination
 from .model import (
+    DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     Buffer,
     EngineStatistics,
@@ -324,6 +326,9 @@ class Engine:
         on_error: OnError = "raise",
         preserve: bool = False,
         max_output: Size | None = None,
+        max_members: int | None = None,
+        max_member_size: Size | None = None,
+        max_metadata: Size = DEFAULT_MAX_METADATA,
         max_window: Size = DEFAULT_MAX_WINDOW,
         on_exists: OnExists = "error",
         fsync: bool | None = None,
@@ -343,6 +348,9 @@ class Engine:
             report it.
         :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
         :param max_output: the most raw bytes that are decoded.
+        :param max_members: the most members that are restored.
+        :param max_member_size: the most bytes of one; what is larger is refused.
+        :param max_metadata: the most bytes of names and attributes before one member of an archive.
         :param max_window: the largest zstd window, in bytes or text.
         :param on_exists: "error" if there is a folder with something in it; "replace" and "skip"
             say what happens to files that exist.
@@ -351,14 +359,16 @@ class Engine:
         :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
         :raises UnsafeMemberError: a member would harm what is outside of the folder.
         :raises MemberNotFoundError: nothing has one of the names given.
-        :raises LimitError: there is more than ``max_output``, or a window above ``max_window``.
-        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        :raises LimitError: there is more than one of these limits allows.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists; the disk
+            has no room for all that an archive of ours holds.
         """
         from . import folders  # noqa: PLC0415
 
         check_on_error(on_error)
-        unpacking = folders.Unpacking(members, on_error, preserve)
-        reading = make_reading(max_output, max_window, chunk_size)
+        bounds = make_bounds(max_members, max_member_size)
+        unpacking = folders.Unpacking(members, on_error, preserve, bounds)
+        reading = make_reading(max_output, max_window, chunk_size, max_metadata)
         writing = make_writing(on_exists, fsync, progress)
         with naming(os.fspath(destination)):
             return await folders.decompress_folder(
@@ -401,19 +411,25 @@ class Engine:
             )
 
     def open_archive(
-        self, source: ArchiveSource, *, max_window: Size = DEFAULT_MAX_WINDOW
+        self,
+        source: ArchiveSource,
+        *,
+        max_window: Size = DEFAULT_MAX_WINDOW,
+        max_metadata: Size = DEFAULT_MAX_METADATA,
     ) -> Archive:
         """Open an archive: ``async with engine.open_archive(path) as archive``.
 
         :param source: a path; or an object with ``async size()`` and ``async read_at(offset, n)``;
             or any source of ``decompress_stream``, which can be read only once.
         :param max_window: the largest zstd window, in bytes or text.
+        :param max_metadata: the most bytes of names and attributes before one member.
         :raises ValueError: not a size. When opened: ``OSError``, and ``FormatError`` for what is
             no archive.
         """
         from .archive import Archive  # noqa: PLC0415
 
-        return Archive(self._pool, source, make_reading(None, max_window))
+        reading = make_reading(None, max_window, max_metadata=max_metadata)
+        return Archive(self._pool, source, reading)
 
     async def test(
         self,

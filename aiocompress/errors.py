@@ -81,7 +81,7 @@ class TruncatedError(CorruptError):
 
 
 class LimitError(AiocompressError):
-    """A limit was reached: ``max_output``, ``max_window`` or ``memory_limit``."""
+    """A limit was reached: one of those named ``max_...``, or ``memory_limit``."""
 
 
 class UnsafeMemberError(AiocompressError):

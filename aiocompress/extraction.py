@@ -23,7 +23,7 @@ from .building import Building
 from .codecs import STREAM
 from .containers import FrameTable
 from .decompression import Reading, decompressed
-from .errors import CorruptError, UnsafeMemberError
+from .errors import CorruptError, LimitError, UnsafeMemberError
 from .members import Part
 from .packing import Found
 from .pipeline import Running, Tally, in_order
@@ -54,7 +54,9 @@ async def restore_stream(
 
     :raises FormatError: it is no archive.
     """
-    unpacker = Unpacker(building.descriptor, restoring, tally.found)
+    unpacker = Unpacker(
+        building.descriptor, restoring, tally.found, max_metadata=reading.max_metadata
+    )
     try:
         try:
             async with aclosing(raw_blocks(pool, source, reading, tally)) as blocks:
@@ -121,6 +123,25 @@ class Peeked(Filling):
 # Frame by frame.
 
 
+async def measured(archive: Indexed, restoring: Restoring) -> int | None:
+    """Return the bytes of all files that are to be restored; None: there is a limit to tell of.
+
+    :raises CorruptError: a block of the index is damaged.
+    """
+    total = count = 0
+    async with aclosing(archive.checked_blocks()) as blocks:
+        async for records in blocks:
+            sizes = records.sizes(restoring.selection.mask(records.names))
+            total += sum(sizes)
+            count += len(sizes)
+            try:
+                restoring.bounds.check_count(count)
+                restoring.bounds.check_size(max(sizes, default=0))
+            except LimitError:
+                return None
+    return total
+
+
 class _Wanted(NamedTuple):
     """What is wanted of a frame: members inside, the rest of one, the beginning of another."""
 
@@ -155,7 +176,7 @@ async def restore_indexed(
     spanning = _Spanning(building.descriptor, restoring, tally.found)
     writing = Running()
     try:
-        frames = _start(pool, archive, building, restoring, writing)
+        frames = _start(pool, archive, building, reading, restoring, writing)
         async with aclosing(in_order(frames, pool.window)) as jobs:
             async for frame in jobs:
                 await _finish(pool, archive, frame, spanning, tally, trusting=trusting)
@@ -187,11 +208,12 @@ async def _start(
     pool: WorkerPool,
     archive: Indexed,
     building: Building,
+    reading: Reading,
     restoring: Restoring,
     writing: Running,
 ) -> AsyncGenerator[_Frame]:
     table = archive.table
-    async with aclosing(_plan(archive, restoring.selection)) as plan:
+    async with aclosing(_plan(archive, reading, restoring.selection)) as plan:
         async for wanted in plan:
             frame = wanted.frame
             size, raw_size = table.sizes[frame], table.raw_size(frame)
@@ -214,12 +236,16 @@ async def _start(
             yield _Frame(wanted, job)
 
 
-async def _plan(archive: Indexed, selection: Selection) -> AsyncGenerator[_Wanted]:
+async def _plan(
+    archive: Indexed, reading: Reading, selection: Selection
+) -> AsyncGenerator[_Wanted]:
     """Yield the frames that hold something wanted, in order."""
     planner = _Planner(archive.table, selection)
     try:
         async with aclosing(archive.checked_blocks()) as blocks:
             async for records in blocks:
+                if records.metadata > reading.max_metadata:
+                    raise UnlikeIndexError  # reading from front to back tells of it
                 for wanted in planner.add(records):
                     yield wanted
     except CorruptError:

@@ -16,6 +16,7 @@ from .files import Writing
 from .model import Layout, OnError, PathLike, ProgressOption, Report
 from .packing import Packing, TreeSource
 from .pool import WorkerPool
+from .restoring import UNBOUNDED, Bounds
 from .storage import call
 from .trees import is_folder
 
@@ -80,11 +81,12 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
 
 
 class Unpacking(NamedTuple):
-    """What is restored of an archive: which members, what beside content, what about errors."""
+    """What is restored of an archive: which members, what beside content, errors, limits."""
 
     members: Iterable[str] | None = None
     on_error: OnError = "raise"
     preserve: bool = False
+    bounds: Bounds = UNBOUNDED
 
 
 async def decompress_folder(
@@ -99,20 +101,23 @@ async def decompress_folder(
     pool.check()
     path = os.fspath(source)
     about = path, os.fspath(destination), reading, writing
+    on_error, bounds = unpacking.on_error, unpacking.bounds
     if await call(pool.files, is_folder, path):
         _check_all(unpacking, "a mirrored tree")
-        return await mirroring.decompress_tree(pool, *about, on_error=unpacking.on_error)
+        return await mirroring.decompress_tree(pool, *about, on_error=on_error, bounds=bounds)
     if framed.detect(await call(pool.files, _head, path)):
         _check_all(unpacking, "a framed container")
-        return await framing.decompress_tree(pool, *about, on_error=unpacking.on_error)
+        return await framing.decompress_tree(pool, *about, on_error=on_error, bounds=bounds)
     async with Archive(pool, path, reading) as archive:
         return await archive.extract(
             destination,
             unpacking.members,
             on_exists=writing.on_exists,
-            on_error=unpacking.on_error,
+            on_error=on_error,
             preserve=unpacking.preserve,
             max_output=reading.max_output,
+            max_members=bounds.max_members,
+            max_member_size=bounds.max_member_size,
             fsync=writing.fsync,
             progress=writing.progress,
         )

@@ -17,11 +17,11 @@ from typing import Final, NamedTuple
 from .archives.header import to_bytes
 from .codecs import zstd
 from .containers import framed
-from .errors import AiocompressError, CorruptError, FormatError, UnsafeMemberError
+from .errors import AiocompressError, CorruptError, FormatError, LimitError, UnsafeMemberError
 from .limits import umask
 from .model import KIB, MIB, Buffer, OnError
 from .packing import Found, Packing
-from .restoring import Keeping, Restorer
+from .restoring import Bounds, Keeping, Restorer
 from .selecting import Selection
 from .trees import OURS, Entry, Skip, is_folder, kind_of, walk, without_prefix
 from .unpacking import HINT, Failures, Restoring, shown
@@ -291,13 +291,14 @@ class Files:
     :param root: a descriptor of the folder they go to.
     """
 
-    def __init__(self, root: int, on_error: OnError, found: Found) -> None:
-        self._raises, self._found = on_error == "raise", found
+    def __init__(self, root: int, on_error: OnError, found: Found, bounds: Bounds) -> None:
+        self._raises, self._found, self._bounds = on_error == "raise", found, bounds
         self._failures = Failures(Restoring(Selection(), on_error=on_error), found)
         self._restorer = Restorer(root, Keeping())
         self._mode = 0o666 & ~umask()
         self._name = self._place = b""
         self._descriptor = -1
+        self._members = self._size = 0
         self._order = framed.Order()
         self._doubtful: list[str] = []
         self._doubtful_count = 0
@@ -337,7 +338,9 @@ class Files:
     def begin(self, path: framed.Path) -> None:
         """Begin a file, and end the one before it."""
         self._end_file()
-        self._name, self._order = to_bytes(path.name), framed.Order()
+        self._members += 1
+        self._bounds.check_count(self._members)
+        self._name, self._order, self._size = to_bytes(path.name), framed.Order(), 0
         try:
             self._descriptor = self._create()
         except (UnsafeMemberError, OSError) as error:
@@ -354,10 +357,13 @@ class Files:
             return self._restorer.create(self._place, self._mode)
 
     def _write(self, data: memoryview) -> None:
+        self._size += len(data)
         try:
+            if self._descriptor >= 0:
+                self._bounds.check_size(self._size)
             while data and self._descriptor >= 0:
                 data = data[os.write(self._descriptor, data) :]
-        except OSError as error:
+        except (LimitError, OSError) as error:
             self._drop()
             self._failures.member(self._name, error)
 

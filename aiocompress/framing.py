@@ -26,6 +26,7 @@ from .packing import Found, Packing, TreeSource
 from .pipeline import Tally, in_order
 from .pool import Job, WorkerPool
 from .progress import Meter
+from .restoring import UNBOUNDED, Bounds
 from .sources import Source, opened
 from .storage import call
 
@@ -131,13 +132,14 @@ async def decompress_tree(
     writing: Writing,
     *,
     on_error: OnError = "raise",
+    bounds: Bounds = UNBOUNDED,
 ) -> Report:
     """Give back the files of a framed container, ours or the original script's.
 
     :param on_error: "skip" leaves out files that are refused or damaged, and reports them.
     :raises CorruptError: it is damaged, or chunks of a file are not in order.
     :raises UnsafeMemberError: a file would be outside of the folder.
-    :raises LimitError: there is more than ``max_output``, or a frame above a limit.
+    :raises LimitError: there is more than ``max_output``, or a frame or file above a limit.
     :raises OSError: a file cannot be read or written; ``FileExistsError``: the folder exists.
     """
     begun, tally = time.perf_counter(), Tally(pool, Found())
@@ -147,7 +149,7 @@ async def decompress_tree(
         )
         try:
             with _meter(writing, tally, data):
-                files = Files(build.descriptor, on_error, tally.found)
+                files = Files(build.descriptor, on_error, tally.found, bounds)
                 await _Restoration(pool, data, files, reading, tally).run()
             commit = partial(build.commit, fsync=writing.fsync is not False)
             await call(pool.files, commit)

@@ -1,4 +1,4 @@
-"""What this process may use: processors, memory, and the modes of new files."""
+"""What this process may use: processors, memory, space on a disk, and the modes of new files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from typing import Final
 
 _CGROUP: Final = "/sys/fs/cgroup"
+_PLAIN_SYSTEMS: Final = {"ext2", "ext3", "ext4", "xfs", "tmpfs", "vfat", "exfat"}
+"""File systems on which a file takes as much as it holds: none that compresses or shares."""
 _umask_lock = threading.Lock()
 
 
@@ -27,6 +29,22 @@ def memory() -> int:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _read("memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
+
+
+def free_space(descriptor: int) -> int | None:
+    """Return the bytes that the file system of an open folder can still take.
+
+    None: who knows; it may compress, or be another one than it seems.
+    """
+    device = os.fstat(descriptor).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in _read_file("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
+            system = os.fstatvfs(descriptor)
+            # Some blocks are for root alone.
+            return system.f_frsize * (system.f_bavail if os.geteuid() else system.f_bfree)
+    return None
 
 
 def umask() -> int:

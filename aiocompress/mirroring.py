@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 
 from . import compression, decompression, mirrors
-from .building import Building
+from .building import Building, sync_all
 from .codecs import STREAM
 from .compression import Recipe
 from .decompression import Reading
@@ -45,6 +45,7 @@ from .packing import Found
 from .pipeline import Tally, in_order
 from .pool import Job, WorkerPool
 from .progress import Meter
+from .restoring import UNBOUNDED, Bounds
 from .storage import FileSink, FileSource, call
 from .trees import Excluded, kind_of
 from .twins import Plan, Side, Twins, below, merged, miss
@@ -85,6 +86,7 @@ async def decompress_tree(
     writing: Writing,
     *,
     on_error: OnError = "raise",
+    bounds: Bounds = UNBOUNDED,
 ) -> Report:
     """Decompress each file of a folder into another folder, under its name without the suffix.
 
@@ -92,11 +94,11 @@ async def decompress_tree(
         compressed file, and names it in the report.
     :raises FormatError: a file that is not compressed, by its name or its content.
     :raises CorruptError: a file is damaged.
-    :raises LimitError: all together is more than ``reading.max_output``.
+    :raises LimitError: all together is more than ``reading.max_output``, or above ``bounds``.
     :raises OSError: as ``compress_tree``; so does ``ValueError``.
     """
     options = _Options(writing, None, on_error)
-    return await _mirror(pool, source, destination, _Back(pool, reading), options)
+    return await _mirror(pool, source, destination, _Back(pool, reading, bounds), options)
 
 
 class _Options(NamedTuple):
@@ -127,6 +129,13 @@ class _Direction(Protocol):
         """
         ...
 
+    def check_count(self, files: int) -> None:
+        """Make sure that there are not too many files.
+
+        :raises LimitError: there are.
+        """
+        ...
+
     async def stream(
         self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, before: int
     ) -> None:
@@ -149,6 +158,9 @@ class _Out:
     def enough(self, raw_bytes: int) -> int:  # noqa: ARG002 - there is no limit
         return ENOUGH
 
+    def check_count(self, files: int) -> None:
+        pass
+
     async def stream(
         self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, _before: int
     ) -> None:
@@ -163,9 +175,9 @@ class _Back:
     label = "decompressing"
     function = staticmethod(mirrors.decompress)
 
-    def __init__(self, pool: WorkerPool, reading: Reading) -> None:
-        self._pool, self._reading = pool, reading
-        self.arguments = (reading.max_window,)
+    def __init__(self, pool: WorkerPool, reading: Reading, bounds: Bounds) -> None:
+        self._pool, self._reading, self._bounds = pool, reading, bounds
+        self.arguments = (reading.max_window, bounds)
 
     def naming(self, name: str) -> str | None:
         return mirrors.restored(name)
@@ -174,6 +186,9 @@ class _Back:
         limit = self._reading.max_output
         self._reading.check_output(raw_bytes)
         return ENOUGH if limit is None else min(ENOUGH, limit - raw_bytes + 1)
+
+    def check_count(self, files: int) -> None:
+        self._bounds.check_count(files)
 
     async def stream(
         self, source: FileSource, sink: FileSink, tally: Tally, meter: Meter, before: int
@@ -185,6 +200,7 @@ class _Back:
         async with aclosing(blocks):
             async for size, data in blocks:
                 self._reading.check_output(before + tally.raw_bytes)
+                self._bounds.check_size(tally.raw_bytes)
                 if data is None:
                     sink.skip(size)
                 else:
@@ -240,7 +256,7 @@ class _Trees:
         if self._building is not None:
             self._building.commit(fsync=self._fsync)
         elif self._fsync:
-            os.sync()
+            sync_all(self._target)
 
     def close(self) -> None:
         """Close both; a tree that was not committed goes."""
@@ -315,7 +331,7 @@ class _Mirroring:
         self._tally, self._single_tally = Tally(pool), Tally(pool)
         self._found = Found()
         """What is found here; ``twins`` works in a thread, and keeps its own."""
-        self._files = 0
+        self._listed = self._files = 0
 
     def progress(self) -> Progress:
         """Say how far it has come; how much there is only the walk will tell."""
@@ -366,7 +382,10 @@ class _Mirroring:
 
     async def _next(self) -> Files:
         if not self._waiting:
-            self._waiting += await call(self._pool.files, self._twins.batches)
+            batches = await call(self._pool.files, self._twins.batches)
+            self._listed += sum(len(names) for batch in batches for _, names in batch)
+            self._direction.check_count(self._listed)
+            self._waiting += batches
         return self._waiting.popleft() if self._waiting else []
 
     async def _send(self, files: Files, *, alone: bool) -> _Sent:

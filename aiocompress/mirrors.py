@@ -23,6 +23,7 @@ from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, zst
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError
 from .model import MIB, Buffer, OnExists
+from .restoring import Bounds
 from .trees import FOLDER_FLAGS
 from .worker import Place, Result, views
 
@@ -165,16 +166,17 @@ def compress(place: Place, roots: Roots, enough: int, codec: str, level: int, si
 # Back.
 
 
-def decompress(place: Place, roots: Roots, enough: int, max_window: int) -> Result:
+def decompress(place: Place, roots: Roots, enough: int, max_window: int, bounds: Bounds) -> Result:
     """Decompress small files; see ``compress``."""
+    most = _ROOM if bounds.max_member_size is None else bounds.max_member_size
 
     def convert(data: bytes) -> _Made | None:
         raw = _only_frame(data, max_window)
-        if raw:
+        if raw and len(raw) <= most:
             return _Made([raw], len(raw), len(raw), len(data), 1)
         decoder = _Decoder(data, max_window)
         size = decoder.run()
-        if size is None:
+        if size is None or size > most:
             return None
         return _Made([decoder.room[:size]], size, size, len(data), decoder.frames)
 

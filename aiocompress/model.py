@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
 
 KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
+DEFAULT_MAX_METADATA = MIB
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,30})\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)

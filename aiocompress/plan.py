@@ -42,6 +42,9 @@ class Options(NamedTuple):
     as_json: bool = False
     max_output: str | None = None
     max_window: str = "128MiB"
+    max_members: int | None = None
+    max_member_size: str | None = None
+    max_metadata: str = "1MiB"
     output: str | None = None
     stdout: bool = False
     force: bool = False
@@ -109,7 +112,10 @@ def plan(options: Options) -> list[Task]:
     try:
         tasks = _tasks(options, sources)
         make_recipe(tasks[0].codec or "zstd", options.level, options.chunk_size)
-        for size in (options.memory_limit, options.max_output, options.max_window):
+        for size in (
+            *(options.memory_limit, options.max_output, options.max_window),
+            *(options.max_member_size, options.max_metadata),
+        ):
             parse_size(size or 1)
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -15,7 +15,7 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from .errors import UnsafeMemberError
+from .errors import LimitError, UnsafeMemberError
 from .limits import umask
 from .trees import FOLDER_FLAGS
 
@@ -57,6 +57,38 @@ class Keeping(NamedTuple):
     def root_mode(self, mode: int) -> int:
         """Return the mode of the folder that all goes to: its owner can always write there."""
         return self.folder_mode(mode) | 0o200
+
+
+class Bounds(NamedTuple):
+    """How many members may be restored, and how many bytes each may have; None: any."""
+
+    max_members: int | None = None
+    max_member_size: int | None = None
+
+    def check_count(self, count: int) -> None:
+        """Make sure that there are not too many members.
+
+        :raises LimitError: there are.
+        """
+        if self.max_members is not None and count > self.max_members:
+            raise LimitError(
+                f"there are more than the {self.max_members} members allowed",
+                hint="raise max_members (--max-members) if you trust it",
+            )
+
+    def check_size(self, size: int) -> None:
+        """Make sure that a member is not too large.
+
+        :raises LimitError: it is.
+        """
+        if self.max_member_size is not None and size > self.max_member_size:
+            raise LimitError(
+                f"it is larger than the {self.max_member_size} bytes allowed for a member",
+                hint="raise max_member_size (--max-member-size) if you trust it",
+            )
+
+
+UNBOUNDED: Final = Bounds()
 
 
 def checked(name: bytes) -> bytes:

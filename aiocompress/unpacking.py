@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 from .archives.header import to_bytes, to_text
 from .archives.index import DIRECTORY, SYMLINK, Record, Records
 from .archives.tar import Reader
-from .errors import AiocompressError, UnsafeMemberError
+from .errors import AiocompressError, LimitError, UnsafeMemberError
 from .model import MIB, Buffer, Member, OnError
 from .packing import Found
-from .restoring import FATAL, Keeping, Restorer, checked
+from .restoring import FATAL, UNBOUNDED, Bounds, Keeping, Restorer, checked
 from .selecting import Selection
 
 HINT: Final = "--keep-going (on_error='skip') restores the others"
@@ -35,7 +35,7 @@ class Restoring(NamedTuple):
     selection: Selection
     keeping: Keeping = Keeping()
     on_error: OnError = "raise"
-    max_metadata: int = MIB
+    bounds: Bounds = UNBOUNDED
 
 
 class Failures:
@@ -66,6 +66,8 @@ class Failures:
             reason = error.reason
         if self._raises and isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, os.fsdecode(name)) from None
+        if self._raises and isinstance(error, LimitError):
+            raise LimitError(f"member {shown(name)}: {reason}", hint=error.hint)
         if self._raises:
             raise UnsafeMemberError(f"member {shown(name)}: {reason}", hint=HINT)
         self._found.refuse(f"{shown(name)}: {reason}")
@@ -126,15 +128,18 @@ class Unpacker:
     """Restores the members of a tar: ``feed`` it all, then ``finish``, and ``close`` always.
 
     :param root: a descriptor of the folder they go to.
+    :param max_metadata: as of ``tar.Reader``.
     """
 
-    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+    def __init__(
+        self, root: int, restoring: Restoring, found: Found, *, max_metadata: int = MIB
+    ) -> None:
         self._restoring, self._found = restoring, found
         self._failures = Failures(restoring, found)
         self._restorer = Restorer(root, restoring.keeping)
-        self._reader = Reader(max_metadata=restoring.max_metadata)
+        self._reader = Reader(max_metadata=max_metadata)
         self._later = Journal()
-        self._number = 0
+        self._members = self._number = 0
         self._file: _File | None = None
         self.root_mode: int | None = None
         """The mode that the archive says of the folder itself."""
@@ -190,12 +195,14 @@ class Unpacker:
     def _begin(self, member: Member) -> None:
         name = to_bytes(member.name)
         if self._restoring.selection.wants(name):
+            self._members += 1
+            self._restoring.bounds.check_count(self._members)
             self._attempt(name, self._make, member, name)
 
     def _attempt(self, name: bytes, function: object, *arguments: object) -> None:
         try:
             function(*arguments)  # type: ignore[operator]
-        except (UnsafeMemberError, OSError) as error:
+        except (UnsafeMemberError, LimitError, OSError) as error:
             self._failures.member(name, error)
 
     def _make(self, member: Member, name: bytes) -> None:
@@ -206,6 +213,7 @@ class Unpacker:
         if not place:
             raise UnsafeMemberError("it has no name")
         if member.kind == "file":
+            self._restoring.bounds.check_size(member.size)
             self._open(place, member)
         elif member.kind == "symlink":
             self._keep_place(place, member)

@@ -10,6 +10,7 @@ from . import limits
 from .arguments import make_reading, make_recipe
 from .engine import Engine
 from .model import (
+    DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     Buffer,
     Layout,
@@ -180,6 +181,9 @@ async def decompress_folder(
     on_error: OnError = "raise",
     preserve: bool = False,
     max_output: Size | None = None,
+    max_members: int | None = None,
+    max_member_size: Size | None = None,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
     max_window: Size = DEFAULT_MAX_WINDOW,
     on_exists: OnExists = "error",
     fsync: bool | None = None,
@@ -195,6 +199,9 @@ async def decompress_folder(
             on_error=on_error,
             preserve=preserve,
             max_output=max_output,
+            max_members=max_members,
+            max_member_size=max_member_size,
+            max_metadata=max_metadata,
             max_window=max_window,
             on_exists=on_exists,
             fsync=fsync,
@@ -228,15 +235,17 @@ def open_archive(
     source: ArchiveSource,
     *,
     max_window: Size = DEFAULT_MAX_WINDOW,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
     engine: Engine | None = None,
 ) -> Archive:
     """Open an archive; see ``Engine.open_archive``. Without an engine it works in threads."""
     if engine is not None:
-        return engine.open_archive(source, max_window=max_window)
+        return engine.open_archive(source, max_window=max_window, max_metadata=max_metadata)
     from .archive import Archive  # noqa: PLC0415 - files do without
 
     pool = WorkerPool(limits.processors(), None, "thread")
-    return Archive(pool, source, make_reading(None, max_window), owns_pool=True)
+    reading = make_reading(None, max_window, max_metadata=max_metadata)
+    return Archive(pool, source, reading, owns_pool=True)
 
 
 async def test(

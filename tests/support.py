@@ -91,6 +91,19 @@ def run(*command: str | Path, data: bytes = b"") -> bytes:
 
 
 @contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[None]:
+    """Make a folder a file system of its own: ``options`` of tmpfs say how large."""
+    folder.mkdir(exist_ok=True)
+    mount = ("mount", "-t", "tmpfs", "-o", options, "none", folder)
+    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(("umount", "-l", folder), check=True)
+
+
+@contextmanager
 def without_isal() -> Iterator[None]:
     """Make ISA-L look as if it were not installed."""
     name = "isal.isal_zlib"

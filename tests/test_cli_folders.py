@@ -263,6 +263,22 @@ def test_a_damaged_frame_spares_the_others() -> None:
     assert all(whole[name] == data for name, data in back.items())
 
 
+def test_limits() -> None:
+    """On the number of members, on their sizes, and on what stands before them."""
+    done("compress", "tree", "-o", "tree.tar.zst")
+    done("compress", "tree", "-o", "packed")
+    for archive, verb in (("tree.tar.zst", "extract"), ("packed", "decompress")):
+        failed(verb, archive, "-o", "out", "--max-members", "1", naming="--max-members")
+        failed(verb, archive, "-o", "out", "--max-member-size", "1", naming="--max-member-size")
+        assert not os.path.exists("out")
+    failed("extract", "tree.tar.zst", "--max-member-size", "much", naming="much")
+    ended = ours("extract", "tree.tar.zst", "-o", "few", "--max-member-size", "1", "--keep-going")
+    assert ended.returncode == 2
+    assert b"is larger than the 1 bytes" in ended.stderr
+    assert all(data is None or len(data) <= 1 for data in contents("few").values())
+    done("extract", "tree.tar.zst", "--max-members", "1000", "--max-metadata", "1k")
+
+
 @pytest.mark.parametrize(
     ("arguments", "naming"),
     [

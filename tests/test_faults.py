@@ -25,7 +25,7 @@ import aiocompress
 from aiocompress import Engine, WorkerError, sync
 
 from .programs import COMMAND, alive, family, limited, ours, script, started, until, workers
-from .support import noise, text, tool
+from .support import noise, small_disk, text, tool
 
 KIB, MIB = 1 << 10, 1 << 20
 TEXT = text(MIB) * 8
@@ -289,25 +289,18 @@ def test_a_dying_worker_of_the_command_line(big: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ("mount", "-t", "tmpfs", "-o", "size=1M", "none", folder)
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(("umount", "-l", folder), check=True)
+    with small_disk(tmp_path / "small", "size=1M"):
+        yield tmp_path / "small"
 
 
 @pytest.mark.parametrize("executor", ["process", "thread"])
-async def test_no_space(executor: Any, small_disk: Path, tmp_path: Path) -> None:
+async def test_no_space(executor: Any, small: Path, tmp_path: Path) -> None:
     """Both ways an OSError that names the file; the older one stays, nothing else is left."""
     source, packed = tmp_path / "source", tmp_path / "packed.zst"
     source.write_bytes(noise(3 * MIB))
-    older = small_disk / "older.zst"
+    older = small / "older.zst"
     older.write_bytes(b"older")
     async with Engine(2, executor=executor) as engine:
         await engine.compress_file(source, packed, "256K")
@@ -316,7 +309,7 @@ async def test_no_space(executor: Any, small_disk: Path, tmp_path: Path) -> None
                 await verb(given, older, "64K", on_exists="replace")
             assert caught.value.filename == str(older)
             assert older.read_bytes() == b"older"
-            assert os.listdir(small_disk) == [older.name]
+            assert os.listdir(small) == [older.name]
         while engine.statistics().slots_in_use:  # what workers had begun
             await asyncio.sleep(0.01)
 

@@ -529,7 +529,17 @@ async def test_limits(engine: Engine, tmp_path: Path) -> None:
         await unpack(engine, tmp_path / "y", tmp_path / "two", max_output=CHUNK, on_error="skip")
     with pytest.raises(ValueError, match="members"):
         await unpack(engine, tmp_path / "y", tmp_path / "two", members=["a"])
-    assert nothing_left(tmp_path, "x", "y", "in", "out")
+    with pytest.raises(LimitError, match="more than the 1 members"):
+        await unpack(engine, tmp_path / "y", tmp_path / "two", max_members=1, on_error="skip")
+    with pytest.raises(LimitError, match="1 bytes allowed for a member"):
+        await unpack(engine, tmp_path / "y", tmp_path / "two", max_member_size=1)
+    report = await unpack(
+        engine, tmp_path / "y", tmp_path / "few", max_member_size=CHUNK, on_error="skip"
+    )
+    large = [name for name, data in TREE.items() if len(data) > CHUNK]
+    assert (report.damaged, len(report.skipped)) == (len(large), len(large))
+    assert found(tmp_path / "few") == {name: TREE[name] for name in TREE if name not in large}
+    assert nothing_left(tmp_path, "x", "y", "in", "out", "few")
 
 
 # Cancelled.

@@ -23,6 +23,7 @@ from aiocompress import CorruptError, FormatError, LimitError, Report, mirroring
 from aiocompress.arguments import make_reading, make_recipe, make_writing
 from aiocompress.model import MIB
 from aiocompress.pool import WorkerPool
+from aiocompress.restoring import Bounds
 
 from .support import noise, run, text, tool
 
@@ -656,6 +657,26 @@ async def test_bomb(source: Path, out: Path, tmp_path: Path) -> None:
         with pytest.raises(LimitError, match=f"larger than the {limit} bytes"):
             await decompress(out, tmp_path / "limited", max_output=limit, on_error="skip")
         assert not (tmp_path / "limited").exists()
+
+
+async def test_bounds(source: Path, out: Path, tmp_path: Path) -> None:
+    """Too many files end it all; one that is too large is left out where that is wanted."""
+    (source / "zeros").write_bytes(b"")
+    os.truncate(source / "zeros", 20 * MIB)
+    fill(source, {"a": SMALL, "b/c": b"c"})
+    await compress(source, out, chunk_size=None)
+    with pytest.raises(LimitError, match="more than the 2 members"):
+        await decompress(out, tmp_path / "back", bounds=Bounds(2), on_error="skip")
+    for most in (len(SMALL) - 1, 20 * MIB - 1):
+        with pytest.raises(LimitError, match=f"larger than the {most} bytes allowed for a member"):
+            await decompress(out, tmp_path / "back", bounds=Bounds(None, most))
+    assert not (tmp_path / "back").exists()
+    report = await decompress(out, tmp_path / "back", bounds=Bounds(3, len(SMALL)), on_error="skip")
+    assert (report.files, report.damaged) == (2, 1)
+    assert report.skipped[0].startswith(str(out / "zeros.zst"))
+    assert sorted(os.listdir(tmp_path / "back")) == ["a", "b"]
+    await decompress(out, tmp_path / "whole", bounds=Bounds(3, 20 * MIB))
+    assert look(tmp_path / "whole") == look(source)
 
 
 async def test_excluded(source: Path, out: Path) -> None:

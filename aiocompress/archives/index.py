@@ -18,7 +18,7 @@ import sys
 from array import array
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Final, NamedTuple, Self
 
 from ..codecs import zstd
@@ -34,6 +34,8 @@ _LEVEL: Final = 7
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 _LATEST: Final = (1 << 63) - 1
 _LARGEST_BLOCK: Final = 4 * MIB
+_PLAIN_BLOCKS: Final = 4
+"""Blocks of a header that may hold no metadata: of the member, of pax, of global pax, padding."""
 _SIZES: Final = 4
 """Which column."""
 _LARGEST_OFFSET: Final = 1 << 62
@@ -202,6 +204,15 @@ class Records:
     @cached_property
     def _owner_list(self) -> list[tuple[int, int, bytes, bytes]]:
         return list(self._table)
+
+    def sizes(self, mask: bytes | None) -> list[int]:
+        """Return the sizes of all contents, or of those of which a byte of the mask is set."""
+        return list(self._sizes if mask is None else compress(self._sizes, mask))
+
+    @property
+    def metadata(self) -> int:
+        """At least how many bytes the longest header has beside its blocks and their padding."""
+        return (max(self._blocks, default=0) - _PLAIN_BLOCKS) * BLOCK
 
     @property
     def kinds(self) -> frozenset[int]:

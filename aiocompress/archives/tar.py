@@ -218,7 +218,7 @@ class Reader:
             raise LimitError(
                 f"{self._metadata} bytes of names, attributes or maps before a member",
                 offset=self._offset,
-                hint=f"more than {self._max_metadata} are not allowed (max_metadata)",
+                hint=f"{self._max_metadata} are allowed: raise max_metadata (--max-metadata)",
             )
 
     def _dump(self, member: Member) -> Steps:

@@ -17,6 +17,7 @@ import pytest
 from aiocompress import AiocompressError, Engine
 
 from ..programs import COMMAND, limited
+from ..support import small_disk
 from .counting import count, lose, note, quick_and_whole
 from .world import (
     HIDDEN,
@@ -44,16 +45,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def _small_disk(world: World, options: str) -> Iterator[None]:
     """Have ``out`` on a file system of that size."""
     disk, before = world.root / "disk", world.out
-    disk.mkdir(exist_ok=True)
-    mount = ("mount", "-t", "tmpfs", "-o", options, "none", disk)
-    if os.geteuid() or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
-    world.out = disk / "out"
-    try:
-        yield
-    finally:
-        world.out = before
-        subprocess.run(("umount", "-l", disk), check=True)
+    with small_disk(disk, options):
+        world.out = disk / "out"
+        try:
+            yield
+        finally:
+            world.out = before
 
 
 @quick_and_whole
