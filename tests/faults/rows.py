@@ -31,6 +31,7 @@ NAMES_AND_LINKS: Final[Rows] = {
         "extraction::test_skipped",
         "extraction::test_as_deep_as_paths_go",
         "tar::test_metadata_above_the_limit",
+        "extraction::test_max_metadata",
     ),
     "non-UTF-8 names": ("extraction::test_odd_names", "archives::test_round_trips"),
     "FIFO, device, socket": (
@@ -90,6 +91,8 @@ CORRUPT: Final[Rows] = {
         "codecs::test_a_needed_dictionary_is_named",
         "containers::test_sizes_that_lie_give_no_wrong_bytes",
         "extraction::test_max_output",
+        "extraction::test_max_members",
+        "extraction::test_max_member_size",
     ),
 }
 
@@ -120,6 +123,7 @@ SOURCES: Final[Rows] = {
 SINKS: Final[Rows] = {
     "no space, quota, file-size limit, at each write and at fsync": (
         "faults.test_limits::test_no_space",
+        "extraction::test_a_disk_without_room",
         "faults.test_limits::test_a_largest_file",
         "faults.test_calls::test_the_nth_call_fails",
         "faults.test_calls::test_all_calls_fail_from_the_nth_on",
