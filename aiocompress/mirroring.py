@@ -218,7 +218,7 @@ class _Trees:
         self._root = os.open(source, _ROOT_FLAGS)
         self._target = -1
         self._building: Building | None = None
-        self._fsync = writing.fsync is not False
+        self.fsync = writing.fsync is not False
         try:
             own = self._open_target(destination, writing)
         except BaseException:
@@ -249,13 +249,13 @@ class _Trees:
     def roots(self) -> Roots:
         """Say to workers where the trees are."""
         reach = f"/proc/{os.getpid()}/fd/"
-        return Roots(f"{reach}{self._root}", f"{reach}{self._target}", self.on_exists)
+        return Roots(f"{reach}{self._root}", f"{reach}{self._target}", self.on_exists, self.fsync)
 
     def commit(self) -> None:
         """Give a new tree its name."""
         if self._building is not None:
-            self._building.commit(fsync=self._fsync)
-        elif self._fsync:
+            self._building.commit(fsync=self.fsync)
+        elif self.fsync:
             sync_all(self._target)
 
     def close(self) -> None:
@@ -487,7 +487,9 @@ class _Mirroring:
         source = await FileSource.open(f"/proc/self/fd/{file}", self._pool.files)
         source.name = self._trees.source.shown(below(folder, name))
         try:
-            sink = await FileSink.open(path, self._pool.files, on_exists="error", fsync=False)
+            # A new tree is synced as a whole.
+            fsync = self._trees.on_exists is not None and self._trees.fsync
+            sink = await FileSink.open(path, self._pool.files, on_exists="error", fsync=fsync)
             try:
                 before = self._tally.raw_bytes
                 await self._direction.stream(source, sink, self._single_tally, meter, before)

@@ -13,12 +13,13 @@ import stat
 import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import repeat
 from typing import Final, NamedTuple, TypeAlias
 
 import zstandard
 
+from .building import sync_all
 from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, zstd
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError
@@ -34,6 +35,8 @@ _ROOM: Final = 4 * MIB
 ENOUGH: Final = 8 * MIB
 """Raw bytes after which a worker gives the rest of a batch back."""
 _MOST_BUFFERS: Final = 512
+_MOST_NAMELESS: Final = 64
+"""Files that are synced together: each takes a descriptor."""
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DONE, LEFT, KEPT = b".!="
@@ -50,11 +53,15 @@ Files: TypeAlias = list[tuple[str, list[str]]]
 
 
 class Roots(NamedTuple):
-    """Paths by which workers reach both trees; ``on_exists`` None: the target is new and ours."""
+    """Paths by which workers reach both trees; ``on_exists`` None: the target is new and ours.
+
+    ``sync``: in a target that others look on, a file is on the disk before it gets its name.
+    """
 
     source: str
     target: str
     on_exists: OnExists | None
+    sync: bool = False
 
 
 class Like(NamedTuple):
@@ -323,53 +330,73 @@ def _each(
         source.close()
         return Result(STREAM)
     try:
-        batch = _Batch(source, target, roots.on_exists, naming, convert)
-        outcome = batch.run(os.fsdecode(bytes(begun[1:])), enough, again=again).pack()
+        with closing(_Batch(source, target, roots, naming, convert)) as batch:
+            outcome = batch.run(os.fsdecode(bytes(begun[1:])), enough, again=again).pack()
     finally:
         source.close()
         target.close()
     return Result(len(outcome), outcome)
 
 
+class _Nameless(NamedTuple):
+    """A finished file, the ``number``-th of its batch, that waits for its name in a folder."""
+
+    number: int
+    descriptor: int
+    folder: str
+    name: str
+    made: _Made
+
+
 class _Batch:
-    """One batch on its way from one tree to the other."""
+    """One batch on its way from one tree to the other; ``close`` always.
+
+    Where others look on, a file has no name until it is whole, so that a worker may be killed; and,
+    if that is wanted, on the disk: then many wait for it together.
+    """
 
     def __init__(
         self,
         source: Chain,
         target: Chain,
-        on_exists: OnExists | None,
+        roots: Roots,
         naming: Callable[[str], str | None],
         convert: Callable[[bytes], _Made | None],
     ) -> None:
-        self._source, self._target, self._on_exists = source, target, on_exists
+        self._source, self._target = source, target
+        self._on_exists, self._sync = roots.on_exists, roots.sync
         self._naming, self._convert = naming, convert
         self._raw = self._compressed = self._frames = 0
+        self._letters = bytearray()
+        self._nameless: list[_Nameless] = []
 
     def run(self, batch: str, enough: int, *, again: bool) -> Outcome:
-        letters = bytearray()
-        for letter in self._letters(batch, again=again):
-            letters.append(letter)
+        most = _MOST_NAMELESS if self._sync else 1
+        for folder, name in self._entries(batch):
+            self._letters.append(self._file(folder, name, again=again))
+            if len(self._nameless) >= most:
+                self._give_names()
             if self._raw >= enough:
                 break
-        return Outcome(self._raw, self._compressed, self._frames, bytes(letters))
+        self._give_names()
+        return Outcome(self._raw, self._compressed, self._frames, bytes(self._letters))
 
-    def _letters(self, batch: str, *, again: bool) -> Iterator[int]:
+    def close(self) -> None:
+        """Drop what has no name."""
+        while self._nameless:
+            os.close(self._nameless.pop().descriptor)
+
+    def _entries(self, batch: str) -> Iterator[tuple[str, str]]:
         for group in batch.split("\0\0"):
             folder, *names = group.split("\0")
-            try:
-                here = self._source.at(folder), self._target.at(folder)
-            except OSError:
-                yield from repeat(LEFT, len(names))
-                continue
-            for name in names:
-                yield self._file(name, *here, again=again)
+            yield from zip(repeat(folder), names)
 
-    def _file(self, name: str, source: int, target: int, *, again: bool) -> int:
+    def _file(self, folder: str, name: str, *, again: bool) -> int:
         result = self._naming(name)
         if result is None:
             return LEFT
         try:
+            source, target = self._source.at(folder), self._target.at(folder)
             if self._on_exists == "skip" and exists(result, target):
                 return KEPT
             read = _read(name, source)
@@ -379,14 +406,65 @@ class _Batch:
             if again and self._on_exists is None:
                 with suppress(FileNotFoundError):
                     os.unlink(result, dir_fd=target)
-            if not _put(result, target, made, read[1], self._on_exists):
-                return KEPT
+            letter = self._put(result, folder, target, made, read[1])
         except (OSError, AiocompressError):
             return LEFT
-        self._raw += made.raw_bytes
-        self._compressed += made.compressed_bytes
-        self._frames += made.frames
+        self._count(made, letter == DONE)
+        return letter
+
+    def _count(self, made: _Made, times: int) -> None:
+        self._raw += times * made.raw_bytes
+        self._compressed += times * made.compressed_bytes
+        self._frames += times * made.frames
+
+    def _put(self, name: str, path: str, folder: int, made: _Made, like: os.stat_result) -> int:
+        """Write a file; returns what became of it."""
+        if self._on_exists is None:
+            _write(name, folder, made, like)
+            return DONE
+        try:
+            descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
+        except OSError:
+            temporary = new_name()
+            _write(temporary, folder, made, like, sync=self._sync)
+            return DONE if publish(temporary, name, folder, self._on_exists) else KEPT
+        self._nameless.append(
+            _Nameless(len(self._letters), descriptor, path, name, made._replace(parts=()))
+        )
+        _finish(descriptor, made, like)
         return DONE
+
+    def _give_names(self) -> None:
+        """Name what is finished; what cannot be is left to the main process after all."""
+        files = [file for file in self._nameless if self._letters[file.number] == DONE]
+        on_disk = not self._sync or _is_synced(files)
+        for file in files:
+            letter = self._give_name(file) if on_disk else LEFT
+            if letter != DONE:
+                self._letters[file.number] = letter
+                self._count(file.made, -1)
+        self.close()
+
+    def _give_name(self, file: _Nameless) -> int:
+        assert self._on_exists is not None
+        try:
+            folder = self._target.at(file.folder)
+            named = _publish_nameless(file.descriptor, file.name, folder, self._on_exists)
+        except OSError:
+            return LEFT
+        return DONE if named else KEPT
+
+
+def _is_synced(files: list[_Nameless]) -> bool:
+    """Wait until files are on the disk; returns whether they are."""
+    # The system tells of an error whoever was there when it happened: the first of them.
+    systems = {os.fstat(file.descriptor).st_dev: file.descriptor for file in reversed(files)}
+    try:
+        for descriptor in systems.values():
+            sync_all(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
@@ -403,33 +481,8 @@ def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
     return (data, status) if len(data) == status.st_size else None
 
 
-def _put(
-    name: str, folder: int, made: _Made, like: os.stat_result, on_exists: OnExists | None
-) -> bool:
-    """Write a file; returns whether it got its name.
-
-    Where others look on, it has no name until it is whole, so that a worker may be killed.
-    """
-    if on_exists is None:
-        _write(name, folder, made, like)
-        return True
-    temporary = new_name()
-    try:
-        descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
-    except OSError:
-        _write(temporary, folder, made, like)
-        return publish(temporary, name, folder, on_exists)
-    try:
-        _finish(descriptor, made, like)
-        return _publish_nameless(descriptor, temporary, name, folder, on_exists)
-    finally:
-        os.close(descriptor)
-
-
-def _publish_nameless(
-    descriptor: int, temporary: str, name: str, folder: int, on_exists: OnExists
-) -> bool:
-    path = f"/proc/self/fd/{descriptor}"
+def _publish_nameless(descriptor: int, name: str, folder: int, on_exists: OnExists) -> bool:
+    path, temporary = f"/proc/self/fd/{descriptor}", new_name()
     try:
         os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
@@ -440,10 +493,14 @@ def _publish_nameless(
     return True
 
 
-def _write(name: str, folder: int, made: _Made, like: os.stat_result) -> None:
+def _write(
+    name: str, folder: int, made: _Made, like: os.stat_result, *, sync: bool = False
+) -> None:
     descriptor = os.open(name, _NEW_FLAGS, 0o600, dir_fd=folder)
     try:
         _finish(descriptor, made, like)
+        if sync:
+            os.fsync(descriptor)
     except BaseException:
         os.unlink(name, dir_fd=folder)
         raise

@@ -123,6 +123,7 @@ SOURCES: Final[Rows] = {
 SINKS: Final[Rows] = {
     "no space, quota, file-size limit, at each write and at fsync": (
         "faults.test_limits::test_no_space",
+        "faults.test_limits::test_a_disk_that_loses_what_was_written",
         "extraction::test_a_disk_without_room",
         "faults.test_limits::test_a_largest_file",
         "faults.test_calls::test_the_nth_call_fails",
@@ -196,7 +197,6 @@ ASYNCIO: Final[Rows] = {
 ROWS: Final[Rows] = NAMES_AND_LINKS | CORRUPT | SOURCES | SINKS | ASYNCIO
 NOT_HERE: Final = {
     "quota": "needs a file system with quotas; it is ENOSPC's sibling, which is made at each call",
-    "an error at fsync": "made at the call: a disk that loses writes needs a device of one's own",
     "8 GiB+ member": "its headers are tested, and sparse ones; no test writes that much",
 }
 """What cannot be made on a machine like this, and why."""

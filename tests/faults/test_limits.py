@@ -9,7 +9,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -17,10 +17,11 @@ import pytest
 from aiocompress import AiocompressError, Engine
 
 from ..programs import COMMAND, limited
-from ..support import small_disk
+from ..support import run, small_disk, tool
 from .counting import count, lose, note, quick_and_whole
 from .world import (
     HIDDEN,
+    MIB,
     VERBS,
     Verb,
     Watch,
@@ -88,6 +89,75 @@ async def test_no_space(options: str, executor: Any, whole: bool, world: World) 
             assert verb.found(world, kind) == "new"
             count(kind)
     assert failed
+
+
+class _LossyDisk:
+    """A file system for ``out`` that takes all; once it is broken, what lies behind 4 MiB is lost.
+
+    The system hears of it when it writes back what was taken, and tells who syncs.
+    """
+
+    def __init__(self, world: World) -> None:
+        tool("mkfs.ext4")
+        self._image, self._disk = world.root / "image", world.out.parent
+        self._image.touch()
+        os.truncate(self._image, 48 * MIB)
+        # What the system itself needs stands in front: data alone is lost.
+        tables = ("-b", "4096", "-N", "1000", "-E", "nodiscard,lazy_itable_init=0")
+        run("mkfs.ext4", "-q", "-O", "^has_journal", "-e", "continue", *tables, self._image)
+        command = ("losetup", "-f", "--show", self._image)
+        made = subprocess.run(command, check=False, capture_output=True)
+        if made.returncode:
+            pytest.skip("no loop devices here")
+        self._device = made.stdout.decode().strip()
+        self._mount()
+
+    def _mount(self) -> None:
+        subprocess.run(("mount", self._device, self._disk), check=True)
+
+    def _resize(self, size: int) -> None:
+        os.sync()
+        os.truncate(self._image, size)
+        run("losetup", "-c", self._device)
+
+    def smash(self) -> None:
+        """Break it."""
+        self._resize(4 * MIB)
+
+    def forget(self) -> None:
+        """Have the system read again what is there."""
+        self._resize(48 * MIB)
+        subprocess.run(("umount", self._disk), check=True)
+        self._mount()
+
+    def close(self) -> None:
+        """Give it up."""
+        subprocess.run(("umount", self._disk), check=True)
+        run("losetup", "-d", self._device)
+        self._image.unlink()
+
+
+@quick_and_whole
+@pytest.mark.parametrize("name", VERBS)
+async def test_a_disk_that_loses_what_was_written(name: str, whole: bool, world: World) -> None:
+    """What the system tells when it syncs is an error; no name stands for what is not there."""
+    if not whole and name not in QUICK:
+        pytest.skip("only with -m faults")
+    kind, verb = "a disk that loses writes", VERBS[name]
+    async with Engine(2, executor="thread") as engine:
+        with _small_disk(world, "size=4K"), closing(_LossyDisk(world)) as disk:
+            result = world.reset(verb)
+            disk.smash()
+            with pytest.raises(OSError) as caught:  # noqa: PT011 - it depends on the system
+                await verb.run(engine, world, result, fsync=True)
+            if caught.value.filename is None:
+                lose(kind, f"{name}: {caught.value!r}")
+            if left := [one for one in world.left() if one != str(result)]:
+                lose(kind, f"{name}: left {left}")
+            disk.forget()
+            if verb.found(world, kind) not in {"old", "mixed" if "over" in name else "old"}:
+                lose(kind, f"{name}: the result is there after {caught.value!r}")
+            count(kind)
 
 
 def _under(limit: str, verb: Verb, world: World, kind: str) -> str:
