@@ -6,10 +6,9 @@ The floors, from the top; each imports only what stands below it:
     composition   verbs, engine, recovering, folders, archive, member_file, arguments, files,
                   streams, progress
     motion        salvaging, mirroring, framing, extraction, seeking, compression,
-                  decompression, pipeline; sources, storage, pipes; pool, processes, slots,
-                  worker; waiting, threads
-    files         packing, unpacking, members, saving, framed_files, twins, mirrors, selecting,
-                  restoring, building, trees: plain blocking code, for workers and threads
+                  decompression, pipeline; sources, storage, pipes; waiting
+    files         trees: plain blocking code, for workers and threads
+    workers       workers: processes, threads, and the memory that they share
     bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """

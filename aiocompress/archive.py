@@ -16,30 +16,30 @@ from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from typing import Final, Self, TypeAlias
 
-from . import building
 from .archives import tar
 from .archives.header import BLOCK, to_bytes, to_text
 from .archives.index import Record, Records
 from .arguments import check_on_error, make_bounds, make_reading, make_writing
-from .building import Building
 from .decompression import Reading
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
 from .extraction import Restored, measured, raw_blocks, restore_indexed, restore_stream
 from .files import Writing
 from .limits import free_space
 from .member_file import IndexedAccess, MemberFile, RawAccess, StreamAccess
-from .members import is_same
 from .model import Member, OnError, OnExists, PathLike, Progress, ProgressOption, Report, Size
-from .packing import Found
 from .pipeline import Tally
-from .pool import WorkerPool
 from .progress import Meter
-from .restoring import UNBOUNDED, Keeping
 from .seeking import Indexed, UnlikeIndexError, open_indexed
-from .selecting import Selection, not_found
 from .sources import Positional, PositionalSource, StreamSource, opened
 from .storage import FilePositions, call, naming
-from .unpacking import Restoring
+from .trees import building
+from .trees.building import Building
+from .trees.members import is_same
+from .trees.packing import Found
+from .trees.restoring import UNBOUNDED, Keeping
+from .trees.selecting import Selection, not_found
+from .trees.unpacking import Restoring
+from .workers.pool import WorkerPool
 
 ArchiveSource: TypeAlias = StreamSource | Positional
 

@@ -22,9 +22,9 @@ from .model import (
     Size,
     parse_size,
 )
-from .packing import Packing
-from .restoring import Bounds
-from .trees import Excluded
+from .trees.packing import Packing
+from .trees.restoring import Bounds
+from .trees.walk import Excluded
 
 TARS: Final = {".tzst": "zstd", ".tgz": "gzip"}
 _OTHERS: Final = (

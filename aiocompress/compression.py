@@ -6,16 +6,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
 
-from . import worker
 from .archives.header import END
 from .codecs import Codec
 from .containers import CONTAINERS
 from .model import Buffer
-from .packing import TreeSource
 from .pipeline import Tally, in_order
-from .pool import Job, WorkerPool
 from .sources import Source
 from .storage import Spool
+from .trees.packing import TreeSource
+from .workers import worker
+from .workers.pool import Job, WorkerPool
 
 
 class Recipe(NamedTuple):

@@ -16,7 +16,6 @@ from .engine import Engine
 from .errors import AiocompressError
 from .messages import complain, say, summary
 from .model import OnError, OnExists, Report
-from .packing import TreeSource
 from .pipes import PipeSink, PipeSource
 from .plan import (
     STREAM,
@@ -30,6 +29,7 @@ from .plan import (
     plan,
     shown,
 )
+from .trees.packing import TreeSource
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05

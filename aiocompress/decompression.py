@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
-from . import worker
 from .codecs import HEAD_SIZE, Codec, StreamDecoder, detect
 from .containers import CONTAINERS, Piece
 from .errors import AiocompressError, LimitError, TruncatedError
 from .model import DEFAULT_MAX_METADATA, DEFAULT_MAX_WINDOW, MIB, Buffer
 from .pipeline import Running, Tally, in_order
-from .pool import Job, WorkerPool
 from .sources import Source
 from .waiting import ended, settled
+from .workers import worker
+from .workers.pool import Job, WorkerPool
 
 READ_SIZE: Final = 2 * MIB
 _LARGEST_READ: Final = 16 * MIB

@@ -37,10 +37,10 @@ from .model import (
 )
 from .pipeline import Tally
 from .pipes import PipeSink
-from .pool import WorkerPool
 from .sources import AnySource, StreamSource
 from .storage import naming
 from .streams import ByteStream
+from .workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from .archive import Archive, ArchiveSource

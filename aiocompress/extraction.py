@@ -15,25 +15,26 @@ from contextlib import aclosing
 from enum import Enum
 from typing import Final, NamedTuple, Self
 
-from . import members, worker
 from .archives import tar
 from .archives.header import BLOCK
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
-from .building import Building
 from .codecs import STREAM
 from .containers import FrameTable
 from .decompression import Reading, decompressed
 from .errors import CorruptError, LimitError, UnsafeMemberError
-from .members import Part
-from .packing import Found
 from .pipeline import Running, Tally, in_order
-from .pool import Job, WorkerPool
-from .restoring import CONFLICTS, Restorer, checked
 from .seeking import Indexed, UnlikeIndexError
-from .selecting import Selection
 from .sources import Filling, Source
 from .storage import call
-from .unpacking import Failures, Restoring, Unpacker, make_special, shown
+from .trees import members
+from .trees.building import Building
+from .trees.members import Part
+from .trees.packing import Found
+from .trees.restoring import CONFLICTS, Restorer, checked
+from .trees.selecting import Selection
+from .trees.unpacking import Failures, Restoring, Unpacker, make_special, shown
+from .workers.pool import Job, WorkerPool
+from .workers.worker import Result
 
 _SPECIAL: Final = b"346"
 _HINT: Final = "--keep-going (on_error='skip') restores the members in the other frames"
@@ -224,7 +225,7 @@ async def _start(
             job = await pool.run(
                 slot,
                 size,
-                worker.restore,
+                members.restore,
                 archive.codec.name,
                 (table.raws[frame], raw_size),
                 wanted.parts,
@@ -321,7 +322,7 @@ async def _finish(
         error.located(file=archive.name, base=table.starts[number], frame=number)
         await call(pool.files, spanning.damaged, wanted, error)
         return
-    if result.size == worker.UNLIKE:
+    if result.size == members.UNLIKE:
         raise UnlikeIndexError
     tally.found.files += result.files
     for name, reason in result.failed:
@@ -332,7 +333,7 @@ async def _finish(
     tally.add(result.size, table.sizes[number], 1)
 
 
-async def _decoded(job: Job) -> worker.Result:
+async def _decoded(job: Job) -> Result:
     """Wait for a frame.
 
     :raises CorruptError: it cannot be decoded.

@@ -9,17 +9,18 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypeAlias
 
-from . import compression, decompression, worker
+from . import compression, decompression
 from .compression import Recipe
 from .decompression import Reading
 from .model import OnExists, PathLike, Progress, ProgressOption, Report
-from .packing import TreeSource
 from .pipeline import Tally
 from .pipes import NamedPipeSink, PipeSink
-from .pool import WorkerPool
 from .progress import Meter
 from .sources import AnySource, Source, StreamSource, opened
 from .storage import FileSink, call
+from .trees.packing import TreeSource
+from .workers import worker
+from .workers.pool import WorkerPool
 
 Sink: TypeAlias = FileSink | PipeSink
 Destination: TypeAlias = PathLike | PipeSink

@@ -14,11 +14,11 @@ from .decompression import Reading
 from .errors import FormatError
 from .files import Writing
 from .model import Layout, OnError, PathLike, ProgressOption, Report
-from .packing import Packing, TreeSource
-from .pool import WorkerPool
-from .restoring import UNBOUNDED, Bounds
 from .storage import call
-from .trees import is_folder
+from .trees.packing import Packing, TreeSource
+from .trees.restoring import UNBOUNDED, Bounds
+from .trees.walk import is_folder
+from .workers.pool import WorkerPool
 
 FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 

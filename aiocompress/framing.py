@@ -13,22 +13,23 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final, NamedTuple
 
-from . import framed_files, worker
-from .building import Building
 from .compression import Recipe
 from .containers import framed
 from .decompression import READ_SIZE, Reading
 from .errors import AiocompressError, CorruptError
 from .files import Writing, begun
-from .framed_files import Chunks, Files, Part
 from .model import MIB, OnError, PathLike, Progress, Report
-from .packing import Found, Packing, TreeSource
 from .pipeline import Tally, in_order
-from .pool import Job, WorkerPool
 from .progress import Meter
-from .restoring import UNBOUNDED, Bounds
 from .sources import Source, opened
 from .storage import call
+from .trees import framed as framed_files
+from .trees.building import Building
+from .trees.framed import Chunks, Files, Part
+from .trees.packing import Found, Packing, TreeSource
+from .trees.restoring import UNBOUNDED, Bounds
+from .workers import worker
+from .workers.pool import Job, WorkerPool
 
 _LARGEST_READ: Final = 16 * MIB
 _RUN_COMPRESSED, _RUN_RAW, _RUN_ITEMS = 2 * MIB, 4 * MIB, 512

@@ -8,9 +8,9 @@ from typing import Protocol, Self
 
 from .archives import tar
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
-from .members import is_same
 from .model import MIB, Buffer, Member
 from .seeking import Indexed, UnlikeIndexError
+from .trees.members import is_same
 
 
 class RawAccess(Protocol):

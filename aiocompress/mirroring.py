@@ -19,14 +19,19 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple, Protocol
 
-from . import compression, decompression, mirrors
-from .building import Building, sync_all
+from . import compression, decompression
 from .codecs import STREAM
 from .compression import Recipe
 from .decompression import Reading
 from .errors import AiocompressError, CorruptError, FormatError, LimitError
 from .files import Writing
-from .mirrors import (
+from .model import OnError, Progress, Report
+from .pipeline import Tally, in_order
+from .progress import Meter
+from .storage import FileSink, FileSource, call
+from .trees import mirrors
+from .trees.building import Building, sync_all
+from .trees.mirrors import (
     DONE,
     ENOUGH,
     FILE_FLAGS,
@@ -40,17 +45,13 @@ from .mirrors import (
     new_name,
     publish,
 )
-from .model import OnError, Progress, Report
-from .packing import Found
-from .pipeline import Tally, in_order
-from .pool import Job, WorkerPool
-from .progress import Meter
-from .restoring import UNBOUNDED, Bounds
-from .storage import FileSink, FileSource, call
-from .trees import Excluded, kind_of
-from .twins import Plan, Side, Twins, below, merged, miss
+from .trees.packing import Found
+from .trees.restoring import UNBOUNDED, Bounds
+from .trees.twins import Plan, Side, Twins, below, merged, miss
+from .trees.walk import Excluded, kind_of
 from .waiting import ended
-from .worker import Result
+from .workers.pool import Job, WorkerPool
+from .workers.worker import Result
 
 _ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 

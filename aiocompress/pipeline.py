@@ -16,9 +16,9 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from .model import Report
-from .packing import Found
-from .pool import Job, WorkerPool
+from .trees.packing import Found
 from .waiting import ended
+from .workers.pool import Job, WorkerPool
 
 
 class Tally:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
 from .model import MIB, Buffer
-from .threads import Threads
 from .waiting import ended
+from .workers.threads import Threads
 
 T = TypeVar("T")
 

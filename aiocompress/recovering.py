@@ -20,20 +20,20 @@ from .archives.directory import Directory
 from .archives.fields import check_sum
 from .archives.header import BLOCK, END
 from .arguments import TARS, codec_for, layout_for, make_packing, make_recipe
-from .building import Building
 from .codecs import CODECS
 from .containers.placing import Frame
 from .containers.salvage import Scan
 from .errors import AiocompressError, CorruptError, FormatError
 from .files import Writing
 from .model import Buffer, Member, PathLike, Progress, Report
-from .packing import Found
 from .pipeline import Tally
-from .pool import WorkerPool
 from .progress import Meter
 from .salvaging import SCANS, DamagedFile, Raw, decoded, plain, scanned
-from .saving import FileSaver, Saver, TarSaver
 from .storage import call
+from .trees.building import Building
+from .trees.packing import Found
+from .trees.saving import FileSaver, Saver, TarSaver
+from .workers.pool import WorkerPool
 
 _MOST_TOLD: Final = 10
 _HINT: Final = "extract --keep-going gives what stands before the damage, unverified"

@@ -16,7 +16,6 @@ from contextlib import aclosing
 from itertools import islice
 from typing import Final, NamedTuple
 
-from . import worker
 from .codecs import CODECS, STREAM
 from .containers.gz_salvage import GzScan
 from .containers.placing import Frame
@@ -25,9 +24,10 @@ from .containers.zst_salvage import ZstScan
 from .errors import CorruptError, FormatError, LimitError
 from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
 from .pipeline import in_order
-from .pool import Job, WorkerPool
 from .storage import call
 from .waiting import settled
+from .workers import worker
+from .workers.pool import Job, WorkerPool
 
 SCANS: Final[dict[str, type[Scan]]] = {"zstd": ZstScan, "gzip": GzScan}
 _AT_ONCE: Final = 256

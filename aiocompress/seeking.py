@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from . import worker
 from .archives.header import END
 from .archives.index import Records, unpack
 from .codecs import STREAM, detect
@@ -18,9 +17,10 @@ from .codecs.base import Codec
 from .containers import CONTAINERS, FrameTable
 from .errors import AiocompressError, CorruptError, LimitError
 from .model import MIB, Buffer
-from .pool import WorkerPool
 from .sources import Positional
 from .waiting import settled
+from .workers import worker
+from .workers.pool import WorkerPool
 
 _HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB

@@ -11,10 +11,10 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from .errors import AiocompressError, FormatError
 from .model import MIB, Buffer, PathLike
-from .packing import Packing, TreeSource
 from .pipes import PipeSource
-from .pool import WorkerPool
 from .storage import FileSource, call
+from .trees.packing import Packing, TreeSource
+from .workers.pool import WorkerPool
 
 
 class Source(Protocol):

@@ -14,8 +14,8 @@ from .decompression import Reading
 from .errors import AiocompressError, ClosedError
 from .model import Report
 from .pipeline import Tally
-from .pool import WorkerPool
 from .sources import AnySource, StreamSource, opened
+from .workers.pool import WorkerPool
 
 
 class ByteStream(AsyncIterator[bytes]):

@@ -21,9 +21,9 @@ from .model import (
     Report,
     Size,
 )
-from .pool import WorkerPool
 from .sources import AnySource, StreamSource
 from .streams import ByteStream
+from .workers.pool import WorkerPool
 
 if TYPE_CHECKING:
     from .archive import Archive, ArchiveSource

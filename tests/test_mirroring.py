@@ -19,11 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress import CorruptError, FormatError, LimitError, Report, mirroring, mirrors, twins
+from aiocompress import CorruptError, FormatError, LimitError, Report, mirroring
 from aiocompress.arguments import make_reading, make_recipe, make_writing
 from aiocompress.model import MIB
-from aiocompress.pool import WorkerPool
-from aiocompress.restoring import Bounds
+from aiocompress.trees import mirrors, twins
+from aiocompress.trees.restoring import Bounds
+from aiocompress.workers.pool import WorkerPool
 
 from .support import noise, run, text, tool
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress import Engine, Report, worker
+from aiocompress import Engine, Report
 from aiocompress.archives.directory import Directory
 from aiocompress.archives.salvage import Event, Hole, Salvager
 from aiocompress.containers.placing import Frame
@@ -28,6 +28,7 @@ from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.model import MIB, Member
 from aiocompress.salvaging import SCANS
+from aiocompress.workers import worker
 
 from .programs import done, failed, ours
 from .support import indexed_member, module, noise, run, text, tool

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from .limits import umask
-from .model import OnExists
-from .trees import FOLDER_FLAGS
+from ..limits import umask
+from ..model import OnExists
+from .walk import FOLDER_FLAGS
 
 _MODE: Final = 0o700
 _SPARE: Final = 3

@@ -16,12 +16,12 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from . import limits
-from .errors import AiocompressError, ClosedError, WorkerError
-from .model import MIB, Buffer, EngineStatistics
+from .. import limits
+from ..errors import AiocompressError, ClosedError, WorkerError
+from ..model import MIB, Buffer, EngineStatistics
+from ..waiting import settled
 from .slots import Slot, Slots
 from .threads import Threads
-from .waiting import settled
 from .worker import Result
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from .errors import LimitError, UnsafeMemberError
-from .limits import umask
-from .trees import FOLDER_FLAGS
+from ..errors import LimitError, UnsafeMemberError
+from ..limits import umask
+from .walk import FOLDER_FLAGS
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -14,21 +14,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from .codecs import CODECS, STREAM
-from .errors import AiocompressError, CorruptError
-from .model import Buffer
+from ..codecs import CODECS, STREAM
+from ..errors import AiocompressError, CorruptError
+from ..model import Buffer
 
 if TYPE_CHECKING:
-    from .members import Part
-    from .restoring import Keeping
     from .slots import Arena
 
 Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
 """Input and output: (offset, size, offset, size) in the arena, two views, or (bytes, room)."""
 
 DISCARD = ""
-UNLIKE = -2
-"""Said by ``restore``: the archive has to be read from front to back."""
 _arena: memoryview | None = None
 
 
@@ -150,45 +146,6 @@ def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
         yield write
     finally:
         os.close(descriptor)
-
-
-def restore(
-    place: Place,
-    codec: str,
-    raw: tuple[int, int],
-    parts: tuple[Part, ...],
-    target: str,
-    keeping: Keeping,
-) -> Result:
-    """Decode a frame, and create the files and folders that are wholly inside it.
-
-    :param raw: offset and size of the frame in the raw archive.
-    :param target: a path of the folder that they belong to.
-    :returns: ``size`` is ``STREAM`` where the frame is not of that size, and ``UNLIKE`` where a
-        header is not as the index says, or two members want the same place.
-    :raises CorruptError: the frame is damaged.
-    :raises OSError: what concerns all members, such as a full disk.
-    """
-    from . import members  # noqa: PLC0415 - files do without
-    from .restoring import Restorer  # noqa: PLC0415
-
-    data, room = views(place)
-    if room is None:
-        room = memoryview(bytearray(raw[1]))
-    if CODECS[codec].decompress(data, room[: raw[1]]) != raw[1]:
-        return Result(STREAM)
-    if not parts:
-        return Result(raw[1])
-    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    restorer = Restorer(root, keeping)
-    try:
-        outcome = members.restore(restorer, room[: raw[1]], raw[0], parts)
-    finally:
-        restorer.close()
-        os.close(root)
-    if outcome is None:
-        return Result(UNLIKE)
-    return Result(raw[1], files=outcome.files, failed=outcome.failed)
 
 
 def views(place: Place) -> tuple[memoryview, memoryview | None]:

@@ -17,11 +17,11 @@ from contextlib import suppress
 from itertools import chain, islice, pairwise
 from typing import Final, NamedTuple
 
-from .errors import FormatError
+from ..errors import FormatError
+from ..model import MIB, OnError, OnExists
 from .mirrors import Chain, Files, Like, exists, new_name, take_after
-from .model import MIB, OnError, OnExists
 from .packing import Found
-from .trees import FOLDER_FLAGS, OURS, Excluded, kind_of, read_back, spilled
+from .walk import FOLDER_FLAGS, OURS, Excluded, kind_of, read_back, spilled
 
 _MOST_NAMES: Final = 100_000
 _BATCH: Final = 256

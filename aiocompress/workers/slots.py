@@ -14,7 +14,7 @@ import tempfile
 from collections import deque
 from typing import Any
 
-from .errors import LimitError
+from ..errors import LimitError
 from .worker import Place, Result
 
 _PAGE = mmap.PAGESIZE

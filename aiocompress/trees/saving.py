@@ -13,11 +13,11 @@ from functools import partial
 from itertools import count
 from typing import Final, Protocol
 
-from .archives.directory import Directory
-from .archives.header import to_bytes
-from .archives.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
-from .errors import UnsafeMemberError
-from .model import Buffer, Member
+from ..archives.directory import Directory
+from ..archives.header import to_bytes
+from ..archives.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
+from ..errors import UnsafeMemberError
+from ..model import Buffer, Member
 from .packing import Found
 from .restoring import Restorer
 from .selecting import Selection

@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from .archives.header import to_bytes, to_text
-from .archives.index import DIRECTORY, SYMLINK, Record, Records
-from .archives.tar import Reader
-from .errors import AiocompressError, LimitError, UnsafeMemberError
-from .model import MIB, Buffer, Member, OnError
+from ..archives.header import to_bytes, to_text
+from ..archives.index import DIRECTORY, SYMLINK, Record, Records
+from ..archives.tar import Reader
+from ..errors import AiocompressError, LimitError, UnsafeMemberError
+from ..model import MIB, Buffer, Member, OnError
 from .packing import Found
 from .restoring import FATAL, UNBOUNDED, Bounds, Keeping, Restorer, checked
 from .selecting import Selection

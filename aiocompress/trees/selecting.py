@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from fnmatch import translate
 from typing import Final
 
-from .archives.header import to_bytes, to_text
-from .errors import MemberNotFoundError
+from ..archives.header import to_bytes, to_text
+from ..errors import MemberNotFoundError
 
 _MOST_CLOSE: Final = 3
 _MOST_COMPARED: Final = 20_000

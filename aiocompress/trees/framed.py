@@ -14,18 +14,18 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from .archives.header import to_bytes
-from .codecs import zstd
-from .containers import framed
-from .errors import AiocompressError, CorruptError, FormatError, LimitError, UnsafeMemberError
-from .limits import umask
-from .model import KIB, MIB, Buffer, OnError
+from ..archives.header import to_bytes
+from ..codecs import zstd
+from ..containers import framed
+from ..errors import AiocompressError, CorruptError, FormatError, LimitError, UnsafeMemberError
+from ..limits import umask
+from ..model import KIB, MIB, Buffer, OnError
+from ..workers.worker import Place, Result, deliver, views
 from .packing import Found, Packing
 from .restoring import Bounds, Keeping, Restorer
 from .selecting import Selection
-from .trees import OURS, Entry, Skip, is_folder, kind_of, walk, without_prefix
 from .unpacking import HINT, Failures, Restoring, shown
-from .worker import Place, Result, deliver, views
+from .walk import OURS, Entry, Skip, is_folder, kind_of, walk, without_prefix
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MARGIN: Final = 256 * KIB

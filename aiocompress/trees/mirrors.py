@@ -19,14 +19,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 import zstandard
 
+from ..codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, zstd
+from ..containers import CONTAINERS, Piece
+from ..errors import AiocompressError
+from ..model import MIB, Buffer, OnExists
+from ..workers.worker import Place, Result, views
 from .building import sync_all
-from .codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, zstd
-from .containers import CONTAINERS, Piece
-from .errors import AiocompressError
-from .model import MIB, Buffer, OnExists
 from .restoring import Bounds
-from .trees import FOLDER_FLAGS
-from .worker import Place, Result, views
+from .walk import FOLDER_FLAGS
 
 SMALL: Final = 4 * MIB
 """Bytes of the largest file that a worker reads whole: less than a chunk, so no time is lost."""

@@ -16,11 +16,11 @@ from concurrent.futures import Executor
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from .archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
-from .model import OnError, Report
-from .storage import call
-from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
+from ..archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
+from ..archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
+from ..model import OnError, Report
+from ..storage import call
+from .walk import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNCUT: Final = 8

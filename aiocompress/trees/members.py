@@ -5,18 +5,23 @@ The index says where each begins. It is believed only where the header there agr
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Final, NamedTuple
 
-from .archives import tar
-from .archives.header import BLOCK, Owner, header, owner, to_text
-from .archives.index import DIRECTORY, FILE, Record, Records, in_range
-from .errors import AiocompressError, UnsafeMemberError
-from .model import Member
-from .restoring import CONFLICTS, FATAL, Restorer, checked
+from ..archives import tar
+from ..archives.header import BLOCK, Owner, header, owner, to_text
+from ..archives.index import DIRECTORY, FILE, Record, Records, in_range
+from ..codecs import CODECS, STREAM
+from ..errors import AiocompressError, UnsafeMemberError
+from ..model import Member
+from ..workers.worker import Place, Result, views
+from .restoring import CONFLICTS, FATAL, Keeping, Restorer, checked
 
 _SECOND: Final = 1_000_000_000
 _DEVICES: Final = b"34"
+UNLIKE: Final = -2
+"""Said by ``restore``: the archive has to be read from front to back."""
 
 Failed = tuple[bytes, AiocompressError | OSError]
 
@@ -35,7 +40,7 @@ class Part(NamedTuple):
         return [name for name, wanted in zip(names, self.wanted, strict=True) if wanted]
 
 
-class Outcome(NamedTuple):
+class _Outcome(NamedTuple):
     """How many files there are now, and which members could not be restored."""
 
     files: int
@@ -43,13 +48,47 @@ class Outcome(NamedTuple):
 
 
 def restore(
+    place: Place,
+    codec: str,
+    raw: tuple[int, int],
+    parts: tuple[Part, ...],
+    target: str,
+    keeping: Keeping,
+) -> Result:
+    """Decode a frame, and create the files and folders that are wholly inside it.
+
+    :param raw: offset and size of the frame in the raw archive.
+    :param target: a path of the folder that they belong to.
+    :returns: ``size`` is ``STREAM`` where the frame is not of that size, and ``UNLIKE`` where a
+        header is not as the index says, or two members want the same place.
+    :raises CorruptError: the frame is damaged.
+    :raises OSError: what concerns all members, such as a full disk.
+    """
+    data, room = views(place)
+    if room is None:
+        room = memoryview(bytearray(raw[1]))
+    if CODECS[codec].decompress(data, room[: raw[1]]) != raw[1]:
+        return Result(STREAM)
+    if not parts:
+        return Result(raw[1])
+    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    restorer = Restorer(root, keeping)
+    try:
+        outcome = _restore_all(restorer, room[: raw[1]], raw[0], parts)
+    finally:
+        restorer.close()
+        os.close(root)
+    if outcome is None:
+        return Result(UNLIKE)
+    return Result(raw[1], files=outcome.files, failed=outcome.failed)
+
+
+def _restore_all(
     restorer: Restorer, raw: memoryview, start: int, parts: tuple[Part, ...]
-) -> Outcome | None:
+) -> _Outcome | None:
     """Create files and folders; links have to wait until all files are there.
 
-    :param raw: the frame, whose first byte stands at ``start`` in the raw archive.
     :returns: None where a header is not as the index says, or a name is taken.
-    :raises OSError: what concerns all members, such as a full disk.
     """
     files, failed = 0, []
     for part in parts:
@@ -71,7 +110,7 @@ def restore(
                 failed.append((record.name, error))
             else:
                 files += record.kind == FILE
-    return Outcome(files, tuple(failed))
+    return _Outcome(files, tuple(failed))
 
 
 def _restore_one(restorer: Restorer, record: Record, head: memoryview, data: memoryview) -> None:

@@ -1,0 +1,8 @@
+"""Folders and their files, out and back: plain blocking code, for workers and file threads.
+
+Archives: ``packing`` lays out as a tar what ``walk`` finds, ``unpacking`` restores it from front to
+back and ``members`` frame by frame, both by ``restoring``; ``selecting`` says which of them, and
+``saving`` does it for what is left of a damaged one. Mirrored trees: ``twins`` walks both sides,
+``mirrors`` converts small files. The framed container: ``framed``. All of them are made by
+``building`` a folder that is whole or not there.
+"""
