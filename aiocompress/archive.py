@@ -34,8 +34,8 @@ from .sources import Positional, PositionalSource, StreamSource, opened
 from .storage import FilePositions, call, naming
 from .trees import building
 from .trees.building import Building
+from .trees.found import Found
 from .trees.members import is_same
-from .trees.packing import Found
 from .trees.restoring import UNBOUNDED, Keeping
 from .trees.selecting import Selection, not_found
 from .trees.unpacking import Restoring

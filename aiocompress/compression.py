@@ -11,9 +11,8 @@ from .codecs import Codec
 from .containers import CONTAINERS
 from .model import Buffer
 from .pipeline import Tally, in_order
-from .sources import Source
+from .sources import Source, TreeSource
 from .storage import Spool
-from .trees.packing import TreeSource
 from .workers import worker
 from .workers.pool import Job, WorkerPool
 

@@ -29,7 +29,7 @@ from .plan import (
     plan,
     shown,
 )
-from .trees.packing import TreeSource
+from .sources import TreeSource
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05

@@ -28,8 +28,8 @@ from .sources import Filling, Source
 from .storage import call
 from .trees import members
 from .trees.building import Building
+from .trees.found import Found
 from .trees.members import Part
-from .trees.packing import Found
 from .trees.restoring import CONFLICTS, Restorer, checked
 from .trees.selecting import Selection
 from .trees.unpacking import Failures, Restoring, Unpacker, make_special, shown

@@ -16,9 +16,8 @@ from .model import OnExists, PathLike, Progress, ProgressOption, Report
 from .pipeline import Tally
 from .pipes import NamedPipeSink, PipeSink
 from .progress import Meter
-from .sources import AnySource, Source, StreamSource, opened
+from .sources import AnySource, Source, StreamSource, TreeSource, opened
 from .storage import FileSink, call
-from .trees.packing import TreeSource
 from .workers import worker
 from .workers.pool import WorkerPool
 

@@ -14,8 +14,9 @@ from .decompression import Reading
 from .errors import FormatError
 from .files import Writing
 from .model import Layout, OnError, PathLike, ProgressOption, Report
+from .sources import TreeSource
 from .storage import call
-from .trees.packing import Packing, TreeSource
+from .trees.packing import Packing
 from .trees.restoring import UNBOUNDED, Bounds
 from .trees.walk import is_folder
 from .workers.pool import WorkerPool

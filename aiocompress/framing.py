@@ -21,12 +21,13 @@ from .files import Writing, begun
 from .model import MIB, OnError, PathLike, Progress, Report
 from .pipeline import Tally, in_order
 from .progress import Meter
-from .sources import Source, opened
+from .sources import Source, TreeSource, opened
 from .storage import call
 from .trees import framed as framed_files
 from .trees.building import Building
+from .trees.found import Found
 from .trees.framed import Chunks, Files, Part
-from .trees.packing import Found, Packing, TreeSource
+from .trees.packing import Packing
 from .trees.restoring import UNBOUNDED, Bounds
 from .workers import worker
 from .workers.pool import Job, WorkerPool

@@ -31,6 +31,7 @@ from .progress import Meter
 from .storage import FileSink, FileSource, call
 from .trees import mirrors
 from .trees.building import Building, sync_all
+from .trees.found import Found
 from .trees.mirrors import (
     DONE,
     ENOUGH,
@@ -41,11 +42,8 @@ from .trees.mirrors import (
     Files,
     Outcome,
     Roots,
-    exists,
-    new_name,
-    publish,
 )
-from .trees.packing import Found
+from .trees.publishing import exists, hidden_name, publish
 from .trees.restoring import UNBOUNDED, Bounds
 from .trees.twins import Plan, Side, Twins, below, merged, miss
 from .trees.walk import Excluded, kind_of
@@ -464,7 +462,7 @@ class _Mirroring:
         files, in_place = self._pool.files, self._trees.on_exists
         root, result = self._trees.target.root, self._result(name)
         where = await call(files, _open_folder, root, folder, undo=os.close)
-        made = result if in_place is None else new_name()
+        made = result if in_place is None else hidden_name()
         try:
             if in_place == "skip" and exists(result, where):
                 self._found.keep()

@@ -16,7 +16,7 @@ from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from .model import Report
-from .trees.packing import Found
+from .trees.found import Found
 from .waiting import ended
 from .workers.pool import Job, WorkerPool
 

@@ -31,7 +31,8 @@ from .progress import Meter
 from .salvaging import SCANS, DamagedFile, Raw, decoded, plain, scanned
 from .storage import call
 from .trees.building import Building
-from .trees.packing import Found
+from .trees.found import Found
+from .trees.publishing import hidden_name
 from .trees.saving import FileSaver, Saver, TarSaver
 from .workers.pool import WorkerPool
 
@@ -97,7 +98,7 @@ async def _into_archive(pool: WorkerPool, rescue: _Rescue, target: str, writing:
     codec = codec_for(target)
     recipe = make_recipe(codec, None, None)
     packing = make_packing("", (), reproducible=False, xattrs=False, on_error="raise")
-    hidden = os.path.join(os.path.dirname(target), f".aiocompress-{os.urandom(8).hex()}")
+    hidden = os.path.join(os.path.dirname(target), hidden_name())
     build = await call(pool.files, Building, hidden, "error", undo=Building.close)
     try:
         await rescue.save(build)

@@ -6,6 +6,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -13,7 +14,8 @@ from .errors import AiocompressError, FormatError
 from .model import MIB, Buffer, PathLike
 from .pipes import PipeSource
 from .storage import FileSource, call
-from .trees.packing import Packing, TreeSource
+from .trees.found import Found
+from .trees.packing import Packer, Packing
 from .workers.pool import WorkerPool
 
 
@@ -165,6 +167,46 @@ class PositionalSource(Filling):
 
     async def aclose(self) -> None:
         """Do nothing: it is the caller's."""
+
+
+class TreeSource:
+    """Folders and files as one tar; see ``Source``."""
+
+    size: int | None = None
+    waits = False
+
+    executor: Executor
+    """The file threads, of whoever opens it."""
+
+    def __init__(self, packing: Packing) -> None:
+        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
+        self.found = Found()
+        self._packer = Packer(packing, self.found)
+
+    @property
+    def more(self) -> bool:
+        """Whether another chunk follows one that was not filled."""
+        return self._packer.more
+
+    def leave_out(self, status: os.stat_result) -> None:
+        """Leave out the file that this archive goes to."""
+        self._packer.own.add((status.st_dev, status.st_ino))
+
+    def take_index(self) -> bytes | None:
+        """Return the block of the index that stands behind the last chunk, if one does."""
+        block, self._packer.index = self._packer.index, None
+        return block
+
+    async def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns its bytes, 0 at the end."""
+        return await call(self.executor, self._packer.fill, view)
+
+    async def readinto(self, view: memoryview) -> int:
+        return await self.fill(view)
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await call(self.executor, self._packer.close)
 
 
 StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer] | PipeSource

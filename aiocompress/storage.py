@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
-import stat
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -20,16 +18,14 @@ from typing import Any, Final, Self, TypeVar
 import aiofiles
 import aiofiles.os
 
-from .limits import umask
 from .model import MIB, Buffer, OnExists
+from .trees.temporary import Temporary
 from .waiting import ended, settled
 
 T = TypeVar("T")
 
 _SYNC_EVERY: Final = 64 * MIB
-_MOST_BUFFERS: Final = 512
 _SPOOL_MEMORY: Final = MIB
-_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 async def call(
@@ -200,13 +196,13 @@ class FilePositions:
 
 
 class FileSink:
-    """A file that appears under its name only when it is whole; see ``_Temporary``.
+    """A file that appears under its name only when it is whole; see ``Temporary``.
 
     :param fsync: what is written is on the disk before it gets its name; most of it already
         is by then, since syncing goes on in the background.
     """
 
-    def __init__(self, temporary: _Temporary, executor: Executor, *, fsync: bool) -> None:
+    def __init__(self, temporary: Temporary, executor: Executor, *, fsync: bool) -> None:
         self._temporary, self._executor, self._fsync = temporary, executor, fsync
         self._threads = _Threads(executor)
         self._synced = 0
@@ -221,7 +217,7 @@ class FileSink:
         :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
         :raises OSError: it cannot be created there.
         """
-        temporary = await call(executor, _Temporary, path, on_exists, undo=_Temporary.close)
+        temporary = await call(executor, Temporary, path, on_exists, undo=Temporary.close)
         return cls(temporary, executor, fsync=fsync)
 
     waits = False
@@ -321,131 +317,3 @@ class Spool:
     def _read(self, offset: int, size: int) -> bytes:
         self._file.seek(offset)
         return self._file.read(size)
-
-
-class _Temporary:
-    """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
-
-    Plain blocking code: it runs on a file thread. A link as destination stays one: the file it
-    points to is replaced.
-    """
-
-    def __init__(self, path: str, on_exists: OnExists) -> None:
-        self.position = 0
-        self.path = path
-        self._on_exists = on_exists
-        self._final = os.path.realpath(path)
-        self._folder = -1
-        self._name: str | None = None
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if os.path.exists(path) and on_exists != "replace":
-            raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
-        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        self._folder = self._named(os.open, os.path.dirname(self._final), flags)
-        try:
-            self.descriptor = self._named(self._create)
-        except BaseException:
-            os.close(self._folder)
-            raise
-
-    def _create(self) -> int:
-        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                return os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self._folder)
-        self._name = self._new_name()
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-        return os.open(self._name, flags, 0o600, dir_fd=self._folder)
-
-    def _new_name(self) -> str:
-        return f".aiocompress-{os.urandom(8).hex()}.tmp"
-
-    def _named(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Have an OSError name the file as the caller knows it."""
-        try:
-            return function(*arguments)
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, self.path) from None
-
-    def write(self, buffers: tuple[Buffer, ...]) -> None:
-        self._named(self._write, [memoryview(buffer) for buffer in buffers])
-
-    def _write(self, views: list[memoryview]) -> None:
-        while views:
-            done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
-            self.position += done
-            while views and done >= len(views[0]):
-                done -= len(views.pop(0))
-            if done:
-                views[0] = views[0][done:]
-
-    def sync(self) -> None:
-        self._named(os.fdatasync, self.descriptor)
-
-    def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
-        self._named(self._commit, like, fsync)
-
-    def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
-        os.ftruncate(self.descriptor, self.position)
-        self._take_after(like)
-        if fsync:
-            os.fsync(self.descriptor)
-        final = os.path.basename(self._final)
-        if self._on_exists == "replace":
-            if self._name is None:
-                name = self._new_name()
-                self._link(name)
-                self._name = name
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
-        else:
-            self._claim(final)
-        if fsync:
-            # Some file systems cannot sync folders; the file has its name by now.
-            with contextlib.suppress(OSError):
-                os.fsync(self._folder)
-
-    def _claim(self, final: str) -> None:
-        """Take a name that nobody has."""
-        try:
-            self._link(final)
-        except OSError as error:
-            if self._name is None or error.errno not in _NO_LINKS:
-                raise
-            # No hard links here: make an empty file of that name, and rename over it.
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
-
-    def _link(self, name: str) -> None:
-        """Give it a name that nobody has: unlike a rename, a link never replaces a file."""
-        here = self._folder
-        if self._name is not None:
-            os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
-        else:
-            path = f"/proc/self/fd/{self.descriptor}"
-            os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
-
-    def _take_after(self, like: os.stat_result | None) -> None:
-        if like is None:
-            os.fchmod(self.descriptor, 0o666 & ~umask())
-            return
-        mode = stat.S_IMODE(like.st_mode) & 0o777
-        try:
-            os.fchown(self.descriptor, like.st_uid, like.st_gid)
-        except OSError:
-            # Another group than the source's may not get what only that group could read.
-            if os.fstat(self.descriptor).st_gid != like.st_gid:
-                mode &= ~0o070
-        os.fchmod(self.descriptor, mode)
-        os.utime(self.descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            if self._name is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._name, dir_fd=self._folder)
-            os.close(self._folder)
-            os.close(descriptor)

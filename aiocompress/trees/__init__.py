@@ -3,6 +3,8 @@
 Archives: ``packing`` lays out as a tar what ``walk`` finds, ``unpacking`` restores it from front to
 back and ``members`` frame by frame, both by ``restoring``; ``selecting`` says which of them, and
 ``saving`` does it for what is left of a damaged one. Mirrored trees: ``twins`` walks both sides,
-``mirrors`` converts small files. The framed container: ``framed``. All of them are made by
-``building`` a folder that is whole or not there.
+``mirrors`` converts small files. The framed container: ``framed``.
+
+What is made is whole or not there: a folder in ``building``, a ``temporary`` file; ``publishing``
+gives names to both. ``found`` is what is told of it all.
 """

@@ -17,6 +17,7 @@ from typing import Final
 
 from ..limits import umask
 from ..model import OnExists
+from .publishing import hidden_name
 from .walk import FOLDER_FLAGS
 
 _MODE: Final = 0o700
@@ -48,7 +49,7 @@ class Building:
         if self._exists:
             self._check()
         above = self._final if self._exists else os.path.dirname(self._final)
-        self._name = f".aiocompress-{os.urandom(8).hex()}.tmp"
+        self._name = hidden_name()
         self._folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.descriptor = -1
         self._spare: list[int] = []

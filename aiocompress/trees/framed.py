@@ -21,7 +21,8 @@ from ..errors import AiocompressError, CorruptError, FormatError, LimitError, Un
 from ..limits import umask
 from ..model import KIB, MIB, Buffer, OnError
 from ..workers.worker import Place, Result, deliver, views
-from .packing import Found, Packing
+from .found import Found
+from .packing import Packing
 from .restoring import Bounds, Keeping, Restorer
 from .selecting import Selection
 from .unpacking import HINT, Failures, Restoring, shown

@@ -25,6 +25,7 @@ from ..errors import AiocompressError
 from ..model import MIB, Buffer, OnExists
 from ..workers.worker import Place, Result, views
 from .building import sync_all
+from .publishing import exists, hidden_name, publish, publish_nameless, take_after
 from .restoring import Bounds
 from .walk import FOLDER_FLAGS
 
@@ -62,16 +63,6 @@ class Roots(NamedTuple):
     target: str
     on_exists: OnExists | None
     sync: bool = False
-
-
-class Like(NamedTuple):
-    """What a file or folder takes after another one; named as in ``os.stat_result``."""
-
-    st_mode: int
-    st_uid: int
-    st_gid: int
-    st_atime_ns: int
-    st_mtime_ns: int
 
 
 class Outcome(NamedTuple):
@@ -425,7 +416,7 @@ class _Batch:
         try:
             descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
         except OSError:
-            temporary = new_name()
+            temporary = hidden_name()
             _write(temporary, folder, made, like, sync=self._sync)
             return DONE if publish(temporary, name, folder, self._on_exists) else KEPT
         self._nameless.append(
@@ -449,7 +440,7 @@ class _Batch:
         assert self._on_exists is not None
         try:
             folder = self._target.at(file.folder)
-            named = _publish_nameless(file.descriptor, file.name, folder, self._on_exists)
+            named = publish_nameless(file.descriptor, file.name, folder, self._on_exists)
         except OSError:
             return LEFT
         return DONE if named else KEPT
@@ -481,18 +472,6 @@ def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
     return (data, status) if len(data) == status.st_size else None
 
 
-def _publish_nameless(descriptor: int, name: str, folder: int, on_exists: OnExists) -> bool:
-    path, temporary = f"/proc/self/fd/{descriptor}", new_name()
-    try:
-        os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
-    except FileExistsError:
-        if on_exists == "skip":
-            return False
-        os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
-        return publish(temporary, name, folder, on_exists)
-    return True
-
-
 def _write(
     name: str, folder: int, made: _Made, like: os.stat_result, *, sync: bool = False
 ) -> None:
@@ -521,55 +500,3 @@ def _write_all(descriptor: int, made: _Made) -> None:
     parts = made.parts if len(made.parts) <= _MOST_BUFFERS else [b"".join(made.parts)]
     if os.writev(descriptor, parts) != made.size:
         raise BlockingIOError
-
-
-# What the main process does in the same way.
-
-
-def new_name() -> str:
-    """Return a name that nobody guesses."""
-    return f".aiocompress-{os.urandom(8).hex()}.tmp"
-
-
-def exists(name: str, folder: int) -> bool:
-    """Whether there is something of that name, a link that leads nowhere included."""
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool:
-    """Give a finished file its name; returns whether it got it, or another one is there.
-
-    :raises IsADirectoryError: a folder is there.
-    """
-    here = {"src_dir_fd": folder, "dst_dir_fd": folder}
-    try:
-        if on_exists == "replace":
-            os.rename(temporary, name, **here)
-            return True
-        # Unlike a rename, a link never replaces a file.
-        os.link(temporary, name, **here, follow_symlinks=False)
-    except FileExistsError:
-        os.unlink(temporary, dir_fd=folder)
-        return False
-    except OSError:
-        os.unlink(temporary, dir_fd=folder)
-        raise
-    os.unlink(temporary, dir_fd=folder)
-    return True
-
-
-def take_after(descriptor: int, like: os.stat_result | Like) -> None:
-    """Give a file or folder the mode, the times and, where permitted, the owner of another."""
-    mode = like.st_mode & 0o777
-    try:
-        os.fchown(descriptor, like.st_uid, like.st_gid)
-    except OSError:
-        # Another group than the source's may not get what only that group could read.
-        if os.fstat(descriptor).st_gid != like.st_gid:
-            mode &= ~0o070
-    os.fchmod(descriptor, mode)
-    os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))

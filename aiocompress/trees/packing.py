@@ -1,4 +1,4 @@
-"""A tree as a source: its members, laid as tar straight into the chunks that are read.
+"""A tree on its way out: its members, laid as tar straight into the chunks that are read.
 
 The chunk borders, as all bytes, depend on the members alone: a member that is small beside the
 chunk is never cut, so that one frame gives it back; a large one flows from chunk to chunk. All
@@ -12,21 +12,19 @@ import errno
 import os
 import stat
 from collections.abc import Generator
-from concurrent.futures import Executor
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 from ..archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from ..archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
-from ..model import OnError, Report
-from ..storage import call
+from ..model import OnError
+from .found import Found
 from .walk import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
 
 _FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UNCUT: Final = 8
 """A member of at most this part of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
-_MOST_TOLD: Final = 1000
 _ZEROS: Final = bytes(1 << 16)
 _LETTERS: Final = ((stat.S_ISFIFO, b"6"), (stat.S_ISCHR, b"3"), (stat.S_ISBLK, b"4"))
 
@@ -48,113 +46,30 @@ class Packing(NamedTuple):
     clamp: int | None = None
 
 
-class Found:
-    """What was found on the way: counts, and the first 1,000 names of what went wrong."""
-
-    def __init__(self, files: int = 0) -> None:
-        self.files = files
-        self.skipped_count = self.changed = self.damaged = self.kept = 0
-        self.skipped: list[str] = []
-        self.warnings: list[str] = []
-
-    def skip(self, text: str) -> None:
-        """Note that something was left out."""
-        self.skipped_count += 1
-        if len(self.skipped) < _MOST_TOLD:
-            self.skipped.append(text)
-
-    def refuse(self, text: str) -> None:
-        """Note a member that was refused, or is damaged."""
-        self.damaged += 1
-        self.skip(text)
-
-    def keep(self) -> None:
-        """Count a file that is there already, and is not replaced."""
-        self.kept += 1
-
-    def change(self, text: str) -> None:
-        """Note that something did not stay as it was while it was read."""
-        self.changed += 1
-        self.warn(text)
-
-    def report(self, report: Report) -> Report:
-        """Add it to what is known of the bytes."""
-        kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
-        return report._replace(
-            files=self.files,
-            skipped=tuple(self.skipped),
-            skipped_count=self.skipped_count,
-            changed=self.changed,
-            damaged=self.damaged,
-            warnings=(*report.warnings, *self.warnings, *kept),
-        )
-
-    def warn(self, text: str) -> None:
-        """Note something worth knowing."""
-        if len(self.warnings) < _MOST_TOLD:
-            self.warnings.append(text)
-
-
-class TreeSource:
-    """Folders and files as one tar; see ``sources.Source``."""
-
-    size: int | None = None
-    waits = False
-
-    executor: Executor
-    """The file threads, of whoever opens it."""
-
-    def __init__(self, packing: Packing) -> None:
-        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
-        self.found = Found()
-        self._packer = _Packer(packing, self.found)
-
-    @property
-    def more(self) -> bool:
-        """Whether another chunk follows one that was not filled."""
-        return self._packer.more
-
-    def leave_out(self, status: os.stat_result) -> None:
-        """Leave out the file that this archive goes to."""
-        self._packer.own.add((status.st_dev, status.st_ino))
-
-    def take_index(self) -> bytes | None:
-        """Return the block of the index that stands behind the last chunk, if one does."""
-        block, self._packer.index = self._packer.index, None
-        return block
-
-    async def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns its bytes, 0 at the end."""
-        return await call(self.executor, self._packer.fill, view)
-
-    async def readinto(self, view: memoryview) -> int:
-        return await self.fill(view)
-
-    async def aclose(self) -> None:
-        """Close what is open."""
-        await call(self.executor, self._packer.close)
-
-
-class _Packer:
-    """Lays members one after another; plain blocking code.
+class Packer:
+    """Lays members one after another into the chunks that it is given; ``close`` always.
 
     ``_lay_all`` is a generator that goes on for ever where the last chunk ended.
     """
 
     def __init__(self, packing: Packing, found: Found) -> None:
         self.more = True
+        """Whether another chunk follows one that was not filled."""
         self.index: bytes | None = None
+        """The block of the index that stands behind the last chunk, if one does."""
+        self.own: set[tuple[int, int]] = set()
+        """Device and inode of files that are left out: those that the archive goes to."""
         self._packing, self._found = packing, found
         self._records = Records()
         self._view = memoryview(b"")
         self._at = 0
-        self.own: set[tuple[int, int]] = set()
         self._links: dict[tuple[int, int], list[Any]] = {}
         self._owner = cache(_owner if packing.clamp is None else _nobody)
         self._root, self._cut = b"", 0
         self._steps = self._lay_all()
 
     def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns its bytes, 0 at the end."""
         self._view, self._at = view, 0
         next(self._steps, None)
         self._view = memoryview(b"")
@@ -163,6 +78,7 @@ class _Packer:
         return self._at
 
     def close(self) -> None:
+        """Close what is open."""
         self._steps.close()
 
     def _close_block(self) -> None:

@@ -18,7 +18,7 @@ from ..archives.header import to_bytes
 from ..archives.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
 from ..errors import UnsafeMemberError
 from ..model import Buffer, Member
-from .packing import Found
+from .found import Found
 from .restoring import Restorer
 from .selecting import Selection
 from .unpacking import Restoring, Unpacker, _File

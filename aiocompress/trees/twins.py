@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 
 from ..errors import FormatError
 from ..model import MIB, OnError, OnExists
-from .mirrors import Chain, Files, Like, exists, new_name, take_after
-from .packing import Found
+from .found import Found
+from .mirrors import Chain, Files
+from .publishing import Like, exists, hidden_name, take_after
 from .walk import FOLDER_FLAGS, OURS, Excluded, kind_of, read_back, spilled
 
 _MOST_NAMES: Final = 100_000
@@ -339,7 +340,7 @@ class Twins:
         if self._plan.on_exists == "skip" and exists(name, level.target):
             self.found.keep()
             return
-        made = new_name() if self._plan.on_exists == "replace" else name
+        made = hidden_name() if self._plan.on_exists == "replace" else name
         os.symlink(link, made, dir_fd=level.target)
         with suppress(OSError):
             os.chown(made, status.st_uid, status.st_gid, dir_fd=level.target, follow_symlinks=False)

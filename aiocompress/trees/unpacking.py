@@ -17,7 +17,7 @@ from ..archives.index import DIRECTORY, SYMLINK, Record, Records
 from ..archives.tar import Reader
 from ..errors import AiocompressError, LimitError, UnsafeMemberError
 from ..model import MIB, Buffer, Member, OnError
-from .packing import Found
+from .found import Found
 from .restoring import FATAL, UNBOUNDED, Bounds, Keeping, Restorer, checked
 from .selecting import Selection
 

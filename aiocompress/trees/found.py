@@ -1,0 +1,56 @@
+"""What a verb finds on its way through a tree or an archive."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..model import Report
+
+_MOST_TOLD: Final = 1000
+
+
+class Found:
+    """What was found on the way: counts, and the first 1,000 names of what went wrong."""
+
+    def __init__(self, files: int = 0) -> None:
+        self.files = files
+        self.skipped_count = self.changed = self.damaged = self.kept = 0
+        self.skipped: list[str] = []
+        self.warnings: list[str] = []
+
+    def skip(self, text: str) -> None:
+        """Note that something was left out."""
+        self.skipped_count += 1
+        if len(self.skipped) < _MOST_TOLD:
+            self.skipped.append(text)
+
+    def refuse(self, text: str) -> None:
+        """Note a member that was refused, or is damaged."""
+        self.damaged += 1
+        self.skip(text)
+
+    def keep(self) -> None:
+        """Count a file that is there already, and is not replaced."""
+        self.kept += 1
+
+    def change(self, text: str) -> None:
+        """Note that something did not stay as it was while it was read."""
+        self.changed += 1
+        self.warn(text)
+
+    def report(self, report: Report) -> Report:
+        """Add it to what is known of the bytes."""
+        kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
+        return report._replace(
+            files=self.files,
+            skipped=tuple(self.skipped),
+            skipped_count=self.skipped_count,
+            changed=self.changed,
+            damaged=self.damaged,
+            warnings=(*report.warnings, *self.warnings, *kept),
+        )
+
+    def warn(self, text: str) -> None:
+        """Note something worth knowing."""
+        if len(self.warnings) < _MOST_TOLD:
+            self.warnings.append(text)
