@@ -12,7 +12,7 @@ import stat
 import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
 from typing import Final, Self, TypeAlias
 
@@ -22,7 +22,7 @@ from .archives.index import Record, Records
 from .arguments import check_on_error, make_bounds, make_reading, make_writing
 from .decompression import Reading
 from .errors import AiocompressError, ClosedError, CorruptError, FormatError
-from .extraction import Restored, measured, raw_blocks, restore_indexed, restore_stream
+from .extraction import Restored, least_space, raw_blocks, restore_indexed, restore_stream
 from .files import Writing
 from .limits import free_space
 from .member_file import IndexedAccess, MemberFile, RawAccess, StreamAccess
@@ -36,7 +36,7 @@ from .trees import building
 from .trees.building import Building
 from .trees.found import Found
 from .trees.members import is_same
-from .trees.restoring import UNBOUNDED, Keeping
+from .trees.restoring import Keeping
 from .trees.selecting import Selection, not_found
 from .trees.unpacking import Restoring
 from .workers.pool import WorkerPool
@@ -322,7 +322,8 @@ class Archive:
     ) -> None:
         about = build, reading, restoring, tally
         indexed, outcome = self._indexed, None
-        if indexed is not None and await self._has_room(indexed, build, restoring):
+        if indexed is not None:
+            await self._check_space(indexed, build, restoring.selection)
             outcome = await restore_indexed(self._pool, indexed, *about)
             if outcome is Restored.ALL:
                 return
@@ -333,7 +334,7 @@ class Archive:
                 if outcome is Restored.DOUBTFUL:
                     stream = restoring._replace(on_error="raise")
                 await restore_stream(self._pool, source, build, reading, stream, tally)
-            if outcome is not None:
+            if indexed is not None:
                 self.distrust()
         except CorruptError:
             if indexed is None or outcome is not Restored.DOUBTFUL:
@@ -346,24 +347,19 @@ class Archive:
             ):
                 raise
 
-    async def _has_room(self, indexed: Indexed, build: Building, restoring: Restoring) -> bool:
-        """Look at the limits and at the disk before anything is restored.
+    async def _check_space(self, indexed: Indexed, build: Building, selection: Selection) -> None:
+        """Look at the disk before anything is restored.
 
-        :returns: False where a limit is in the way: reading from front to back tells which.
-        :raises OSError: the disk has less room than all files need.
+        :raises OSError: it has less room than the files need.
         """
         free = await call(self._pool.files, free_space, build.descriptor)
-        most = indexed.table.raws[-1]
-        if restoring.bounds == UNBOUNDED and (free is None or most <= free):
-            return True
-        try:
-            needed = await measured(indexed, restoring)
-        except CorruptError:
-            return True  # that is told when it is used
-        if needed is not None and free is not None and needed > free:
-            reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
-            raise OSError(errno.ENOSPC, reason, build.path)
-        return needed is not None
+        if free is None or indexed.table.raws[-1] <= free:
+            return
+        with suppress(CorruptError):  # that is told when the index is used
+            needed = await least_space(indexed, selection)
+            if needed > free:
+                reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
+                raise OSError(errno.ENOSPC, reason, build.path)
 
     async def _begin_anew(self, build: Building, tally: Tally) -> None:
         await call(self._pool.files, building.empty, build.descriptor)
@@ -450,12 +446,12 @@ class Archive:
     async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
         """Read the archive from front to back."""
         reader = tar.Reader(max_metadata=self._reading.max_metadata)
-        async with aclosing(self.raw_bytes(tally, strict=strict)) as blocks:
-            async for data in blocks:
-                for item in reader.feed(data):
-                    if isinstance(item, Member):
-                        yield item
         try:
+            async with aclosing(self.raw_bytes(tally, strict=strict)) as blocks:
+                async for data in blocks:
+                    for item in reader.feed(data):
+                        if isinstance(item, Member):
+                            yield item
             reader.finish()
         except AiocompressError as error:
             raise error.located(file=self.name) from None

@@ -271,18 +271,21 @@ class _Session:
         """Compress or decompress a file or a stream into one."""
         options, engine = self._options, self._engine
         source = await self._open(task.source, stack)
+        if task.layout is not None:
+            source = self._tree(task)
         if task.destination is None:
             return await engine.test(source, max_window=options.max_window, progress=self._progress)
-        destination: str | PipeSink = task.destination
+        # What is not for everybody: the pipe itself, and a tree as a stream.
+        destination: Any = task.destination
         if destination == STREAM:
             destination = self._stdout(stack)
         fsync = options.fsync or options.remove
         if options.verb == "compress":
             return await engine.compress_file(
-                source if task.layout is None else self._tree(task),
+                source,
                 destination,
                 options.chunk_size,
-                codec=task.codec,
+                codec=task.codec or ("zstd" if task.destination == STREAM else None),
                 compression_level=options.level,
                 on_exists=self._on_exists,
                 fsync=fsync,

@@ -20,7 +20,6 @@ from .arguments import (
     make_recipe,
     make_writing,
 )
-from .files import Destination
 from .model import (
     DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
@@ -36,7 +35,6 @@ from .model import (
     parse_size,
 )
 from .pipeline import Tally
-from .pipes import PipeSink
 from .sources import AnySource, StreamSource
 from .storage import naming
 from .streams import ByteStream
@@ -189,8 +187,8 @@ class Engine:
 
     async def compress_file(
         self,
-        source: AnySource,
-        destination: Destination,
+        source: StreamSource,
+        destination: PathLike,
         chunk_size: Size | None = None,
         *,
         codec: str | None = None,
@@ -218,8 +216,7 @@ class Engine:
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
-        if codec is None:
-            codec = "zstd" if isinstance(destination, PipeSink) else codec_for(destination)
+        codec = codec_for(destination) if codec is None else codec
         recipe = make_recipe(codec, compression_level, chunk_size)
         writing = make_writing(on_exists, fsync, progress)
         return await files.compress_file(self._pool, source, destination, recipe, writing)
@@ -227,7 +224,7 @@ class Engine:
     async def decompress_file(
         self,
         source: StreamSource,
-        destination: Destination,
+        destination: PathLike,
         chunk_size: Size | None = None,
         *,
         max_output: Size | None = None,

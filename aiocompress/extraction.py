@@ -124,22 +124,21 @@ class Peeked(Filling):
 # Frame by frame.
 
 
-async def measured(archive: Indexed, restoring: Restoring) -> int | None:
-    """Return the bytes of all files that are to be restored; None: there is a limit to tell of.
+async def least_space(archive: Indexed, selection: Selection) -> int:
+    """Return how many bytes the files take that are to be restored, or more.
+
+    Names that do not follow each other in order are not counted: they may stand there twice.
 
     :raises CorruptError: a block of the index is damaged.
     """
-    total = count = 0
+    total, last = 0, b""
     async with aclosing(archive.checked_blocks()) as blocks:
         async for records in blocks:
-            sizes = records.sizes(restoring.selection.mask(records.names))
-            total += sum(sizes)
-            count += len(sizes)
-            try:
-                restoring.bounds.check_count(count)
-                restoring.bounds.check_size(max(sizes, default=0))
-            except LimitError:
-                return None
+            mask = selection.mask(records.names) or b"\1" * len(records)
+            for name, size, wanted in zip(records.names, records.sizes, mask, strict=True):
+                place = name.replace(b"/", b"\0")  # as folders are walked
+                if wanted and place > last:
+                    total, last = total + size, place
     return total
 
 
@@ -175,14 +174,16 @@ async def restore_indexed(
     :param trusting: a frame that cannot be decoded is damaged, wherever it may stand.
     """
     spanning = _Spanning(building.descriptor, restoring, tally.found)
-    writing = Running()
+    writing, planner = Running(), _Planner(archive.table, restoring)
     try:
-        frames = _start(pool, archive, building, reading, restoring, writing)
+        plan = _plan(archive, reading, planner)
+        frames = _start(pool, archive, building, restoring, plan, writing)
         async with aclosing(in_order(frames, pool.window)) as jobs:
             async for frame in jobs:
                 await _finish(pool, archive, frame, spanning, tally, trusting=trusting)
                 reading.check_output(tally.raw_bytes)
         await _restore_rest(pool, archive, building, restoring, tally.found)
+        tally.found.add(planner.found)
     except _DoubtfulFrameError:
         return Restored.DOUBTFUL
     except UnlikeIndexError:
@@ -209,12 +210,12 @@ async def _start(
     pool: WorkerPool,
     archive: Indexed,
     building: Building,
-    reading: Reading,
     restoring: Restoring,
+    plan: AsyncGenerator[_Wanted],
     writing: Running,
 ) -> AsyncGenerator[_Frame]:
     table = archive.table
-    async with aclosing(_plan(archive, reading, restoring.selection)) as plan:
+    async with aclosing(plan):
         async for wanted in plan:
             frame = wanted.frame
             size, raw_size = table.sizes[frame], table.raw_size(frame)
@@ -237,11 +238,8 @@ async def _start(
             yield _Frame(wanted, job)
 
 
-async def _plan(
-    archive: Indexed, reading: Reading, selection: Selection
-) -> AsyncGenerator[_Wanted]:
+async def _plan(archive: Indexed, reading: Reading, planner: _Planner) -> AsyncGenerator[_Wanted]:
     """Yield the frames that hold something wanted, in order."""
-    planner = _Planner(archive.table, selection)
     try:
         async with aclosing(archive.checked_blocks()) as blocks:
             async for records in blocks:
@@ -258,15 +256,19 @@ async def _plan(
 class _Planner:
     """Sorts the records of the index by the frames that hold them."""
 
-    def __init__(self, table: FrameTable, selection: Selection) -> None:
-        self._table, self._selection = table, selection
+    def __init__(self, table: FrameTable, restoring: Restoring) -> None:
+        self.found = Found()
+        """What is refused."""
+        self._table, self._restoring = table, restoring
+        self._failures = Failures(restoring, self.found)
+        self._members = 0
         self._frame = -1
         self._parts: list[Part] = []
         self._tail = False
 
     def add(self, records: Records) -> Iterator[_Wanted]:
         """Take the next records; yields the frames that are complete."""
-        offsets, mask = records.offsets(), self._selection.mask(records.names)
+        offsets, mask = records.offsets(), self._mask(records)
         at, count = 0, len(records)
         while at < count:
             frame = self._table.find(offsets[at])
@@ -282,6 +284,34 @@ class _Planner:
                 if mask is None or mask[at]:
                     yield from self._span(records.record(at, offsets[at]), offsets[at + 1])
                 at += 1
+
+    def _mask(self, records: Records) -> bytes | None:
+        """Return a byte for each record, 1 if it is to be restored; None: all are.
+
+        :raises UnlikeIndexError: a limit ends it all, which is not for the index to say.
+        """
+        bounds = self._restoring.bounds
+        mask = self._restoring.selection.mask(records.names)
+        self._members += len(records) if mask is None else sum(mask)
+        most = bounds.max_member_size
+        try:
+            bounds.check_count(self._members)
+            if most is None or max(records.sizes, default=0) <= most:
+                return mask
+            allowed = bytearray(mask or b"\1" * len(records))
+            for number, size in enumerate(records.sizes):
+                if allowed[number] and size > most:
+                    allowed[number] = 0
+                    self._refuse(records.names[number], size)
+        except LimitError:
+            raise UnlikeIndexError from None
+        return bytes(allowed)
+
+    def _refuse(self, name: bytes, size: int) -> None:
+        try:
+            self._restoring.bounds.check_size(size)
+        except LimitError as error:
+            self._failures.member(name, error)
 
     def _add_part(self, records: Records, mask: bytes | None) -> None:
         if mask is None or any(mask):

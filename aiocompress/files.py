@@ -149,7 +149,9 @@ async def begun(
         reach = verb.sink.reach
         try:
             if isinstance(data, TreeSource):
-                await call(pool.files, _leave_out, data, verb.sink, path)
+                data.leave_out(verb.sink.status)
+                if not isinstance(destination, PipeSink):
+                    await call(pool.files, _leave_out, data, path)
             yield verb
         except OSError as error:
             if error.filename in {None, reach}:  # reach: as workers know it
@@ -171,9 +173,8 @@ def _is_special(path: str) -> bool:
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 
-def _leave_out(tree: TreeSource, sink: Sink, path: str) -> None:
-    """Keep the archive, and an older one that it replaces, out of itself."""
-    tree.leave_out(sink.status)
+def _leave_out(tree: TreeSource, path: str) -> None:
+    """Keep an older archive, which this one replaces, out of it."""
     with suppress(OSError):
         tree.leave_out(os.stat(path))
 

@@ -42,8 +42,9 @@ def free_space(descriptor: int) -> int | None:
         before, _, after = line.partition(" - ")
         if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
             system = os.fstatvfs(descriptor)
-            # Some blocks are for root alone.
-            return system.f_frsize * (system.f_bavail if os.geteuid() else system.f_bfree)
+            # Some blocks are for root alone. A tmpfs without a limit has none at all.
+            free = system.f_bavail if os.geteuid() else system.f_bfree
+            return system.f_frsize * free if system.f_blocks else None
     return None
 
 

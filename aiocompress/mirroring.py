@@ -45,7 +45,7 @@ from .trees.mirrors import (
 )
 from .trees.publishing import exists, hidden_name, publish
 from .trees.restoring import UNBOUNDED, Bounds
-from .trees.twins import Plan, Side, Twins, below, merged, miss
+from .trees.twins import Plan, Side, Twins, below, miss
 from .trees.walk import Excluded, kind_of
 from .waiting import ended
 from .workers.pool import Job, WorkerPool
@@ -292,6 +292,8 @@ async def _mirror(
                 await mirroring.run(meter)
                 await call(pool.files, twins.finish)
                 await call(pool.files, trees.commit)
+        except AiocompressError as error:
+            raise error.located(file=source) from error.__cause__
         finally:
             await call(pool.files, twins.close)
     finally:
@@ -302,8 +304,8 @@ async def _mirror(
 class _Sent:
     """A batch with a worker."""
 
-    def __init__(self, files: Files, job: Job) -> None:
-        self.files, self.job = files, job
+    def __init__(self, files: Files, job: Job, *, alone: bool) -> None:
+        self.files, self.job, self.alone = files, job, alone
         self.size = sum(len(names) for _, names in files)
 
     def release(self) -> None:
@@ -345,7 +347,9 @@ class _Mirroring:
     def report(self, seconds: float) -> Report:
         """Sum it up."""
         self._found.files = self._files
-        self._tally.found = merged(self._twins.found, self._found)
+        self._tally.found = Found()
+        for found in (self._twins.found, self._found):
+            self._tally.found.add(found)
         return self._tally.report(seconds)
 
     async def run(self, meter: Meter) -> None:
@@ -405,16 +409,19 @@ class _Mirroring:
         )
         self._running.add(job)
         job.over.add_done_callback(lambda _: self._running.discard(job))
-        return _Sent(files, job)
+        return _Sent(files, job, alone=alone)
 
     async def _take(self, sent: _Sent, meter: Meter) -> None:
         """Count what a worker has done, and do what it has left."""
         result = await sent.job.result()
-        if result.size == STREAM:
+        if result.size == STREAM and not sent.alone:
             self._shared = False
             self._waiting.append(sent.files)
             return
-        outcome = Outcome.unpack(sent.job.data)
+        if result.size == STREAM:  # not even here: what is wrong is told file by file
+            outcome = Outcome(0, 0, 0, bytes([LEFT]) * sent.size)
+        else:
+            outcome = Outcome.unpack(sent.job.data)
         letters = outcome.letters
         self._tally.add(*outcome[:3])
         self._files += letters.count(DONE)

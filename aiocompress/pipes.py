@@ -55,6 +55,9 @@ class _Pipe:
             os.write(self._wake_write, b"!")
             await ended(work)
             raise
+        except OSError as error:
+            error.filename = self.name
+            raise
 
     def _wait(self) -> None:
         for descriptor, _ in self._poll.poll():

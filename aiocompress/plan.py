@@ -112,10 +112,8 @@ def plan(options: Options) -> list[Task]:
     try:
         tasks = _tasks(options, sources)
         make_recipe(tasks[0].codec or "zstd", options.level, options.chunk_size)
-        for size in (
-            *(options.memory_limit, options.max_output, options.max_window),
-            *(options.max_member_size, options.max_metadata),
-        ):
+        sizes = [options.memory_limit, options.max_output, options.max_window]
+        for size in [*sizes, options.max_member_size, options.max_metadata]:
             parse_size(size or 1)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -123,6 +121,9 @@ def plan(options: Options) -> list[Task]:
         raise UsageError("--rm removes files, not folders")
     if any(task.destination == STREAM for task in tasks):
         _check_stdout(options)
+    bounded = options.max_members is not None or options.max_member_size is not None
+    if bounded and any(task.layout is None for task in tasks):
+        raise UsageError("a file has no members: --max-output bounds it")
     return tasks
 
 

@@ -49,7 +49,7 @@ from aiocompress.trees import walk as walked
 
 from . import hostile, trees
 from .hostile import Member, Row, folder, hardlink, symlink
-from .support import LIBRARY, module, nobody, noise, run, text, tool
+from .support import LIBRARY, module, nobody, noise, run, small_disk, text, tool
 from .trees import CHUNK, IS_ROOT, SECOND, Node, Tree
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -640,6 +640,23 @@ async def test_a_destination_inside_the_source(suffix: str, small: Path) -> None
     assert f"b/a{suffix}".encode() not in _names(path)
     assert [text for text in report.warnings if "output" in text], report.warnings
     assert [name for name in os.listdir(small / "b") if name.startswith(".")] == []
+
+
+async def test_attributes_that_nobody_would_read_back(tmp_path: Path) -> None:
+    """More of them than ``max_metadata`` are left out, and told of: the archive comes back."""
+    with small_disk(tmp_path / "disk", "size=9M"):
+        tree = trees.build(tmp_path / "disk" / "tree", {b"f": b"data", b"g": b"more"})
+        try:
+            for number in range(20):
+                os.setxattr(tree / "f", f"user.{number}", bytes(60_000))
+            os.setxattr(tree / "g", "user.plain", b"value")
+        except OSError:
+            pytest.skip("a file system without so many attributes")
+        report = await _pack(tree, tmp_path / "a.tar.zst", xattrs=True)
+    assert report.changed == 1
+    assert report.warnings[0].endswith("f: its attributes are too large, and not packed")
+    await _unpack(tmp_path / "a.tar.zst", tmp_path / "out", preserve=True)
+    assert (tmp_path / "out" / "f").read_bytes() == b"data"
 
 
 @every_suffix

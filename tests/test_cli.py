@@ -174,6 +174,13 @@ def test_names_on_the_way_back(given: str, result: str) -> None:
 # Standard descriptors, and terminals.
 
 
+def test_a_stdin_that_cannot_be_read(tmp_path: Path) -> None:
+    """The error is told of it, and not of what is written to."""
+    with (tmp_path / "x").open("wb") as file:
+        said = failed("compress", naming="stdin: ", stdin=file)
+    assert "stdout" not in said
+
+
 @pytest.mark.parametrize("verb", ["compress", "decompress", "test"])
 def test_a_closed_stdin(verb: str) -> None:
     """Said at once, instead of reading some file that is opened later."""

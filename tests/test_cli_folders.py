@@ -263,6 +263,13 @@ def test_a_damaged_frame_spares_the_others() -> None:
     assert all(whole[name] == data for name, data in back.items())
 
 
+def test_a_file_called_stdout() -> None:
+    """It is a file like any other."""
+    Path("tree/stdout").write_bytes(b"mine")
+    packed = done("compress", ".", "-o", "-", cwd="tree")
+    assert b"stdout" in run("tar", "--zstd", "-t", data=packed).split()
+
+
 def test_limits() -> None:
     """On the number of members, on their sizes, and on what stands before them."""
     done("compress", "tree", "-o", "tree.tar.zst")
@@ -272,6 +279,7 @@ def test_limits() -> None:
         failed(verb, archive, "-o", "out", "--max-member-size", "1", naming="--max-member-size")
         assert not os.path.exists("out")
     failed("extract", "tree.tar.zst", "--max-member-size", "much", naming="much")
+    failed("decompress", "tree.tar.zst", "--max-members", "9", naming="--max-output")
     ended = ours("extract", "tree.tar.zst", "-o", "few", "--max-member-size", "1", "--keep-going")
     assert ended.returncode == 2
     assert b"is larger than the 1 bytes" in ended.stderr

@@ -62,6 +62,7 @@ every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 FEW = ["tar", "indexed zst", "cut in headers"]
 few_ways = pytest.mark.parametrize("way", [WAYS[name] for name in FEW], ids=FEW)
 foreign_way = pytest.mark.parametrize("way", FOREIGN.values(), ids=FOREIGN)
+indexed_way = pytest.mark.parametrize("way", INDEXED.values(), ids=INDEXED)
 
 
 @dataclass
@@ -669,6 +670,24 @@ async def test_limits_that_are_none(options: Any, error: Any, place: Place) -> N
     assert os.listdir(place.work) == [path.name]
 
 
+@indexed_way
+async def test_limits_beside_damage(way: Way, place: Place) -> None:
+    """What is too large and what is damaged are left out; all others come back."""
+    members = [Member(b"%d" % number, data=noise(400, number)) for number in range(20)]
+    members[3] = replace(members[3], data=noise(900))
+    path = place.write(way, members)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    report = await _extract(path, place, max_member_size=800, on_error="skip")
+    expected = {b"%d" % n: _file(members[n].data) for n in range(20) if n != 3}
+    back = _short(place.tree())
+    assert back.items() <= expected.items()
+    assert len(back) == 20 - report.skipped_count
+    assert report.skipped_count == 20 or b"19" in back
+    assert any(text.startswith("3: it is larger") for text in report.skipped)
+
+
 def _one_large(_: list[Member]) -> tuple[str, bytes]:
     members = [Member(b"large", data=bytes(4 << 20)), Member(b"small", data=b"small")]
     return ".tar.zst", hostile.indexed(members, frame=1 << 20)
@@ -686,6 +705,21 @@ async def test_a_disk_without_room(place: Place) -> None:
             assert os.listdir(disk) == []
             await archive.extract(disk / "out", ["small"])
         assert os.listdir(disk / "out") == ["small"]
+
+
+def _same_name(_: list[Member]) -> tuple[str, bytes]:
+    members = [Member(b"same", data=bytes(1 << 20) + b"%d" % number) for number in range(8)]
+    return ".tar.zst", hostile.indexed(members, frame=1 << 20)
+
+
+@pytest.mark.parametrize("size", ["4M", "0"])
+async def test_a_disk_with_just_enough_room(size: str, place: Place) -> None:
+    """Members that replace each other, and a disk that knows no limit, are no reason to refuse."""
+    path, disk = place.write(_same_name, []), place.work / "disk"
+    with small_disk(disk, f"size={size}"):
+        async with aiocompress.open_archive(path) as archive:
+            await archive.extract(disk / "out")
+        assert (disk / "out" / "same").read_bytes()[-1:] == b"7"
 
 
 @few_ways

@@ -16,9 +16,9 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate, compress
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, Self
 
 from ..codecs import zstd
@@ -205,9 +205,10 @@ class Records:
     def _owner_list(self) -> list[tuple[int, int, bytes, bytes]]:
         return list(self._table)
 
-    def sizes(self, mask: bytes | None) -> list[int]:
-        """Return the sizes of all contents, or of those of which a byte of the mask is set."""
-        return list(self._sizes if mask is None else compress(self._sizes, mask))
+    @property
+    def sizes(self) -> Sequence[int]:
+        """What is stored of each member, in bytes."""
+        return self._sizes
 
     @property
     def metadata(self) -> int:

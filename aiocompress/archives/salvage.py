@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from ..errors import AiocompressError, CorruptError, LimitError
-from ..model import KIB, MIB, Buffer, Member
+from ..model import DEFAULT_MAX_METADATA, KIB, MIB, Buffer, Member
 from . import fields, header
 from .directory import Directory, is_of
 from .header import BLOCK, END, padding, to_bytes
@@ -70,7 +70,10 @@ class Salvager(Splices):
     """
 
     def __init__(
-        self, directory: Directory, size: int | None = None, max_metadata: int = MIB
+        self,
+        directory: Directory,
+        size: int | None = None,
+        max_metadata: int = DEFAULT_MAX_METADATA,
     ) -> None:
         self.warnings: list[str] = []
         super().__init__()

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 from typing import Final, TypeAlias
 
 from ..errors import AiocompressError, CorruptError, FormatError, LimitError, TruncatedError
-from ..model import KIB, MIB, Buffer, Member
+from ..model import DEFAULT_MAX_METADATA, KIB, Buffer, Member
 from . import fields, header, sparse
 from .header import BLOCK, END, padding
 from .pax import Records
@@ -63,7 +63,7 @@ class Reader:
     :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
     """
 
-    def __init__(self, *, max_metadata: int = MIB) -> None:
+    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA) -> None:
         self.warnings: list[str] = []
         self._max_metadata = max_metadata
         self._metadata = 0

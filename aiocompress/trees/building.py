@@ -187,14 +187,18 @@ def sync_all(folder: int) -> None:
 
     :raises OSError: something could not be written since the folder was opened.
     """
-    import ctypes  # noqa: PLC0415 - takes as long as many small files
+    try:
+        import ctypes  # noqa: PLC0415 - takes as long as many small files
 
-    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:
-        os.sync()  # does not tell
-    elif syncfs(folder):
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (ImportError, AttributeError):
+        os.sync()  # does not tell of errors
+        return
+    if syncfs(folder):
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+        if number not in {errno.ENOSYS, errno.EPERM}:
+            raise OSError(number, os.strerror(number))
+        os.sync()
 
 
 def _is_empty(path: str) -> bool:

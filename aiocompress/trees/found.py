@@ -38,6 +38,18 @@ class Found:
         self.changed += 1
         self.warn(text)
 
+    def add(self, other: Found) -> None:
+        """Add what somebody else has found."""
+        for text in other.warnings:
+            self.warn(text)
+        for text in other.skipped:
+            self.skip(text)
+        self.skipped_count += other.skipped_count - len(other.skipped)
+        self.files += other.files
+        self.changed += other.changed
+        self.damaged += other.damaged
+        self.kept += other.kept
+
     def report(self, report: Report) -> Report:
         """Add it to what is known of the bytes."""
         kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()

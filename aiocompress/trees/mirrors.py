@@ -9,6 +9,7 @@ changing, unreadable or damaged, and what cannot be written.
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import struct
 import threading
@@ -27,7 +28,7 @@ from ..workers.worker import Place, Result, views
 from .building import sync_all
 from .publishing import exists, hidden_name, publish, publish_nameless, take_after
 from .restoring import Bounds
-from .walk import FOLDER_FLAGS
+from .walk import FOLDER_FLAGS, OURS
 
 SMALL: Final = 4 * MIB
 """Bytes of the largest file that a worker reads whole: less than a chunk, so no time is lost."""
@@ -37,7 +38,6 @@ ENOUGH: Final = 8 * MIB
 """Raw bytes after which a worker gives the rest of a batch back."""
 _MOST_BUFFERS: Final = 512
 _MOST_NAMELESS: Final = 64
-"""Files that are synced together: each takes a descriptor."""
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 DONE, LEFT, KEPT = b".!="
@@ -362,7 +362,7 @@ class _Batch:
         self._nameless: list[_Nameless] = []
 
     def run(self, batch: str, enough: int, *, again: bool) -> Outcome:
-        most = _MOST_NAMELESS if self._sync else 1
+        most = _most_nameless() if self._sync else 1
         for folder, name in self._entries(batch):
             self._letters.append(self._file(folder, name, again=again))
             if len(self._nameless) >= most:
@@ -400,7 +400,8 @@ class _Batch:
             letter = self._put(result, folder, target, made, read[1])
         except (OSError, AiocompressError):
             return LEFT
-        self._count(made, letter == DONE)
+        if letter == DONE:
+            self._count(made, 1)
         return letter
 
     def _count(self, made: _Made, times: int) -> None:
@@ -414,7 +415,7 @@ class _Batch:
             _write(name, folder, made, like)
             return DONE
         try:
-            descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, 0o600, dir_fd=folder)
+            descriptor = self._open_nameless(folder)
         except OSError:
             temporary = hidden_name()
             _write(temporary, folder, made, like, sync=self._sync)
@@ -424,6 +425,16 @@ class _Batch:
         )
         _finish(descriptor, made, like)
         return DONE
+
+    def _open_nameless(self, folder: int) -> int:
+        flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            return os.open(".", flags, 0o600, dir_fd=folder)
+        except OSError as error:
+            if error.errno not in OURS or not self._nameless:
+                raise
+        self._give_names()
+        return os.open(".", flags, 0o600, dir_fd=folder)
 
     def _give_names(self) -> None:
         """Name what is finished; what cannot be is left to the main process after all."""
@@ -444,6 +455,12 @@ class _Batch:
         except OSError:
             return LEFT
         return DONE if named else KEPT
+
+
+def _most_nameless() -> int:
+    """Return how many files are synced together: each takes a descriptor meanwhile."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(_MOST_NAMELESS, limit // 32)) if limit > 0 else _MOST_NAMELESS
 
 
 def _is_synced(files: list[_Nameless]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from ..archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from ..archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
-from ..model import OnError
+from ..model import DEFAULT_MAX_METADATA, OnError
 from .found import Found
 from .walk import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
 
@@ -351,7 +351,11 @@ class Packer:
             who = owner(*ids, *(_names(*ids)), numbers)
         seconds = self._time(status) // _SECOND
         mode = self._mode(status, kind)
-        return header(full, b"%c" % kind, mode, size, seconds, link, who, xattrs)
+        blocks = header(full, b"%c" % kind, mode, size, seconds, link, who, xattrs)
+        if xattrs and len(blocks) > DEFAULT_MAX_METADATA:  # who reads it would refuse it
+            self._found.change(f"{self._shown(name)}: its attributes are too large, and not packed")
+            return header(full, b"%c" % kind, mode, size, seconds, link, who)
+        return blocks
 
     def _time(self, status: os.stat_result) -> int:
         clamp = self._packing.clamp

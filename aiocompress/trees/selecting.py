@@ -32,7 +32,7 @@ class Selection:
             for name in self._names
             if _WILD.search(to_text(name))
         }
-        self._seen: list[str] = []
+        self._seen: dict[str, None] = {}
 
     @property
     def is_all(self) -> bool:
@@ -47,7 +47,7 @@ class Selection:
         found = [given for given in self._names if self._matches(given, plain)]
         self._missing.difference_update(found)
         if not found and self._missing and len(self._seen) < _MOST_COMPARED:
-            self._seen.append(plain.decode("utf-8", "replace"))
+            self._seen[plain.decode("utf-8", "replace")] = None
         return bool(found)
 
     def _matches(self, given: bytes, name: bytes) -> bool:

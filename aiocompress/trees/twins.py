@@ -396,20 +396,6 @@ def miss(side: Side, path: str, error: OSError, on_error: OnError, found: Found)
     found.skip(f"{shown}: {error.strerror}")
 
 
-def merged(one: Found, other: Found) -> Found:
-    """Return what was found in both."""
-    found = Found()
-    for part in (one, other):
-        for text in part.skipped:
-            found.skip(text)
-        for text in part.warnings:
-            found.warn(text)
-    found.files, found.changed = one.files + other.files, one.changed + other.changed
-    found.damaged, found.kept = one.damaged + other.damaged, one.kept + other.kept
-    found.skipped_count = one.skipped_count + other.skipped_count
-    return found
-
-
 def _identity(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino
 

@@ -16,7 +16,7 @@ from ..archives.header import to_bytes, to_text
 from ..archives.index import DIRECTORY, SYMLINK, Record, Records
 from ..archives.tar import Reader
 from ..errors import AiocompressError, LimitError, UnsafeMemberError
-from ..model import MIB, Buffer, Member, OnError
+from ..model import DEFAULT_MAX_METADATA, MIB, Buffer, Member, OnError
 from .found import Found
 from .restoring import FATAL, UNBOUNDED, Bounds, Keeping, Restorer, checked
 from .selecting import Selection
@@ -132,7 +132,12 @@ class Unpacker:
     """
 
     def __init__(
-        self, root: int, restoring: Restoring, found: Found, *, max_metadata: int = MIB
+        self,
+        root: int,
+        restoring: Restoring,
+        found: Found,
+        *,
+        max_metadata: int = DEFAULT_MAX_METADATA,
     ) -> None:
         self._restoring, self._found = restoring, found
         self._failures = Failures(restoring, found)
