@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from .archives.header import BLOCK, END, Owner, header, owner, padding, to_bytes
 from .archives.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Records
-from .model import OnError, Report
+from .model import MIB, OnError, Report
 from .storage import call
 from .trees import OURS, Entry, Excluded, Skip, is_folder, kind_of, walk, without_prefix
 
@@ -27,6 +27,8 @@ _UNCUT: Final = 8
 """A member of at most this part of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
 _MOST_TOLD: Final = 1000
+_MOST_TEXT: Final = 8 * MIB
+"""Characters of all names that are told: a name of an archive can be long."""
 _ZEROS: Final = bytes(1 << 16)
 _LETTERS: Final = ((stat.S_ISFIFO, b"6"), (stat.S_ISCHR, b"3"), (stat.S_ISBLK, b"4"))
 
@@ -49,10 +51,14 @@ class Packing(NamedTuple):
 
 
 class Found:
-    """What was found on the way: counts, and the first 1,000 names of what went wrong."""
+    """What was found on the way: counts, and the first names of what went wrong.
 
-    def __init__(self, files: int = 0) -> None:
+    :param most_told: how many names; all of them together hold 8 MiB at most.
+    """
+
+    def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
         self.files = files
+        self._most_told, self._room = most_told, _MOST_TEXT
         self.skipped_count = self.changed = self.damaged = self.kept = 0
         self.skipped: list[str] = []
         self.warnings: list[str] = []
@@ -60,7 +66,8 @@ class Found:
     def skip(self, text: str) -> None:
         """Note that something was left out."""
         self.skipped_count += 1
-        if len(self.skipped) < _MOST_TOLD:
+        if len(self.skipped) < self._most_told and self._room > 0:
+            self._room -= len(text)
             self.skipped.append(text)
 
     def refuse(self, text: str) -> None:

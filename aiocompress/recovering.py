@@ -20,7 +20,7 @@ from .archives.directory import Directory
 from .archives.fields import check_sum
 from .archives.header import BLOCK, END
 from .arguments import TARS, codec_for, layout_for, make_packing, make_recipe
-from .building import Building
+from .building import Building, sync_all
 from .codecs import CODECS
 from .containers.placing import Frame
 from .containers.salvage import Scan
@@ -36,6 +36,7 @@ from .saving import FileSaver, Saver, TarSaver
 from .storage import call
 
 _MOST_TOLD: Final = 10
+_MOST_NAMED: Final = 1_000_000
 _HINT: Final = "extract --keep-going gives what stands before the damage, unverified"
 _MAGICS: Final = {b"\x28\xb5\x2f": "zstd", b"\x1f\x8b\x08": "gzip"}
 
@@ -102,6 +103,8 @@ async def _into_archive(pool: WorkerPool, rescue: _Rescue, target: str, writing:
     try:
         await rescue.save(build)
         folder = os.readlink(build.reach)
+        if writing.fsync is not False:  # or what a failing disk lost would be packed as if whole
+            await call(pool.files, sync_all, build.descriptor)
         await folders.compress_folder(
             pool, folder, target, "archive", packing, recipe, writing._replace(progress=False)
         )
@@ -128,7 +131,7 @@ class _Rescue:
         keep_damaged: bool,
         writing: Writing,
     ) -> None:
-        self.tally = Tally(pool, Found())
+        self.tally = Tally(pool, Found(most_told=_MOST_NAMED))
         self._pool, self._file, self._path = pool, file, path
         self._keep_damaged, self._writing = keep_damaged, writing
         self._saver: Saver | None = None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import os
@@ -27,6 +28,7 @@ from aiocompress.containers.placing import Frame
 from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.model import MIB, Member
+from aiocompress.packing import Found
 from aiocompress.salvaging import SCANS
 
 from .programs import done, failed, ours
@@ -153,6 +155,70 @@ async def test_nothing_is_damaged(bench: Bench) -> None:
     assert report is not None
     assert bench.back == bench.tree
     assert (report.skipped_count, report.warnings, report.files) == (0, (), 15)
+
+
+def list_all(folder: Path) -> list[Path]:
+    """All that is in a folder, what is inside first."""
+    return sorted(folder.rglob("*"), reverse=True)
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When everything in a folder was modified."""
+    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in list_all(folder)}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+async def test_times_are_exact(engine: Engine, tmp_path: Path, suffix: str) -> None:
+    """Headers know seconds; the index knows the rest, also in a new archive."""
+    make_tree(tmp_path / "tree")
+    for number, path in enumerate(list_all(tmp_path / "tree")):
+        os.utime(path, ns=(0, 10**18 + 1_234_567_891 * number), follow_symlinks=False)
+    await engine.compress_folder(tmp_path / "tree", tmp_path / ("x" + suffix), CHUNK)
+    await engine.recover(tmp_path / ("x" + suffix), tmp_path / ("y" + suffix))
+    for archive, out in (("x", "one"), ("y", "two")):
+        await engine.recover(tmp_path / (archive + suffix), tmp_path / out)
+        assert times(tmp_path / out) == times(tmp_path / "tree")
+
+
+async def test_all_are_named(engine: Engine, tmp_path: Path) -> None:
+    """However many are lost: whoever asks for the rest has to know what to look for."""
+    (tmp_path / "tree").mkdir()
+    for number in range(1200):
+        (tmp_path / "tree" / f"f{number}").write_bytes(b"x")
+    (tmp_path / "tree" / "z").write_bytes(noise(3_000_000))
+    (tmp_path / "tree" / "zz").write_bytes(b"saved")
+    archive = tmp_path / "x.tar.zst"
+    await engine.compress_folder(tmp_path / "tree", archive, "2M")
+    damaged = bytearray(archive.read_bytes())
+    damaged[100] ^= 1
+    archive.write_bytes(damaged)
+    report = await engine.recover(archive, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["zz"]
+    named = {line.partition(":")[0] for line in report.skipped}
+    assert named == {f"f{number}" for number in range(1200)} | {"z"}
+
+
+def test_names_take_bounded_memory() -> None:
+    """A name of an archive may have a mebibyte: only so many of them are told."""
+    found = Found(most_told=1_000_000)
+    for _ in range(20):
+        found.refuse("n" * MIB)
+    assert (len(found.skipped), found.skipped_count) == (8, 20)
+
+
+async def test_a_source_that_cannot_be_read(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk names the source, and not what was to be made."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    source = tmp_path / ("whole" + bench.name)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        await bench.engine.recover(source, tmp_path / "out")
+    assert caught.value.filename == str(source)
 
 
 async def test_bytes_are_damaged(bench: Bench) -> None:
