@@ -9,7 +9,8 @@ The floors, from the top; each imports only what stands below it:
                   decompression, pipeline; sources, storage, pipes; pool, processes, slots,
                   worker; waiting, threads
     files         packing, unpacking, members, saving, framed_files, twins, mirrors, selecting,
-                  restoring, building, trees: plain blocking code, for workers and threads
+                  restoring, incoming, building, trees: plain blocking code, for workers and
+                  threads
     bytes         archives, containers, codecs: no input, no output, no asyncio
     vocabulary    errors, model, limits
 """

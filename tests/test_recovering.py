@@ -15,6 +15,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -657,6 +658,23 @@ async def test_archives_of_others(
         if suffix != ".tar":  # which has no checksum of content
             assert await bench.attempt(damaged)
             assert len(bench.back) > len(bench.tree) // 2
+
+
+async def test_hints_of_pzstd(engine: Engine, tmp_path: Path) -> None:
+    """What stands in front of each frame holds no data: damage there costs no member."""
+    make_tree(tmp_path / "tree")
+    raw = make_tar(tmp_path)
+    frames = [run(tool("zstd"), "-q", data=raw[at:][:CHUNK]) for at in _parts(raw)]
+    head = b"\x50\x2a\x4d\x18\x04\0\0\0"
+    parts = [part for frame in frames for part in (head + len(frame).to_bytes(4, "little"), frame)]
+    data, starts = b"".join(parts), accumulate(map(len, parts), initial=0)
+    bench = Bench(engine, tmp_path, data, ".tar.zst")
+    for number, start in enumerate(list(starts)[:-1:2]):
+        damaged = bytearray(data)
+        damaged[start + number % 12] ^= 1
+        report = await bench.attempt(bytes(damaged))
+        assert report is not None
+        assert (report.skipped_count, bench.back) == (0, bench.tree), number
 
 
 async def test_a_plain_tar_with_damaged_headers(engine: Engine, tmp_path: Path) -> None:
