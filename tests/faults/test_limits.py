@@ -285,6 +285,7 @@ def test_a_largest_file(name: str, whole: bool, world: World) -> None:
             lose("a largest file", f"{name}, {limit}: {said}")
 
 
+@pytest.mark.faults
 def test_recover_with_a_largest_file(world: World) -> None:
     """A file that is too large for the disk is named; all others are saved."""
     verb, kind = VERBS["recover"], "a largest file"
