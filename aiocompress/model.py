@@ -73,8 +73,9 @@ class Report(NamedTuple):
     """What a verb did: bytes on both sides, frames, files, and whatever it left out.
 
     ``skipped`` are the first 1,000 of ``skipped_count`` sources or members that were left out, a
-    line each, ``damaged`` of which were refused as unsafe, or are not whole; ``changed`` counts
-    files that changed while they were read, told in ``warnings``.
+    line each (of ``recover`` all, up to 8 MiB of names), ``damaged`` of which were refused as
+    unsafe, or are not whole; ``changed`` counts files that changed while they were read, told in
+    ``warnings``.
     """
 
     raw_bytes: int

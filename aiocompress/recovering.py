@@ -30,13 +30,14 @@ from .pipeline import Tally
 from .progress import Meter
 from .salvaging import SCANS, DamagedFile, Raw, decoded, plain, scanned
 from .storage import call
-from .trees.building import Building
+from .trees.building import Building, sync_all
 from .trees.found import Found
 from .trees.publishing import hidden_name
 from .trees.saving import FileSaver, Saver, TarSaver
 from .workers.pool import WorkerPool
 
 _MOST_TOLD: Final = 10
+_MOST_NAMED: Final = 1_000_000
 _HINT: Final = "extract --keep-going gives what stands before the damage, unverified"
 _MAGICS: Final = {b"\x28\xb5\x2f": "zstd", b"\x1f\x8b\x08": "gzip"}
 
@@ -103,6 +104,8 @@ async def _into_archive(pool: WorkerPool, rescue: _Rescue, target: str, writing:
     try:
         await rescue.save(build)
         folder = os.readlink(build.reach)
+        if writing.fsync is not False:  # or what a failing disk lost would be packed as if whole
+            await call(pool.files, sync_all, build.descriptor)
         await folders.compress_folder(
             pool, folder, target, "archive", packing, recipe, writing._replace(progress=False)
         )
@@ -129,7 +132,7 @@ class _Rescue:
         keep_damaged: bool,
         writing: Writing,
     ) -> None:
-        self.tally = Tally(pool, Found())
+        self.tally = Tally(pool, Found(most_told=_MOST_NAMED))
         self._pool, self._file, self._path = pool, file, path
         self._keep_damaged, self._writing = keep_damaged, writing
         self._saver: Saver | None = None

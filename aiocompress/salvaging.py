@@ -24,7 +24,7 @@ from .containers.zst_salvage import ZstScan
 from .errors import CorruptError, FormatError, LimitError
 from .model import DEFAULT_MAX_WINDOW, MIB, Buffer
 from .pipeline import in_order
-from .storage import call
+from .storage import call, naming
 from .waiting import settled
 from .workers import worker
 from .workers.pool import Job, WorkerPool
@@ -44,24 +44,35 @@ class DamagedFile:
     """
 
     def __init__(self, path: str) -> None:
+        self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.status = os.fstat(self._descriptor)
-        self.size = self.status.st_size
-        if not stat.S_ISREG(self.status.st_mode):
+        try:
+            with naming(path):
+                self.status = _regular(self._descriptor)
+        except OSError:
             self.close()
-            raise OSError(errno.EINVAL, "only a regular file can be recovered", path)
+            raise
+        self.size = self.status.st_size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return bytes; fewer at the end."""
         parts = []
-        while size and (part := os.pread(self._descriptor, size, offset)):
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
+        with naming(self._path):
+            while size and (part := os.pread(self._descriptor, size, offset)):
+                parts.append(part)
+                offset, size = offset + len(part), size - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
         """Close it."""
         os.close(self._descriptor)
+
+
+def _regular(descriptor: int) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "only a regular file can be recovered")
+    return status
 
 
 class Raw(NamedTuple):

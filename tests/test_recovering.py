@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import os
@@ -14,6 +15,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.model import MIB, Member
 from aiocompress.salvaging import SCANS
+from aiocompress.trees.found import Found
 from aiocompress.workers import worker
 
 from .programs import done, failed, ours
@@ -154,6 +157,70 @@ async def test_nothing_is_damaged(bench: Bench) -> None:
     assert report is not None
     assert bench.back == bench.tree
     assert (report.skipped_count, report.warnings, report.files) == (0, (), 15)
+
+
+def list_all(folder: Path) -> list[Path]:
+    """All that is in a folder, what is inside first."""
+    return sorted(folder.rglob("*"), reverse=True)
+
+
+def times(folder: Path) -> dict[str, int]:
+    """When everything in a folder was modified."""
+    return {str(path.relative_to(folder)): path.lstat().st_mtime_ns for path in list_all(folder)}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+async def test_times_are_exact(engine: Engine, tmp_path: Path, suffix: str) -> None:
+    """Headers know seconds; the index knows the rest, also in a new archive."""
+    make_tree(tmp_path / "tree")
+    for number, path in enumerate(list_all(tmp_path / "tree")):
+        os.utime(path, ns=(0, 10**18 + 1_234_567_891 * number), follow_symlinks=False)
+    await engine.compress_folder(tmp_path / "tree", tmp_path / ("x" + suffix), CHUNK)
+    await engine.recover(tmp_path / ("x" + suffix), tmp_path / ("y" + suffix))
+    for archive, out in (("x", "one"), ("y", "two")):
+        await engine.recover(tmp_path / (archive + suffix), tmp_path / out)
+        assert times(tmp_path / out) == times(tmp_path / "tree")
+
+
+async def test_all_are_named(engine: Engine, tmp_path: Path) -> None:
+    """However many are lost: whoever asks for the rest has to know what to look for."""
+    (tmp_path / "tree").mkdir()
+    for number in range(1200):
+        (tmp_path / "tree" / f"f{number}").write_bytes(b"x")
+    (tmp_path / "tree" / "z").write_bytes(noise(3_000_000))
+    (tmp_path / "tree" / "zz").write_bytes(b"saved")
+    archive = tmp_path / "x.tar.zst"
+    await engine.compress_folder(tmp_path / "tree", archive, "2M")
+    damaged = bytearray(archive.read_bytes())
+    damaged[100] ^= 1
+    archive.write_bytes(damaged)
+    report = await engine.recover(archive, tmp_path / "out")
+    assert os.listdir(tmp_path / "out") == ["zz"]
+    named = {line.partition(":")[0] for line in report.skipped}
+    assert named == {f"f{number}" for number in range(1200)} | {"z"}
+
+
+def test_names_take_bounded_memory() -> None:
+    """A name of an archive may have a mebibyte: only so many of them are told."""
+    found = Found(most_told=1_000_000)
+    for _ in range(20):
+        found.refuse("n" * MIB)
+    assert (len(found.skipped), found.skipped_count) == (8, 20)
+
+
+async def test_a_source_that_cannot_be_read(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the disk names the source, and not what was to be made."""
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    source = tmp_path / ("whole" + bench.name)
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        await bench.engine.recover(source, tmp_path / "out")
+    assert caught.value.filename == str(source)
 
 
 async def test_bytes_are_damaged(bench: Bench) -> None:
@@ -592,6 +659,23 @@ async def test_archives_of_others(
         if suffix != ".tar":  # which has no checksum of content
             assert await bench.attempt(damaged)
             assert len(bench.back) > len(bench.tree) // 2
+
+
+async def test_hints_of_pzstd(engine: Engine, tmp_path: Path) -> None:
+    """What stands in front of each frame holds no data: damage there costs no member."""
+    make_tree(tmp_path / "tree")
+    raw = make_tar(tmp_path)
+    frames = [run(tool("zstd"), "-q", data=raw[at:][:CHUNK]) for at in _parts(raw)]
+    head = b"\x50\x2a\x4d\x18\x04\0\0\0"
+    parts = [part for frame in frames for part in (head + len(frame).to_bytes(4, "little"), frame)]
+    data, starts = b"".join(parts), accumulate(map(len, parts), initial=0)
+    bench = Bench(engine, tmp_path, data, ".tar.zst")
+    for number, start in enumerate(list(starts)[:-1:2]):
+        damaged = bytearray(data)
+        damaged[start + number % 12] ^= 1
+        report = await bench.attempt(bytes(damaged))
+        assert report is not None
+        assert (report.skipped_count, bench.back) == (0, bench.tree), number
 
 
 async def test_a_plain_tar_with_damaged_headers(engine: Engine, tmp_path: Path) -> None:

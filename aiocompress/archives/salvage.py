@@ -31,6 +31,7 @@ _MAGIC: Final = re.compile(rb"ustar[\0 ]")
 _MAGIC_AT: Final = 257
 _PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
 _FAR: Final = 1 << 62
+_SECOND: Final = 10**9
 _LARGEST_GLOBAL: Final = 64 * KIB
 _MOST_REJECTED: Final = 64 * MIB
 
@@ -158,10 +159,19 @@ class Salvager(Splices):
             self.guessed &= not self._directory.covers(start)
             yield from self._lost(start)
             self._told = max(self._told, start + member.end - member.offset)
+            member = self._timed(member, start)
         self._ended = False
         yield member
         left_of_headers = member.data_offset - member.offset - len(self._pending)
         yield from self._content(0, member.stored_size, left_of_headers + padding_of(member))
+
+    def _timed(self, member: Member, start: int) -> Member:
+        """Return a member with its exact time: a header may know seconds only."""
+        record = self._directory.member_at(start)
+        if record is None or record.offset != start or not is_of(record, member):
+            return member
+        same = record.mtime_ns // _SECOND == member.mtime_ns // _SECOND
+        return member._replace(mtime_ns=record.mtime_ns) if same else member
 
     def _content(self, done: int, size: int, behind: int) -> Steps:
         """Give out content, and skip what stands behind it; gaps are holes in it."""

@@ -132,7 +132,7 @@ class Scan(ABC):
                 self._chained = False
                 at = self._next(at)
                 continue
-            if at > known:
+            if at > known and not self.held_nothing(known, at, found):
                 self._lose(known, at - known)
             known = at = found[0]
             self._take(found[1])
@@ -161,6 +161,10 @@ class Scan(ABC):
 
         :raises AiocompressError: as well.
         """
+
+    def held_nothing(self, start: int, end: int, following: Found) -> bool:  # noqa: ARG002
+        """Whether damaged bytes in front of what was found surely held no data."""
+        return False
 
     def _next(self, at: int) -> int:
         """Return where to look next: at the next magic, unless that was tried too often."""

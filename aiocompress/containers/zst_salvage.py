@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import struct
 from typing import Final
@@ -22,6 +23,10 @@ _FOOTER: Final = struct.Struct("<IB4s")
 _TABLE_MAGIC, _FOOTER_MAGIC = b"\x5e\x2a\x4d\x18", b"\xb1\xea\x92\x8f"
 _ENTRY: Final = struct.Struct("<III")
 _EMPTY_CHECKSUM: Final = 0x51D8E999
+_HINT: Final = struct.Struct("<4sII")
+_HINT_MAGIC: Final = b"\x50\x2a\x4d\x18"
+_FEW: Final = 4
+"""Damaged bytes that do not make pzstd's hint something else."""
 _PART: Final = MIB
 _BLOCKS_AT_ONCE: Final = 256
 _NOTHING: Final = bytes(64)
@@ -102,6 +107,14 @@ class ZstScan(Scan):
             if payload is not None:
                 return end, Index(payload)
         return end, Other()
+
+    def held_nothing(self, start: int, end: int, following: Found) -> bool:
+        """Whether it is what pzstd puts in front of a frame, but for a few bytes: its size."""
+        if end - start != _HINT.size or not isinstance(following[1], Frame):
+            return False
+        hint = _HINT.pack(_HINT_MAGIC, 4, following[1].size)
+        wrong = sum(map(operator.ne, self._view.at(start, _HINT.size), hint))
+        return int(wrong) <= _FEW
 
     # The seek table: what its first 8 bytes say, or, if those are damaged, its last 9.
 

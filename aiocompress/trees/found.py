@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from ..model import Report
+from ..model import MIB, Report
 
 _MOST_TOLD: Final = 1000
+_MOST_TEXT: Final = 8 * MIB
+"""Characters of all names that are told: a name of an archive can be long."""
 
 
 class Found:
-    """What was found on the way: counts, and the first 1,000 names of what went wrong."""
+    """What was found on the way: counts, and the first names of what went wrong.
 
-    def __init__(self, files: int = 0) -> None:
+    :param most_told: how many names; all of them together hold 8 MiB at most.
+    """
+
+    def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
         self.files = files
+        self._most_told, self._room = most_told, _MOST_TEXT
         self.skipped_count = self.changed = self.damaged = self.kept = 0
         self.skipped: list[str] = []
         self.warnings: list[str] = []
@@ -21,7 +27,8 @@ class Found:
     def skip(self, text: str) -> None:
         """Note that something was left out."""
         self.skipped_count += 1
-        if len(self.skipped) < _MOST_TOLD:
+        if len(self.skipped) < self._most_told and self._room > 0:
+            self._room -= len(text)
             self.skipped.append(text)
 
     def refuse(self, text: str) -> None:

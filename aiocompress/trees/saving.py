@@ -21,7 +21,7 @@ from ..model import Buffer, Member
 from .found import Found
 from .restoring import Restorer
 from .selecting import Selection
-from .unpacking import Restoring, Unpacker, _File
+from .unpacking import Restoring, Unpacker
 
 _SUFFIX: Final = b".damaged"
 _MOST_TOLD: Final = 3
@@ -56,18 +56,6 @@ class Saver(Protocol):
     def close(self) -> None:
         """Close what is open."""
         ...
-
-
-class _Torn(_File):
-    """A file whose content has holes."""
-
-    def skip(self, size: int) -> None:
-        """Leave zeros for stored bytes that are missing."""
-        while size:
-            while not self._left:
-                self._at, self._left = next(self._extents)
-            step = min(size, self._left)
-            self._at, self._left, size = self._at + step, self._left - step, size - step
 
 
 class _Places(Restorer):
@@ -127,11 +115,6 @@ class _Files(Unpacker):
         self.kept = 0
         """How many damaged files were kept."""
 
-    def _open(self, place: bytes, member: Member) -> None:
-        super()._open(place, member)
-        assert self._file is not None
-        self._file = _Torn(place, self._file.descriptor, member)
-
     def _make(self, member: Member, name: bytes) -> None:
         place = self._failures.place(name)
         if self._guesses is not None:
@@ -178,7 +161,7 @@ class _Files(Unpacker):
         if size:
             self._holes.append((self._done, self._done + size))
         self._done += size
-        if isinstance(self._file, _Torn) and self._keep_damaged:
+        if self._file is not None and self._keep_damaged:
             self._file.skip(size)
 
     def set_size(self, size: int) -> None:

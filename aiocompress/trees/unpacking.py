@@ -18,6 +18,7 @@ from ..archives.tar import Reader
 from ..errors import AiocompressError, LimitError, UnsafeMemberError
 from ..model import DEFAULT_MAX_METADATA, MIB, Buffer, Member, OnError
 from .found import Found
+from .incoming import IncomingFile
 from .restoring import FATAL, UNBOUNDED, Bounds, Keeping, Restorer, checked
 from .selecting import Selection
 
@@ -145,7 +146,7 @@ class Unpacker:
         self._reader = Reader(max_metadata=max_metadata)
         self._later = Journal()
         self._members = self._number = 0
-        self._file: _File | None = None
+        self._file: IncomingFile | None = None
         self.root_mode: int | None = None
         """The mode that the archive says of the folder itself."""
 
@@ -246,7 +247,7 @@ class Unpacker:
         except FileExistsError:
             self._restorer.remove(place)
             descriptor = self._restorer.create(place, member.mode)
-        self._file = _File(place, descriptor, member)
+        self._file = IncomingFile(place, descriptor, member)
 
     def _keep_place(self, place: bytes, member: Member) -> None:
         try:
@@ -314,31 +315,6 @@ class Unpacker:
             self._file = None
             os.close(descriptor)
             self._restorer.remove(name)
-
-
-class _File:
-    """A file whose content is on its way."""
-
-    def __init__(self, name: bytes, descriptor: int, member: Member) -> None:
-        self.name, self.descriptor, self.member = name, descriptor, member
-        self._extents = iter(member.extents or ((0, member.size),))
-        self._at = self._left = 0
-        self._missing = member.stored_size
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of it has come."""
-        return not self._missing
-
-    def write(self, data: memoryview) -> None:
-        """Write the next bytes where they belong: a sparse file has holes between them."""
-        while data:
-            while not self._left:
-                self._at, self._left = next(self._extents)
-            done = os.pwrite(self.descriptor, data[: self._left], self._at)
-            self._at, self._left = self._at + done, self._left - done
-            self._missing -= done
-            data = data[done:]
 
 
 def make_special(

@@ -73,7 +73,7 @@ class Sweep:
             lose(KIND, f"{about}: {left} left after {said}")
         if said == "done" and found != "new":
             lose(KIND, f"{about}: success, but the result is {found}")
-        if said != "done" and found != "old" and "over" not in self._verb.name:
+        if said != "done" and found != "old" and " over " not in self._verb.name:
             lose(KIND, f"{about}: {said}, but the result is {found}")
         if said != "done" and not happened:
             lose(KIND, f"{about}: {said}, but nothing had happened")
@@ -189,7 +189,7 @@ def test_killed_at_the_nth_call(name: str, whole: bool, world: World) -> None:
         status = _in_a_fork(verb, world, n)
         assert status in {0, -signal.SIGKILL}, status
         found = verb.found(world, kind)
-        if found == "mixed" and "over" not in name:
+        if found == "mixed" and " over " not in name:
             lose(kind, f"{name}, call {n}: a part of it is there")
         if found == "old" and not status:
             lose(kind, f"{name}, call {n}: not done")

@@ -58,7 +58,7 @@ async def _ended(engine: Engine, verb: Verb, world: World, task: asyncio.Task[An
     found, result = verb.found(world, KIND), world.out / verb.result
     if left := [name for name in world.left() if name != str(result)]:
         lose(KIND, f"{about}: left {left}")
-    if found == "mixed" and "over" not in verb.name:
+    if found == "mixed" and " over " not in verb.name:
         lose(KIND, f"{about}: a part of it is there")
     if not task.cancelled() and found != "new":
         lose(KIND, f"{about}: done, but {found}")

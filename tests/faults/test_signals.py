@@ -28,7 +28,10 @@ from .world import HIDDEN, VERBS, Verb, World, left_in_shared_memory, shared_mem
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 FAULTS = (*SIGNALS, "SIGKILL of a worker")
 CHOSEN = ("compress a file", "compress a folder", "extract", "mirror", "mirror back")
-OTHERS = ("decompress a file", "extract over another", "mirror over another", "framed back")
+OTHERS = (
+    *("decompress a file", "extract over another", "mirror over another", "framed back"),
+    *("recover", "recover as an archive"),
+)
 FLAGS = ("--no-fsync", "--no-progress", "-T", "2")
 _STARTING = (
     b"Could not import runpy",
@@ -50,7 +53,7 @@ def _seconds(verb: Verb, world: World) -> float:
     """Return how long it takes when nothing happens."""
     result, begun = world.reset(verb), time.perf_counter()
     ended = ours(*verb.command(world, result), *FLAGS)
-    assert ended.returncode == 0, ended
+    assert ended.returncode == verb.code, ended
     assert verb.found(world, "a signal") == "new"
     return time.perf_counter() - begun
 
@@ -90,7 +93,9 @@ def _try(verb: Verb, world: World, fault: str, seconds: float, chance: random.Ra
     if new := left_in_shared_memory(shared):
         lose(kind, f"{about}: {new} in /dev/shm")
     code, found = process.returncode, verb.found(world, kind)
-    if not _is_right(fault, code, found, said) or (found == "mixed" and "over" not in verb.name):
+    if not _is_right(verb, fault, code, found, said) or (
+        found == "mixed" and " over " not in verb.name
+    ):
         lose(kind, f"{about}: {code}, {found}, hit {hit}: {said.decode()}")
     if b"Traceback" in said and not any(name in said for name in _STARTING):
         lose(kind, f"{about}: {said.decode()}")
@@ -100,12 +105,12 @@ def _try(verb: Verb, world: World, fault: str, seconds: float, chance: random.Ra
     count(kind)
 
 
-def _is_right(fault: str, code: int, found: str, said: bytes) -> bool:
+def _is_right(verb: Verb, fault: str, code: int, found: str, said: bytes) -> bool:
     """Whether a program has ended as it should, and its result is what that says."""
-    if not code:
-        return found == "new"
     if code == 1 and any(name in said for name in _STARTING):
         return found == "old"  # nobody can do anything about it while Python starts
+    if code == verb.code:
+        return found == "new"
     return fault in SIGNALS and code == -SIGNALS[fault]
 
 

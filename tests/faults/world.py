@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -76,9 +77,12 @@ class World:
         self.mirror, self.framed = root / "mirror", root / "tree.framed"
         self.before = root / "before"
         """The mirrored tree of another one, of the same names."""
+        self.damaged, self.rest = root / "damaged.tar.zst", root / "rest"
+        """The archive with one byte wrong, and the tree without the file that this byte is of."""
         self.raw.write_bytes(raw(size))
         build(self.tree, tree(size))
         build(self.before, older_tree(tree(size)))
+        build(self.rest, dict(list(tree(size).items())[:-1]))
         asyncio.run(self._pack())
         with tarfile.open(self.plain, "w", format=tarfile.PAX_FORMAT) as archive:
             archive.add(self.tree, ".")
@@ -86,6 +90,7 @@ class World:
             "tree": self.look(self.tree),
             "mirror": self.look(self.mirror),
             "before": self.look(self.before),
+            "rest": self.look(self.rest),
             "before-mirror": self.look(root / "before-mirror"),
             "framed": _files_only(self.look(self.tree)),
         }
@@ -99,8 +104,25 @@ class World:
                 (self.before, self.root / "before-mirror"),
             ):
                 await engine.compress_folder(source, made, self.chunk, **options)
+            # Whoever recovers chooses no chunk size.
+            await engine.compress_folder(self.rest, self.root / "rest.tar.zst", **options)
+            await self._damage(engine)
             options["layout"] = "framed"
             await engine.compress_folder(self.tree, self.framed, self.chunk, **options)
+
+    async def _damage(self, engine: Engine) -> None:
+        """Have a byte wrong in a frame that holds nothing but a part of the last file."""
+        async with engine.open_archive(self.archive) as archive:
+            *_, last = [member async for member in archive.members()]
+            assert archive._indexed is not None
+            table = archive._indexed.table
+        middle = last.data_offset + last.size // 2
+        number = bisect_right(table.raws, middle) - 1
+        assert last.data_offset < table.raws[number]
+        assert table.raws[number + 1] < last.data_offset + last.size
+        data = bytearray(self.archive.read_bytes())
+        data[table.starts[number] + table.sizes[number] // 2] ^= 1
+        self.damaged.write_bytes(data)
 
     @property
     def chunk(self) -> str:
@@ -169,6 +191,7 @@ class Verb:
 
     :param before: what stands there: None: nothing; "file"; or a folder of the world.
     :param new: what it makes: a file of the world, or a tree of ``expected``.
+    :param code: what the program ends with when it is done.
     """
 
     name: str
@@ -177,6 +200,7 @@ class Verb:
     command: Callable[[World, Path], tuple[str | Path, ...]]
     new: str
     before: str | None = None
+    code: int = 0
 
     def found(self, world: World, kind: str) -> Found:
         """Say what the result is; a loss, if it is neither the old nor the new one."""
@@ -253,6 +277,12 @@ def _back(source: str) -> Run:
     return run
 
 
+def _recover(
+    engine: Engine, world: World, result: Path, *, fsync: bool
+) -> Coroutine[Any, Any, Any]:
+    return engine.recover(world.damaged, result, on_exists=_on_exists(result), fsync=fsync)
+
+
 def _out(source: str, *flags: str) -> Callable[[World, Path], tuple[str | Path, ...]]:
     return lambda world, result: (
         *("compress", "--chunk-size", world.chunk, "-o", result, *flags),
@@ -311,8 +341,16 @@ VERBS = {
             *("framed", "r.framed", _compress("tree", layout="framed")),
             _out("tree", "--layout", "framed"),
             "tree.framed",
+            code=1,  # links and empty folders are left out
         ),
         Verb("framed back", "r", _back("framed"), _in("extract", "framed"), "framed"),
+        Verb("recover", "r", _recover, _in("recover", "damaged"), "rest", code=1),
+        Verb(
+            *("recover as an archive", "r.tar.zst", _recover, _in("recover", "damaged", "-f")),
+            new="rest.tar.zst",
+            before="file",
+            code=1,
+        ),
     )
 }
 
