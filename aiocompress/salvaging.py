@@ -192,12 +192,10 @@ async def _alone(
         yield Raw(None, step.lost)
         return
     blocks = _blocks(file, codec, frame)
-    try:
-        while await _in_thread(pool, next, blocks, None) is not None:
-            pass
-    except _DAMAGE:
-        yield Raw(None, step.lost, bad=frame)
-        return
+    while (block := await _in_thread(pool, _next, blocks)) is not None:
+        if not block:
+            yield Raw(None, step.lost, bad=frame)
+            return
     blocks = _blocks(file, codec, frame)
     while (block := await _in_thread(pool, next, blocks, None)) is not None:
         yield Raw(block)
@@ -208,6 +206,17 @@ async def _in_thread(pool: WorkerPool, *call: object) -> Buffer | None:
     pool.check()
     loop = asyncio.get_running_loop()
     return await settled(loop.run_in_executor(pool.threads, *call))  # type: ignore[arg-type]
+
+
+def _next(blocks: Iterator[Buffer]) -> Buffer | None:
+    """Return the next block; an empty one: the frame is damaged.
+
+    The error ends here: a future that holds it would keep the decoder till garbage is collected.
+    """
+    try:
+        return next(filter(len, blocks), None)
+    except _DAMAGE:
+        return b""
 
 
 def _blocks(file: DamagedFile, codec: str, frame: Frame) -> Iterator[Buffer]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import gzip
 import io
 import os
@@ -277,6 +278,21 @@ async def test_holes(bench: Bench, harm: Callable[[bytes, int, int], bytes]) -> 
         lost = bench.tree.keys() - bench.back.keys()
         touched = [names for first, last, names in bench.frames if first < end and last > start]
         assert lost <= set().union(*touched), (start, end)
+
+
+async def test_damaged_frames_hold_no_memory(bench: Bench) -> None:
+    """A decoder is gone with its frame, and not when garbage is collected some time."""
+    data = bytearray(bench.data)
+    for start, end, _ in bench.frames[2:]:
+        data[(start + end) // 2] ^= 1
+    gc.collect()
+    gc.disable()
+    try:
+        await bench.attempt(bytes(data))
+        streams = [one for one in gc.get_objects() if type(one).__name__ == "StreamDecoder"]
+    finally:
+        gc.enable()
+    assert not streams
 
 
 async def test_frames_twice_and_swapped(bench: Bench) -> None:
