@@ -365,7 +365,7 @@ def shared_memory() -> set[str]:
 
 def left_in_shared_memory(before: set[str]) -> set[str]:
     """Return names in /dev/shm that are new, and that no process of this machine uses."""
-    until = time.monotonic() + 2
+    until = time.monotonic() + 5
     while (new := _unused(shared_memory() - before)) and time.monotonic() < until:
         time.sleep(0.05)  # one may just be made, or be cleaned up
     return new
