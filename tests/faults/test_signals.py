@@ -167,10 +167,11 @@ def test_what_sigkill_leaves(whole: bool, worlds: list[World]) -> None:
     for name in ("mirror", "extract"):
         for n in range(WHOLE // 20 if whole else 1):
             verb, world = VERBS[name], worlds[0]
+            seconds = _seconds(verb, world)
             result = world.reset(verb)
             chance = dice("left", name, n)
             with started(*COMMAND, *verb.command(world, result), *FLAGS) as process:
-                time.sleep(chance.uniform(0.2, 1) * _seconds(verb, world))
+                time.sleep(chance.uniform(0.2, 1) * seconds)
                 process.kill()
                 process.wait()
             names = [name for name in os.listdir(world.out) if name != verb.result]
