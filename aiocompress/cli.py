@@ -198,6 +198,7 @@ def decompress(**flags: Any) -> None:
 @cli.command(epilog="\b\nExample:\n  aiocompress test backup/*.zst")
 @_sources
 @_limits
+@_metadata
 @_running
 def test(**flags: Any) -> None:
     """Check each SOURCE, or stdin, from its first byte to its last, and write nothing."""

@@ -274,7 +274,12 @@ class _Session:
         if task.layout is not None:
             source = self._tree(task)
         if task.destination is None:
-            return await engine.test(source, max_window=options.max_window, progress=self._progress)
+            return await engine.test(
+                source,
+                max_window=options.max_window,
+                max_metadata=options.max_metadata,
+                progress=self._progress,
+            )
         # What is not for everybody: the pipe itself, and a tree as a stream.
         destination: Any = task.destination
         if destination == STREAM:

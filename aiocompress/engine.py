@@ -433,6 +433,7 @@ class Engine:
         source: StreamSource,
         *,
         max_window: Size = DEFAULT_MAX_WINDOW,
+        max_metadata: Size = DEFAULT_MAX_METADATA,
         progress: ProgressOption = False,
     ) -> Report:
         """Decode all of a file, check every frame, checksum and the index, and keep nothing.
@@ -441,12 +442,14 @@ class Engine:
 
         :param source: a path, or as of ``compress_stream``.
         :param max_window: the largest zstd window, in bytes or text.
+        :param max_metadata: the most bytes of names and attributes before one member of an archive.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
         :raises FormatError: it is not compressed.
         :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
+        :raises LimitError: there is more than one of these limits allows.
         :raises OSError: it cannot be read.
         """
-        reading = make_reading(None, max_window)
+        reading = make_reading(None, max_window, max_metadata=max_metadata)
         if isinstance(source, str | os.PathLike):
             from . import folders  # noqa: PLC0415
 

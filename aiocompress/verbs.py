@@ -252,9 +252,12 @@ async def test(
     source: StreamSource,
     *,
     max_window: Size = DEFAULT_MAX_WINDOW,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
     num_workers: int | None = None,
     progress: ProgressOption = False,
 ) -> Report:
     """Check all of a compressed file, and keep nothing; see ``Engine.test``."""
     async with Engine(num_workers) as engine:
-        return await engine.test(source, max_window=max_window, progress=progress)
+        return await engine.test(
+            source, max_window=max_window, max_metadata=max_metadata, progress=progress
+        )

@@ -643,6 +643,7 @@ async def test_max_metadata(way: Way, place: Place) -> None:
             await _extract(path, place, **options)
         assert os.listdir(place.work) == [path.name]
     assert (await _extract(path, place, max_metadata="2MiB")).files == 2
+    await aiocompress.test(path, max_metadata="2MiB")
     small = place.write(way, [Member(b"f", pax=((b"comment", b"c" * 9000),))], "small")
     shutil.rmtree(place.dest)
     assert (await _extract(small, place)).files == 1
