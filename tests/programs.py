@@ -97,6 +97,13 @@ def workers(pid: int) -> list[psutil.Process]:
     return []
 
 
+def kill(processes: list[psutil.Process]) -> None:
+    """Kill processes; one that has ended meanwhile is dead as well."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def alive(processes: list[psutil.Process], within: float) -> list[psutil.Process]:
     """Return those that still run after that many seconds, sooner if none does."""
     end = time.monotonic() + within

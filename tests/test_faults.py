@@ -24,7 +24,7 @@ import pytest
 import aiocompress
 from aiocompress import Engine, WorkerError, sync
 
-from .programs import COMMAND, alive, family, limited, ours, script, started, until, workers
+from .programs import COMMAND, alive, family, kill, limited, ours, script, started, until, workers
 from .support import noise, small_disk, text, tool
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -191,8 +191,7 @@ async def _killed(engine: Engine, number: int) -> None:
     """Wait until a chunk is done and others are at work, and kill that many workers."""
     while not engine.statistics().compressed_bytes:
         await asyncio.sleep(0.01)
-    for worker in workers(os.getpid())[:number]:
-        worker.kill()
+    kill(workers(os.getpid())[:number])
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -233,12 +232,10 @@ async def test_a_decompressing_worker_dies(tmp_path: Path) -> None:
     packed, result = tmp_path / "packed.zst", tmp_path / "result"
     async with Engine(2) as engine:
         await engine.compress_file(_pieces(data), packed, "1M", fsync=False)
-        for worker in workers(os.getpid()):
-            worker.kill()
+        kill(workers(os.getpid()))
         reading = asyncio.create_task(engine.decompress_file(packed, result, fsync=False))
         await asyncio.sleep(0.05)
-        for worker in workers(os.getpid())[:1]:
-            worker.kill()
+        kill(workers(os.getpid())[:1])
         await reading
     assert result.read_bytes() == data
 
@@ -257,8 +254,7 @@ async def test_a_chunk_that_kills_twice_is_an_error() -> None:
             while not engine.statistics().chunks_redone or len(workers(os.getpid())) < 2:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
-            for worker in workers(os.getpid()):
-                worker.kill()
+            kill(workers(os.getpid()))
 
         killing = asyncio.create_task(kill_twice())
         stream = engine.compress_stream(text(4 * MIB) * 4, chunk_size="4M", compression_level=19)
@@ -278,8 +274,7 @@ def test_a_dying_worker_of_the_command_line(big: Path, tmp_path: Path) -> None:
     with started(*COMMAND, *SLOW, "-o", result, big) as process:
         until(lambda: len(workers(process.pid)) == 2)
         time.sleep(0.4)
-        for worker in workers(process.pid):
-            worker.kill()
+        kill(workers(process.pid))
         _, said = process.communicate(timeout=30)
         assert process.returncode == 0, said
     assert sync.decompress(result.read_bytes()) == TEXT
