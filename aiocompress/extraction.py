@@ -125,7 +125,7 @@ class Peeked(Filling):
 
 
 async def least_space(archive: Indexed, selection: Selection) -> int:
-    """Return how many bytes the files take that are to be restored, or more.
+    """Return how many bytes the files that are to be restored take at least.
 
     Names that do not follow each other in order are not counted: they may stand there twice.
 

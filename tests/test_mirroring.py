@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -678,6 +680,43 @@ async def test_bounds(source: Path, out: Path, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "back")) == ["a", "b"]
     await decompress(out, tmp_path / "whole", bounds=Bounds(3, 20 * MIB))
     assert look(tmp_path / "whole") == look(source)
+
+
+@pytest.mark.parametrize("fails", range(8))
+async def test_no_descriptors_while_files_wait_for_their_names(
+    fails: int, source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file gets its name in its own folder, whatever was open before."""
+    fill(source, {f"{folder}/{name}": name.encode() for folder in "abcd" for name in ("1", "2")})
+    await compress(source, out, chunk_size=None)
+    shutil.rmtree(out / "c")
+    original, nameless = os.open, 0
+
+    def refuse(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        nonlocal nameless
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            nameless += 1
+            if nameless - 1 in {fails, fails + 1}:
+                raise OSError(errno.EMFILE, "Too many open files")
+        return original(path, flags, *arguments, **options)
+
+    pool = WorkerPool(1, None, "thread")
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", refuse)
+            await mirroring.compress_tree(
+                pool,
+                str(source),
+                str(out),
+                make_recipe("zstd", 3, None),
+                make_writing("replace", True, False),  # noqa: FBT003
+            )
+    finally:
+        await pool.aclose()
+    names = {f"{folder}/{name}.zst" for folder in "abcd" for name in ("1", "2")}
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == names
+    for name in names:
+        assert zstandard.decompress((out / name).read_bytes()) == name[2:3].encode()
 
 
 async def test_excluded(source: Path, out: Path) -> None:

@@ -397,7 +397,7 @@ class _Batch:
             if again and self._on_exists is None:
                 with suppress(FileNotFoundError):
                     os.unlink(result, dir_fd=target)
-            letter = self._put(result, folder, target, made, read[1])
+            letter = self._put(result, folder, made, read[1])
         except (OSError, AiocompressError):
             return LEFT
         if letter == DONE:
@@ -409,32 +409,32 @@ class _Batch:
         self._compressed += times * made.compressed_bytes
         self._frames += times * made.frames
 
-    def _put(self, name: str, path: str, folder: int, made: _Made, like: os.stat_result) -> int:
+    def _put(self, name: str, folder: str, made: _Made, like: os.stat_result) -> int:
         """Write a file; returns what became of it."""
         if self._on_exists is None:
-            _write(name, folder, made, like)
+            _write(name, self._target.at(folder), made, like)
             return DONE
         try:
             descriptor = self._open_nameless(folder)
         except OSError:
-            temporary = hidden_name()
-            _write(temporary, folder, made, like, sync=self._sync)
-            return DONE if publish(temporary, name, folder, self._on_exists) else KEPT
+            temporary, here = hidden_name(), self._target.at(folder)
+            _write(temporary, here, made, like, sync=self._sync)
+            return DONE if publish(temporary, name, here, self._on_exists) else KEPT
         self._nameless.append(
-            _Nameless(len(self._letters), descriptor, path, name, made._replace(parts=()))
+            _Nameless(len(self._letters), descriptor, folder, name, made._replace(parts=()))
         )
         _finish(descriptor, made, like)
         return DONE
 
-    def _open_nameless(self, folder: int) -> int:
+    def _open_nameless(self, folder: str) -> int:
         flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
         try:
-            return os.open(".", flags, 0o600, dir_fd=folder)
+            return os.open(".", flags, 0o600, dir_fd=self._target.at(folder))
         except OSError as error:
             if error.errno not in OURS or not self._nameless:
                 raise
-        self._give_names()
-        return os.open(".", flags, 0o600, dir_fd=folder)
+        self._give_names()  # in their folders: this one has to be opened again
+        return os.open(".", flags, 0o600, dir_fd=self._target.at(folder))
 
     def _give_names(self) -> None:
         """Name what is finished; what cannot be is left to the main process after all."""
