@@ -1,35 +1,23 @@
 """Parallel, bounded, async compression into standard, indexed files.
 
-The floors, from the top; each imports only what stands below it:
+The house, from the roof down; each floor imports only what stands below it:
 
-    doors         cli, console, messages, listing, plan; sync
-    composition   verbs, engine, recovering, folders, archive, member_file, arguments, files,
-                  streams, progress
-    motion        salvaging, mirroring, framing, extraction, seeking, compression,
-                  decompression, pipeline; sources, storage, pipes; waiting
-    files         trees: plain blocking code, for workers and threads
-    workers       workers: processes, threads, and the memory that they share
-    bytes         archives, containers, codecs: no input, no output, no asyncio
-    vocabulary    errors, model, limits
+    __main__            ``python -m aiocompress``
+    cli | sync          doors: the command line; the verbs as plain functions
+    api                 what callers hold: Engine, functions, streams, archives, members
+    verbs               what one call does, out and back side by side
+    storage             files, folders and pipes of this machine
+    workers | formats   who computes | bytes to bytes
+    model               plain values
+    errors              what can go wrong
+
+``formats`` knows no file and no asyncio, ``workers`` no format and no verb.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from .engine import Engine
-from .errors import (
-    AiocompressError,
-    ClosedError,
-    CorruptError,
-    FormatError,
-    LimitError,
-    MemberNotFoundError,
-    TruncatedError,
-    UnsafeMemberError,
-    WorkerError,
-)
-from .model import EngineStatistics, Member, Progress, Report
-from .streams import ByteStream
-from .verbs import (
+from aiocompress.api.engine import Engine
+from aiocompress.api.functions import (
     compress,
     compress_file,
     compress_folder,
@@ -42,11 +30,23 @@ from .verbs import (
     recover,
     test,
 )
-from .version import __version__
+from aiocompress.api.stream import ByteStream
+from aiocompress.errors import (
+    AiocompressError,
+    ClosedError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    MemberNotFoundError,
+    TruncatedError,
+    UnsafeMemberError,
+    WorkerError,
+)
+from aiocompress.model import EngineStatistics, Member, Progress, Report, __version__
 
 if TYPE_CHECKING:
-    from .archive import Archive, Members
-    from .member_file import MemberFile
+    from aiocompress.api.archive import Archive, Members
+    from aiocompress.api.member import MemberFile
 
 __all__ = [
     # the engine
@@ -89,7 +89,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what only archives take when it is asked for: files start sooner."""
     if name in {"Archive", "Members", "MemberFile"}:
-        from . import archive  # noqa: PLC0415
+        from aiocompress.api import archive
 
         return getattr(archive, name)
     msg = f"module {__name__!r} has no attribute {name!r}"

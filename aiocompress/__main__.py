@@ -1,6 +1,6 @@
 """``python -m aiocompress``."""
 
-from .cli import main
+from aiocompress.cli.commands import main
 
 if __name__ == "__main__":
     main()

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec, Self, TypeVar
 
-from . import verbs
-from .streams import ByteStream
+from aiocompress.api import functions as verbs
+from aiocompress.api.stream import ByteStream
 
 __all__ = [
     "compress",

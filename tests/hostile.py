@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from aiocompress.archives.index import Records
-from aiocompress.codecs import CODECS
-from aiocompress.containers import CONTAINERS, gz
+from aiocompress.formats import FORMATS
+from aiocompress.formats.gzip import container as gz
+from aiocompress.formats.tar.index import Records
 from aiocompress.model import Buffer
 
 from .support import gzip_member
@@ -158,7 +158,7 @@ def compressed(raw: bytes, codec: str = "zstd") -> bytes:
     """As other tools write it: one frame, without any index."""
     if codec == "gzip":
         return gzip_member(raw)
-    return bytes(CODECS["zstd"].compress(memoryview(raw), 3))
+    return bytes(FORMATS["zstd"].codec.compress(memoryview(raw), 3))
 
 
 Lie = Callable[[list[Row]], list[Row]]
@@ -190,7 +190,7 @@ def indexed(
     raws = [body[at : at + frame] for at in range(0, len(body), frame)] + [END]
     rows = lie([member.row for member in members])
     index = blocks(_packed(rows, in_block, shift))
-    row, make_writer = CODECS[codec], CONTAINERS[codec].writer
+    row, make_writer = FORMATS[codec].codec, FORMATS[codec].container.writer
     assert make_writer is not None
     writer = make_writer()
     parts: list[Buffer] = []

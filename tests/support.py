@@ -26,9 +26,10 @@ from typing import Any
 import pytest
 
 import aiocompress
-from aiocompress.codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, inflate
-from aiocompress.containers import CONTAINERS, Piece
 from aiocompress.errors import AiocompressError, CorruptError
+from aiocompress.formats import FORMATS, HEAD_SIZE, detect
+from aiocompress.formats import deflate as inflate
+from aiocompress.formats.base import STREAM, Codec, Piece, StreamDecoder
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 WHOLE = 64 * MIB
@@ -69,7 +70,7 @@ def _nobody() -> tuple[str, ...] | None:
     if os.geteuid():
         return ()
     who = (tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups")
-    code = "import aiocompress.cli, aiocompress.folders, uvloop"
+    code = "import aiocompress.cli.commands, aiocompress.verbs.folders, uvloop"
     command = (*who, sys.executable, "-c", code)
     done = subprocess.run(command, env=LIBRARY, cwd="/", capture_output=True, check=False)
     return None if done.returncode else who
@@ -126,7 +127,7 @@ def frames_of(
     chunks: Iterable[bytes], codec: str = "zstd", level: int | None = None
 ) -> list[bytes]:
     """Write a container: the bytes of each frame, and then those that end it."""
-    row, make_writer = CODECS[codec], CONTAINERS[codec].writer
+    row, make_writer = FORMATS[codec].codec, FORMATS[codec].container.writer
     assert make_writer is not None
     writer = make_writer()
     written = []
@@ -221,11 +222,11 @@ def decode(
     into: Decoded | None = None,
 ) -> Decoded:
     """Read a container as the pipeline does."""
-    row = CODECS[codec] if codec else detect(data[:HEAD_SIZE])
-    reader = CONTAINERS[row.name].reader(whole=whole, max_window=max_window, strict=strict)
+    row = FORMATS[codec] if codec else detect(data[:HEAD_SIZE])
+    reader = FORMATS[row.name].container.reader(whole=whole, max_window=max_window, strict=strict)
     decoded = Decoded() if into is None else into
     decoded.warnings = reader.warnings
-    pieces = _Pieces(row, max_window, decoded)
+    pieces = _Pieces(row.codec, max_window, decoded)
     for block in split(data):
         reader.feed(block)
         while (piece := reader.next_piece()) is not None:

@@ -43,9 +43,9 @@ from aiocompress import (
     Report,
     TruncatedError,
 )
-from aiocompress.archives import tar
+from aiocompress.formats.tar import reader as tar
 from aiocompress.model import OnError
-from aiocompress.trees import walk as walked
+from aiocompress.storage import walk as walked
 
 from . import hostile, trees
 from .hostile import Member, Row, folder, hardlink, symlink

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 import pytest
 
-from aiocompress import cli
+from aiocompress.cli import commands as cli
 
 from .programs import COMMAND, done, failed, limited, ours, started
 from .support import noise, run, text, tool

@@ -15,7 +15,6 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress.codecs import CODECS, HEAD_SIZE, STREAM, Codec, StreamDecoder, detect, named
 from aiocompress.errors import (
     AiocompressError,
     CorruptError,
@@ -23,6 +22,8 @@ from aiocompress.errors import (
     LimitError,
     TruncatedError,
 )
+from aiocompress.formats import FORMATS, HEAD_SIZE, detect, writable
+from aiocompress.formats.base import STREAM, Codec, Format, StreamDecoder
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 from .support import (
@@ -52,9 +53,9 @@ CHUNKS = {
     "page": text(4096),
 }
 GARBAGE = [b"x", b"garbage", b"\x1f\x8b\x07\0", b"\xff" * 4 + bytes(9)]
-WRITERS = [codec.name for codec in CODECS.values() if codec.levels]
+WRITERS = [codec.name for codec in FORMATS.values() if codec.codec.levels]
 READERS = ["zstd", "gzip", "zlib", "gzip without isal", "zlib without isal"]
-LEVELS = [(name, level) for name in WRITERS for level in CODECS[name].levels]
+LEVELS = [(name, level) for name in WRITERS for level in FORMATS[name].codec.levels]
 
 
 def edges(codec: Codec) -> list[int]:
@@ -63,7 +64,7 @@ def edges(codec: Codec) -> list[int]:
     return sorted(wanted & set(codec.levels))
 
 
-EDGES = [(name, level) for name in WRITERS for level in edges(CODECS[name])]
+EDGES = [(name, level) for name in WRITERS for level in edges(FORMATS[name].codec)]
 
 every_level = pytest.mark.parametrize(("name", "level"), LEVELS)
 every_edge = pytest.mark.parametrize(("name", "level"), EDGES)
@@ -72,17 +73,17 @@ every_split = pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
 
 
 @pytest.fixture(params=READERS)
-def codec(request: pytest.FixtureRequest) -> Iterator[Codec]:
+def codec(request: pytest.FixtureRequest) -> Iterator[Format]:
     """Every codec, and those of DEFLATE also with the standard library alone."""
     name, _, alone = request.param.partition(" ")
     if alone:
         with without_isal():
-            yield CODECS[name]
+            yield FORMATS[name]
     else:
-        yield CODECS[name]
+        yield FORMATS[name]
 
 
-def frame_of(codec: Codec, chunk: bytes) -> bytes:
+def frame_of(codec: Format, chunk: bytes) -> bytes:
     """One frame by somebody else."""
     if codec.name == "zlib":
         return zlib.compress(chunk)
@@ -114,9 +115,9 @@ def stream(decoder: StreamDecoder, *pieces: bytes, into: bytearray | None = None
 
 def test_the_table_names_each_codec_once() -> None:
     """A codec stands under its own name, and no suffix under two."""
-    assert list(CODECS) == ["zstd", "gzip", "zlib"]
-    assert all(codec.name == name for name, codec in CODECS.items())
-    suffixes = [suffix for codec in CODECS.values() for suffix in codec.suffixes]
+    assert list(FORMATS) == ["zstd", "gzip", "zlib"]
+    assert all(codec.name == name for name, codec in FORMATS.items())
+    suffixes = [suffix for codec in FORMATS.values() for suffix in codec.suffixes]
     assert sorted(set(suffixes)) == sorted(suffixes)
     assert all(suffix == suffix.lower() and suffix[0] == "." for suffix in suffixes)
 
@@ -124,7 +125,7 @@ def test_the_table_names_each_codec_once() -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_defaults_are_possible(name: str) -> None:
     """The default level is a level; chunks have a size at each, and do not shrink."""
-    row = CODECS[name]
+    row = FORMATS[name].codec
     assert row.default_level in row.levels
     sizes = [row.chunk_size(level) for level in row.levels]
     assert sizes == sorted(sizes)
@@ -133,7 +134,7 @@ def test_defaults_are_possible(name: str) -> None:
 
 def test_named_finds_what_can_write() -> None:
     """A codec by its name."""
-    assert [named(name) for name in WRITERS] == [CODECS[name] for name in WRITERS]
+    assert [writable(name) for name in WRITERS] == [FORMATS[name] for name in WRITERS]
     assert WRITERS == ["zstd", "gzip"]
 
 
@@ -141,10 +142,10 @@ def test_named_finds_what_can_write() -> None:
 def test_named_refuses_the_rest(name: str) -> None:
     """Codecs that only read, and those that do not exist, are a ValueError with the choice."""
     with pytest.raises(ValueError, match="'zstd' or 'gzip', not " + repr(name)):
-        named(name)
+        writable(name)
 
 
-def test_detect_knows_every_codec_by_its_first_bytes(codec: Codec) -> None:
+def test_detect_knows_every_codec_by_its_first_bytes(codec: Format) -> None:
     """What a codec's frames begin with says which codec it is, also in a short file."""
     for chunk in CHUNKS.values():
         frame = frame_of(codec, chunk)
@@ -155,7 +156,10 @@ def test_detect_knows_every_codec_by_its_first_bytes(codec: Codec) -> None:
 @every_level
 def test_detect_knows_what_is_written(name: str, level: int) -> None:
     """So it does at each level."""
-    assert detect(bytes(CODECS[name].compress(memoryview(b"abc"), level))[:HEAD_SIZE]).name == name
+    assert (
+        detect(bytes(FORMATS[name].codec.compress(memoryview(b"abc"), level))[:HEAD_SIZE]).name
+        == name
+    )
 
 
 @pytest.mark.parametrize("magic", range(0x184D2A50, 0x184D2A60))
@@ -193,7 +197,7 @@ def test_detect_refuses_the_rest(head: bytes) -> None:
 def test_detect_knows_or_refuses_anything(head: bytes) -> None:
     """No bytes lead to another exception."""
     with suppress(FormatError):
-        assert detect(head) in CODECS.values()
+        assert detect(head) in FORMATS.values()
 
 
 # Frames, whole.
@@ -203,7 +207,7 @@ def test_detect_knows_or_refuses_anything(head: bytes) -> None:
 @every_chunk
 def test_every_level_round_trips(name: str, level: int, chunk: bytes) -> None:
     """A chunk comes back from its frame, into a room of its size and into a larger one."""
-    row = CODECS[name]
+    row = FORMATS[name].codec
     frame = bytes(row.compress(memoryview(chunk), level))
     assert len(frame) <= row.bound(len(chunk))
     assert decompress(row, frame, len(chunk)) == chunk
@@ -215,7 +219,7 @@ def test_every_level_round_trips(name: str, level: int, chunk: bytes) -> None:
 @given(data=st.data())
 def test_any_chunk_round_trips(name: str, level: int, data: st.DataObject) -> None:
     """Whatever the chunk, its frame is bounded, repeatable, and decodes whole and as a stream."""
-    row = CODECS[name]
+    row = FORMATS[name].codec
     unit = data.draw(st.binary(min_size=1, max_size=300))
     chunk = unit * data.draw(st.integers(0, 40))
     frame = bytes(row.compress(memoryview(chunk), level))
@@ -230,7 +234,7 @@ def test_any_chunk_round_trips(name: str, level: int, data: st.DataObject) -> No
 @pytest.mark.parametrize("size", [4095, 65_536, 128 * KIB + 1, MIB])
 def test_noise_stays_within_the_bound(name: str, level: int, size: int) -> None:
     """Data that does not compress grows by no more than a slot has room for."""
-    row, chunk = CODECS[name], noise(size)
+    row, chunk = FORMATS[name].codec, noise(size)
     frame = bytes(row.compress(memoryview(chunk), level))
     assert len(frame) <= row.bound(size)
     assert decompress(row, frame, size) == chunk
@@ -239,7 +243,7 @@ def test_noise_stays_within_the_bound(name: str, level: int, size: int) -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_frame_depends_on_nothing_but_chunk_and_level(name: str) -> None:
     """Not on what the thread compressed before, nor on the thread."""
-    row, chunk = CODECS[name], memoryview(text(20_000))
+    row, chunk = FORMATS[name].codec, memoryview(text(20_000))
     levels = edges(row)
     once = [bytes(row.compress(chunk, level)) for level in levels]
     again = [bytes(row.compress(chunk, level)) for level in reversed(levels)]
@@ -252,22 +256,22 @@ def test_a_frame_depends_on_nothing_but_chunk_and_level(name: str) -> None:
             assert list(rooms) == [bytes(chunk)] * len(levels)
 
 
-@pytest.mark.parametrize("level", CODECS["gzip"].levels)
+@pytest.mark.parametrize("level", FORMATS["gzip"].codec.levels)
 @every_chunk
 def test_gzip_members_have_plain_headers(level: int, chunk: bytes) -> None:
     """10 bytes without optional fields or time: the container puts its own in their place."""
-    frame = bytes(CODECS["gzip"].compress(memoryview(chunk), level))
+    frame = bytes(FORMATS["gzip"].codec.compress(memoryview(chunk), level))
     assert frame[:8] == b"\x1f\x8b\x08" + bytes(5)
     inflate = zlib.decompressobj(-15)
     assert inflate.decompress(frame[10:]) == chunk
     assert inflate.unused_data == frame[-8:]
 
 
-@pytest.mark.parametrize("level", CODECS["zstd"].levels)
+@pytest.mark.parametrize("level", FORMATS["zstd"].codec.levels)
 @every_chunk
 def test_zstd_frames_say_their_size_and_have_checksums(level: int, chunk: bytes) -> None:
     """Without both, a reader could not trust them."""
-    frame = bytes(CODECS["zstd"].compress(memoryview(chunk), level))
+    frame = bytes(FORMATS["zstd"].codec.compress(memoryview(chunk), level))
     header = zstandard.get_frame_parameters(frame)
     assert (header.content_size, header.has_checksum) == (len(chunk), True)
     assert header.dict_id == 0
@@ -275,7 +279,7 @@ def test_zstd_frames_say_their_size_and_have_checksums(level: int, chunk: bytes)
 
 def test_gzip_level_1_without_isal() -> None:
     """Level 1 is libdeflate's where ISA-L has no wheel."""
-    row, chunk = CODECS["gzip"], text(20_000)
+    row, chunk = FORMATS["gzip"].codec, text(20_000)
     with without_isal():
         frame = bytes(row.compress(memoryview(chunk), 1))
         assert decompress(row, frame, len(chunk)) == chunk
@@ -285,16 +289,16 @@ def test_gzip_level_1_without_isal() -> None:
 
 def test_zlib_is_always_decoded_as_a_stream() -> None:
     """Nothing says where a zlib stream ends."""
-    assert CODECS["zlib"].decompress(memoryview(zlib.compress(b"a")), memoryview(bytearray(9))) == (
-        STREAM
-    )
+    assert FORMATS["zlib"].codec.decompress(
+        memoryview(zlib.compress(b"a")), memoryview(bytearray(9))
+    ) == (STREAM)
 
 
-@pytest.mark.parametrize("level", edges(CODECS["gzip"]))
+@pytest.mark.parametrize("level", edges(FORMATS["gzip"].codec))
 @every_chunk
 def test_a_member_that_is_not_one_frame_is_for_the_stream(level: int, chunk: bytes) -> None:
     """Cut short, two members at once, bytes behind it: the index lied, and nothing is decoded."""
-    row = CODECS["gzip"]
+    row = FORMATS["gzip"].codec
     frame = bytes(row.compress(memoryview(chunk), level))
     for size in (0, 1, len(chunk), len(chunk) + 100):
         for cut in range(10, len(frame), max(1, len(frame) // 50)):
@@ -309,7 +313,7 @@ def test_a_member_that_is_not_one_frame_is_for_the_stream(level: int, chunk: byt
 def test_what_is_no_member_is_an_error(frame: bytes) -> None:
     """A wrong magic, or reserved flags that ISA-L does not look at (RFC 1952, 2.3.1.2)."""
     with pytest.raises(CorruptError) as caught:
-        decompress(CODECS["gzip"], frame, 100)
+        decompress(FORMATS["gzip"].codec, frame, 100)
     assert caught.value.offset == 0
 
 
@@ -317,16 +321,16 @@ def test_a_zstd_frame_of_unknown_size_may_be_for_the_stream() -> None:
     """One that says no size is decoded where it fits, and is a stream where it does not."""
     chunk = text(5000)
     frame = zstandard.ZstdCompressor(write_content_size=False).compress(chunk)
-    assert decompress(CODECS["zstd"], frame, 5000) == chunk
-    assert decompress(CODECS["zstd"], frame, 6000) == chunk
+    assert decompress(FORMATS["zstd"].codec, frame, 5000) == chunk
+    assert decompress(FORMATS["zstd"].codec, frame, 6000) == chunk
     for room in (0, 1, 4999):
-        assert decompress(CODECS["zstd"], frame, room) is None
+        assert decompress(FORMATS["zstd"].codec, frame, room) is None
 
 
 def test_a_zstd_frame_of_unknown_size_and_a_large_window_decodes() -> None:
     """Whoever allows larger windows gets such frames decoded, as whole ones too."""
     frame = zstd_frame(raw_block(b"abc"), window=window_byte(256 * MIB))
-    assert decompress(CODECS["zstd"], frame, 3) == b"abc"
+    assert decompress(FORMATS["zstd"].codec, frame, 3) == b"abc"
 
 
 @pytest.mark.parametrize("lie", [-1, 1, 2, 1000, 1 << 40])
@@ -336,7 +340,7 @@ def test_a_zstd_header_that_lies_is_an_error(lie: int, window: int | None) -> No
     frame = zstd_frame(raw_block(b"abcdef"), content=6 + lie, window=window)
     for room in (0, 5, 6, min(6 + lie, MIB)):
         with pytest.raises(CorruptError) as caught:
-            decompress(CODECS["zstd"], frame, room)
+            decompress(FORMATS["zstd"].codec, frame, room)
         assert caught.value.offset == 0
 
 
@@ -344,24 +348,24 @@ def test_a_zstd_header_that_lies_is_an_error(lie: int, window: int | None) -> No
 
 
 @every_split
-def test_streams_give_the_same_data_however_they_come(codec: Codec, split: object) -> None:
+def test_streams_give_the_same_data_however_they_come(codec: Format, split: object) -> None:
     """Whole, byte by byte, and in pieces."""
     assert callable(split)
     for chunk in CHUNKS.values():
         frame = frame_of(codec, chunk)
-        assert stream(codec.open_stream(DEFAULT_MAX_WINDOW), *split(frame)) == chunk
+        assert stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *split(frame)) == chunk
 
 
 @every_split
 @pytest.mark.parametrize("padding", [0, 1, 3, 5, 2000])
-def test_streams_of_deflate_may_be_several(codec: Codec, split: object, padding: int) -> None:
+def test_streams_of_deflate_may_be_several(codec: Format, split: object, padding: int) -> None:
     """One after another, empty ones too, and zeros behind the last."""
     if codec.name == "zstd":
         return  # its container finds each frame
     assert callable(split)
     chunks = [b"", text(3000), b"", b"", noise(100), b"x"]
     data = b"".join(frame_of(codec, chunk) for chunk in chunks) + bytes(padding)
-    assert stream(codec.open_stream(DEFAULT_MAX_WINDOW), *split(data)) == b"".join(chunks)
+    assert stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *split(data)) == b"".join(chunks)
 
 
 @settings(ANY_FIXTURE, max_examples=50)
@@ -370,29 +374,29 @@ def test_streams_of_deflate_may_be_several(codec: Codec, split: object, padding:
     repeat=st.integers(1, 30),
     sizes=st.lists(st.integers(1, 300), min_size=1, max_size=5),
 )
-def test_any_stream_round_trips(codec: Codec, chunk: bytes, repeat: int, sizes: list[int]) -> None:
+def test_any_stream_round_trips(codec: Format, chunk: bytes, repeat: int, sizes: list[int]) -> None:
     """Whatever the data and the pieces."""
     frame = frame_of(codec, chunk * repeat)
     pieces = by_sizes(*sizes)(frame)
-    assert stream(codec.open_stream(DEFAULT_MAX_WINDOW), *pieces) == chunk * repeat
+    assert stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *pieces) == chunk * repeat
 
 
 @pytest.mark.parametrize("size", [MIB - 1, MIB, MIB + 1, 2 * MIB, 3 * MIB + 5])
 @every_split
-def test_streams_at_the_size_of_a_block(codec: Codec, size: int, split: object) -> None:
+def test_streams_at_the_size_of_a_block(codec: Format, size: int, split: object) -> None:
     """Nothing is lost or repeated where a block is exactly full."""
     assert callable(split)
     chunk = bytes(size - 3) + b"end"
     data = frame_of(codec, chunk)
     if codec.name != "zstd":
         chunk, data = chunk * 2, data * 2
-    assert stream(codec.open_stream(DEFAULT_MAX_WINDOW), *split(data)) == chunk
+    assert stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *split(data)) == chunk
 
 
-def test_boundary_is_where_a_frame_ends(codec: Codec) -> None:
+def test_boundary_is_where_a_frame_ends(codec: Format) -> None:
     """Byte by byte: not before the last one, and at the last one."""
     frame = frame_of(codec, b"some data")
-    decoder = codec.open_stream(DEFAULT_MAX_WINDOW)
+    decoder = codec.codec.open_stream(DEFAULT_MAX_WINDOW)
     for at in range(len(frame)):
         assert not decoder.boundary
         list(decoder.feed(frame[at : at + 1]))
@@ -406,13 +410,13 @@ def test_boundary_is_where_a_frame_ends(codec: Codec) -> None:
 
 
 @every_split
-def test_a_stream_cut_anywhere_is_truncated(codec: Codec, split: object) -> None:
+def test_a_stream_cut_anywhere_is_truncated(codec: Format, split: object) -> None:
     """All data before the cut comes out, and then an error that says where."""
     assert callable(split)
     chunk = text(60) + noise(20)
     frame = frame_of(codec, chunk)
     for cut in range(len(frame)):
-        decoder = codec.open_stream(DEFAULT_MAX_WINDOW)
+        decoder = codec.codec.open_stream(DEFAULT_MAX_WINDOW)
         raw = b"".join(
             bytes(block) for piece in split(frame[:cut]) for block in decoder.feed(piece)
         )
@@ -423,7 +427,7 @@ def test_a_stream_cut_anywhere_is_truncated(codec: Codec, split: object) -> None
 
 
 @pytest.mark.parametrize("padding", [0, 1, 700])
-def test_garbage_behind_a_stream_is_an_error(codec: Codec, padding: int) -> None:
+def test_garbage_behind_a_stream_is_an_error(codec: Format, padding: int) -> None:
     """The data comes out first; the error points at the first byte that does not belong."""
     if codec.name == "zstd":
         return  # its container finds each frame
@@ -433,13 +437,13 @@ def test_garbage_behind_a_stream_is_an_error(codec: Codec, padding: int) -> None
         pieces = split(frame + bytes(padding) + garbage)
         raw = bytearray()
         with pytest.raises(CorruptError, match="garbage after the") as caught:
-            stream(codec.open_stream(DEFAULT_MAX_WINDOW), *pieces, into=raw)
+            stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *pieces, into=raw)
         assert raw == chunk
         assert caught.value.offset == len(frame) + padding
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_flipped_bit_of_a_stream_is_noticed(codec: Codec, seed: int) -> None:
+def test_every_flipped_bit_of_a_stream_is_noticed(codec: Format, seed: int) -> None:
     """An error of ours, or the same data where the bit means nothing."""
     chunk = text(40, seed) + noise(10, seed)
     frames = frame_of(codec, chunk) * (1 if codec.name == "zstd" else 2)
@@ -448,7 +452,9 @@ def test_every_flipped_bit_of_a_stream_is_noticed(codec: Codec, seed: int) -> No
         damaged = bytearray(frames)
         damaged[bit >> 3] ^= 1 << (bit & 7)
         try:
-            raw = stream(codec.open_stream(DEFAULT_MAX_WINDOW), *by_sizes(11, 30)(bytes(damaged)))
+            raw = stream(
+                codec.codec.open_stream(DEFAULT_MAX_WINDOW), *by_sizes(11, 30)(bytes(damaged))
+            )
         except AiocompressError as error:
             check_offset(error, len(frames))
         else:
@@ -457,16 +463,16 @@ def test_every_flipped_bit_of_a_stream_is_noticed(codec: Codec, seed: int) -> No
 
 @settings(ANY_FIXTURE)
 @given(data=st.binary(max_size=200), sizes=st.lists(st.integers(1, 50), min_size=1, max_size=3))
-def test_no_bytes_lead_to_another_exception(codec: Codec, data: bytes, sizes: list[int]) -> None:
+def test_no_bytes_lead_to_another_exception(codec: Format, data: bytes, sizes: list[int]) -> None:
     """Behind a good head, anything at all is data or an error of the family."""
     for head in (b"", frame_of(codec, b"some data")[:12]):
         try:
-            stream(codec.open_stream(DEFAULT_MAX_WINDOW), *by_sizes(*sizes)(head + data))
+            stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *by_sizes(*sizes)(head + data))
         except AiocompressError as error:
             check_offset(error, len(head + data))
 
 
-def test_optional_fields_of_gzip_are_skipped(codec: Codec) -> None:
+def test_optional_fields_of_gzip_are_skipped(codec: Format) -> None:
     """FEXTRA, FNAME, FCOMMENT and FHCRC in every combination, in every split."""
     if codec.name != "gzip":
         return
@@ -479,11 +485,11 @@ def test_optional_fields_of_gzip_are_skipped(codec: Codec) -> None:
             header_crc=bool(bits & 8),
         )
         for split in SPLITS.values():
-            assert stream(codec.open_stream(0), *split(member * 2)) == b"some data" * 2
+            assert stream(codec.codec.open_stream(0), *split(member * 2)) == b"some data" * 2
 
 
 @pytest.mark.parametrize("flag", [0x20, 0x40, 0x80])
-def test_reserved_flags_of_gzip_are_refused(codec: Codec, flag: int) -> None:
+def test_reserved_flags_of_gzip_are_refused(codec: Format, flag: int) -> None:
     """In the first member, and where a member follows (RFC 1952, 2.3.1.2)."""
     if codec.name != "gzip":
         return
@@ -491,7 +497,7 @@ def test_reserved_flags_of_gzip_are_refused(codec: Codec, flag: int) -> None:
     bad = good[:3] + bytes([good[3] | flag]) + good[4:]
     for data, offset in ((bad, 0), (good + bad, len(good))):
         with pytest.raises(CorruptError) as caught:
-            stream(codec.open_stream(0), *SPLITS["7"](data))
+            stream(codec.codec.open_stream(0), *SPLITS["7"](data))
         assert caught.value.offset == offset
 
 
@@ -528,7 +534,7 @@ BOMBS = {
 def test_bombs_come_out_in_small_blocks(bomb: str) -> None:
     """Fed at once: blocks of at most 2 MiB, few of them in memory, and all the zeros."""
     name, data, size = BOMBS[bomb]
-    decoder = CODECS[name].open_stream(DEFAULT_MAX_WINDOW)
+    decoder = FORMATS[name].codec.open_stream(DEFAULT_MAX_WINDOW)
     zeros, raw = bytes(LARGEST), 0
     tracemalloc.start()
     try:
@@ -549,7 +555,7 @@ def test_bombs_come_out_in_small_blocks(bomb: str) -> None:
 def test_windows_above_the_limit_are_refused(allowed: int, window: int) -> None:
     """The error names the option and the bytes that it takes."""
     frame = zstd_frame(raw_block(b"abc"), window=window_byte(window))
-    decoder = CODECS["zstd"].open_stream(allowed)
+    decoder = FORMATS["zstd"].codec.open_stream(allowed)
     if window <= allowed:
         assert stream(decoder, frame) == b"abc"
         return
@@ -562,7 +568,7 @@ def test_windows_above_the_limit_are_refused(allowed: int, window: int) -> None:
 @pytest.mark.parametrize("allowed", [1, 1000, (1 << 31) + 1, 1 << 32, 1 << 50])
 def test_any_limit_of_windows_can_be_asked_for(allowed: int) -> None:
     """Limits that libzstd itself cannot take are limits all the same."""
-    decoder = CODECS["zstd"].open_stream(allowed)
+    decoder = FORMATS["zstd"].codec.open_stream(allowed)
     frame = zstd_frame(raw_block(b"abc"), window=window_byte(1 << 10))
     if allowed < 1 << 10:
         with pytest.raises(LimitError):
@@ -575,17 +581,17 @@ def test_any_limit_of_windows_can_be_asked_for(allowed: int) -> None:
 def test_one_segment_above_the_limit_is_refused(size: int) -> None:
     """A frame in one segment has its whole content for a window: the same error."""
     blocks = rle_block(0, 128 * KIB, last=False) * 15 + rle_block(0, 128 * KIB)
-    decoder = CODECS["zstd"].open_stream(MIB)
+    decoder = FORMATS["zstd"].codec.open_stream(MIB)
     with pytest.raises(LimitError, match="window") as caught:
         stream(decoder, zstd_frame(blocks, content=size))
     assert "--max-window" in str(caught.value)
 
 
 @pytest.mark.parametrize("allowed", [1, 4 * MIB])
-def test_streams_of_deflate_have_no_window_to_limit(allowed: int, codec: Codec) -> None:
+def test_streams_of_deflate_have_no_window_to_limit(allowed: int, codec: Format) -> None:
     """Theirs is 32 KiB at most."""
     if codec.name != "zstd":
-        assert stream(codec.open_stream(allowed), frame_of(codec, text(5000))) == text(5000)
+        assert stream(codec.codec.open_stream(allowed), frame_of(codec, text(5000))) == text(5000)
 
 
 # Damage in zstd's headers.
@@ -612,7 +618,7 @@ def test_odd_zstd_headers_are_refused(
     """Reserved bits and blocks, dictionaries, blocks above 128 KiB: where, and as what."""
     assert callable(split)
     with pytest.raises(kind) as caught:
-        stream(CODECS["zstd"].open_stream(DEFAULT_MAX_WINDOW), *split(frame))
+        stream(FORMATS["zstd"].codec.open_stream(DEFAULT_MAX_WINDOW), *split(frame))
     assert type(caught.value) is kind
     assert caught.value.offset == offset
 
@@ -621,8 +627,8 @@ def test_odd_zstd_headers_are_refused(
 def test_dictionary_number_0_is_none(size: int) -> None:
     """A field that says 0 asks for no dictionary (RFC 8878, 3.1.1.1.3)."""
     frame = zstd_frame(raw_block(b"abc"), window=0, dictionary=bytes(size))
-    assert stream(CODECS["zstd"].open_stream(DEFAULT_MAX_WINDOW), frame) == b"abc"
-    assert decompress(CODECS["zstd"], frame, 3) == b"abc"
+    assert stream(FORMATS["zstd"].codec.open_stream(DEFAULT_MAX_WINDOW), frame) == b"abc"
+    assert decompress(FORMATS["zstd"].codec, frame, 3) == b"abc"
 
 
 def test_a_needed_dictionary_is_named() -> None:
@@ -630,7 +636,7 @@ def test_a_needed_dictionary_is_named() -> None:
     trained = zstandard.train_dictionary(1024, [text(200, seed) for seed in range(100)])
     frame = zstandard.ZstdCompressor(dict_data=trained).compress(text(200, 7))
     with pytest.raises(FormatError, match=f"needs dictionary {trained.dict_id()}"):
-        stream(CODECS["zstd"].open_stream(DEFAULT_MAX_WINDOW), frame)
+        stream(FORMATS["zstd"].codec.open_stream(DEFAULT_MAX_WINDOW), frame)
 
 
 @pytest.mark.parametrize("content_bytes", [1, 2, 4, 8])
@@ -643,5 +649,5 @@ def test_content_sizes_of_every_width_are_read(content_bytes: int, window: int |
     frame = zstd_frame(
         raw_block(chunk), content=len(chunk), content_bytes=content_bytes, window=window
     )
-    assert stream(CODECS["zstd"].open_stream(DEFAULT_MAX_WINDOW), frame) == chunk
-    assert decompress(CODECS["zstd"], frame, len(chunk)) == chunk
+    assert stream(FORMATS["zstd"].codec.open_stream(DEFAULT_MAX_WINDOW), frame) == chunk
+    assert decompress(FORMATS["zstd"].codec, frame, len(chunk)) == chunk

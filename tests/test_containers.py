@@ -19,8 +19,6 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocompress.codecs import CODECS, HEAD_SIZE, detect
-from aiocompress.containers import CONTAINERS, Piece
 from aiocompress.errors import (
     AiocompressError,
     CorruptError,
@@ -28,6 +26,8 @@ from aiocompress.errors import (
     LimitError,
     TruncatedError,
 )
+from aiocompress.formats import FORMATS, HEAD_SIZE, detect
+from aiocompress.formats.base import Piece
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 from .support import (
@@ -63,7 +63,7 @@ LARGEST = 2 * MIB
 """Bytes of the largest block that may come out of a stream."""
 CHUNKS = [text(90), noise(40), bytes(300)]
 RAW = b"".join(CHUNKS)
-WRITERS = [name for name, container in CONTAINERS.items() if container.writer]
+WRITERS = [name for name, row in FORMATS.items() if row.container.writer]
 SEEK_TABLE_MAGIC, FOOTER_MAGIC = 0x184D2A5E, 0x8F92EAB1
 
 
@@ -149,8 +149,7 @@ def failure(data: bytes, split: Split = at_once, **how: object) -> tuple[Aiocomp
 
 def test_every_codec_has_a_container() -> None:
     """They go by the same names, and what a codec can write, its container can."""
-    assert list(CONTAINERS) == list(CODECS)
-    assert [name for name, codec in CODECS.items() if codec.levels] == WRITERS
+    assert [name for name, row in FORMATS.items() if row.codec.levels] == WRITERS
 
 
 @pytest.mark.usefixtures("library")
@@ -174,7 +173,9 @@ def test_any_chunks_round_trip(name: str, data: st.DataObject) -> None:
     """Whatever the chunks, the level, the split and the limit."""
     parts = data.draw(st.lists(st.binary(max_size=300), max_size=8))
     chunks = [part * data.draw(st.integers(0, 20)) for part in parts]
-    level = data.draw(st.sampled_from([CODECS[name].levels[0], 1, CODECS[name].default_level]))
+    level = data.draw(
+        st.sampled_from([FORMATS[name].codec.levels[0], 1, FORMATS[name].codec.default_level])
+    )
     sizes = data.draw(st.lists(st.integers(1, 500), min_size=1, max_size=5))
     whole = data.draw(st.sampled_from([WHOLE, 2000, 300, TINY]))
     written = encode(chunks, name, level)
@@ -271,7 +272,7 @@ def test_no_piece_takes_more_than_the_limit(name: str, whole: int) -> None:
 @every_file
 def test_nothing_is_kept_of_a_piece(data: bytes) -> None:
     """A reader goes on when its piece has been released, and not before it was asked to."""
-    reader = CONTAINERS[codec_of(data)].reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
+    reader = FORMATS[codec_of(data)].container.reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
     pieces: list[Piece] = []
     for byte in by_byte(data):
         reader.feed(byte)
@@ -291,7 +292,7 @@ def test_a_stream_of_gzip_flows_at_once() -> None:
     """What arrives of a plain member is given out, not held back for its end (a live pipe)."""
     deflate = zlib.compressobj(9, wbits=31)
     data = deflate.compress(noise(30)) + deflate.flush(zlib.Z_SYNC_FLUSH)
-    reader = CONTAINERS["gzip"].reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
+    reader = FORMATS["gzip"].container.reader(whole=WHOLE, max_window=DEFAULT_MAX_WINDOW)
     reader.feed(data)
     piece = reader.next_piece()
     assert piece is not None
@@ -395,7 +396,7 @@ def test_ours_cut_between_frames_is_truncated(name: str, whole: int) -> None:
 @pytest.mark.parametrize("level", ["first", "last"])
 def test_levels_make_no_difference_to_a_cut(name: str, whole: int, level: str) -> None:
     """Every level's frames can be marked."""
-    levels = CODECS[name].levels
+    levels = FORMATS[name].codec.levels
     frames = frames_of(CHUNKS, name, levels[0] if level == "first" else levels[-1])
     for last in range(1, len(frames)):
         assert isinstance(failure(b"".join(frames[:last]), whole=whole)[0], TruncatedError)
@@ -535,7 +536,7 @@ def test_shuffled_parts_raise_nothing_else(
     assert found[0] == found[1] or not any(isinstance(one, bytes) for one in found)
 
 
-@pytest.mark.parametrize("name", CONTAINERS)
+@pytest.mark.parametrize("name", FORMATS)
 @settings(deadline=None)
 @given(
     head=st.sampled_from([b"", zstd_of(b"a")[:6], skippable(b"")[:5], gzip.compress(b"a")[:10]]),
@@ -1112,8 +1113,12 @@ def test_ours_is_read_by_others(
     tmp_path: Path, codec: str, command: str, chunks: list[bytes]
 ) -> None:
     """Ordinary tools read what is written, and find nothing wrong with it."""
-    path = tmp_path / f"x{CODECS[codec].suffixes[0]}"
-    for level in (CODECS[codec].levels[0], CODECS[codec].default_level, CODECS[codec].levels[-1]):
+    path = tmp_path / f"x{FORMATS[codec].suffixes[0]}"
+    for level in (
+        FORMATS[codec].codec.levels[0],
+        FORMATS[codec].codec.default_level,
+        FORMATS[codec].codec.levels[-1],
+    ):
         path.write_bytes(encode(chunks, codec, level))
         name, *arguments = command.replace("FILE", str(path)).split()
         out = run(tool(name), *arguments)

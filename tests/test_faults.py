@@ -344,7 +344,7 @@ def test_few_descriptors(number: int, big: Path, tmp_path: Path) -> None:
     result = tmp_path / "result.zst"
     for code in (
         "from aiocompress import sync; import sys; sync.compress_file(*sys.argv[1:], 65536, 5)",
-        "import sys, aiocompress.cli as c; c.cli(['compress', '-o', *sys.argv[:0:-1]])",
+        "import sys, aiocompress.cli.commands as c; c.cli(['compress', '-o', *sys.argv[:0:-1]])",
     ):
         command = limited(f"ulimit -n {number}", sys.executable, "-c", code, big, result)
         ended = subprocess.run(command, capture_output=True, check=False, timeout=20)

@@ -18,8 +18,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocompress.codecs import zstd
-from aiocompress.containers.framed import (
+from aiocompress.errors import (
+    AiocompressError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    TruncatedError,
+)
+from aiocompress.formats.framed.container import (
     DETECT_SIZE,
     Chunk,
     Order,
@@ -29,13 +35,7 @@ from aiocompress.containers.framed import (
     chunk_entry,
     detect,
 )
-from aiocompress.errors import (
-    AiocompressError,
-    CorruptError,
-    FormatError,
-    LimitError,
-    TruncatedError,
-)
+from aiocompress.formats.zstd import codec as zstd
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 from .support import (

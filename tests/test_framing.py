@@ -34,7 +34,7 @@ from aiocompress import (
     UnsafeMemberError,
     sync,
 )
-from aiocompress.codecs.zstd import MAGIC
+from aiocompress.formats.zstd.codec import MAGIC
 from aiocompress.model import KIB, MIB
 
 from .support import noise, raw_block, rle_block, text, window_byte, zstd_frame
@@ -190,8 +190,8 @@ async def test_files_of_many_batches(engine: Engine, tmp_path: Path) -> None:
 
 async def test_executors_of_the_caller(tmp_path: Path) -> None:
     """They are sent bytes, and return them."""
-    from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
-    from multiprocessing import get_context  # noqa: PLC0415
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
 
     source = build(tmp_path / "in", {**TREE, b"large": noise(400 * KIB)})
     with ProcessPoolExecutor(1, get_context("forkserver")) as executor:

@@ -21,11 +21,13 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress import CorruptError, FormatError, LimitError, Report, mirroring
-from aiocompress.arguments import make_reading, make_recipe, make_writing
+from aiocompress import CorruptError, FormatError, LimitError, Report
+from aiocompress.formats import names
 from aiocompress.model import MIB
-from aiocompress.trees import mirrors, twins
-from aiocompress.trees.restoring import Bounds
+from aiocompress.verbs.mirror import batch as mirrors
+from aiocompress.verbs.mirror import mirror as mirroring
+from aiocompress.verbs.mirror import walk as twins
+from aiocompress.verbs.options import Bounds, make_reading, make_recipe, make_writing
 from aiocompress.workers.pool import WorkerPool
 
 from .support import noise, run, text, tool
@@ -246,7 +248,7 @@ def test_any_tree(tree: dict[bytes, Any], codec: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
 async def test_bytes_of_compress_file(codec: str, source: Path, out: Path, tmp_path: Path) -> None:
     """Each file is what ``compress_file`` writes, whoever does the work."""
-    from aiocompress import compress_file  # noqa: PLC0415
+    from aiocompress import compress_file
 
     sizes = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, mirrors.SMALL, mirrors.SMALL + 1]
     fill(source, {f"{size}": text(size) for size in sizes})
@@ -349,7 +351,7 @@ async def test_suffix_is_a_name_content_decides(source: Path, out: Path) -> None
 )
 def test_restored_name(name: str, expected: str | None) -> None:
     """Only what has a name before its suffix has one without it."""
-    assert mirrors.restored(name) == expected
+    assert names.restored(name) == expected
 
 
 # Names that collide.

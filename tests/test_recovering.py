@@ -24,15 +24,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiocompress import Engine, Report
-from aiocompress.archives.directory import Directory
-from aiocompress.archives.salvage import Event, Hole, Salvager
-from aiocompress.containers.placing import Frame
-from aiocompress.containers.salvage import View
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
+from aiocompress.formats import FORMATS
+from aiocompress.formats.scan import Frame, View
+from aiocompress.formats.tar.directory import Directory
+from aiocompress.formats.tar.salvage import Event, Hole, Salvager
 from aiocompress.model import MIB, Member
-from aiocompress.salvaging import SCANS
-from aiocompress.trees.found import Found
-from aiocompress.workers import worker
+from aiocompress.verbs import jobs
+from aiocompress.verbs.found import Found
 
 from .programs import done, failed, ours
 from .support import indexed_member, module, noise, run, text, tool
@@ -129,8 +128,8 @@ async def make_bench(
     bench = Bench(engine, folder, archive.read_bytes(), suffix)
     async with engine.open_archive(archive) as opened:
         members = [member async for member in opened.members()]
-        assert opened._indexed is not None
-        table = opened._indexed.table
+        assert opened._opened.index is not None
+        table = opened._opened.index.table
     for number, (start, size) in enumerate(zip(table.starts, table.sizes, strict=True)):
         first, last = table.raws[number], table.raws[number + 1]
         names = {
@@ -393,7 +392,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
 
 def salvaged(data: bytes, codec: str) -> dict[str, bytes | None]:
     """Return the members that are whole, with their content; None for those without."""
-    scan = SCANS[codec](View(lambda at, size: data[at : at + size], len(data)), 8 * MIB)
+    scan = FORMATS[codec].scan(View(lambda at, size: data[at : at + size], len(data)), 8 * MIB)
     for _ in scan.run():
         pass
     steps = list(scan.steps())
@@ -412,7 +411,7 @@ def _decoded(data: bytes, codec: str, frame: Frame) -> bytes | None:
         return None  # as a stream, in the library
     place = data[frame.offset : frame.offset + frame.size], frame.room
     try:
-        result = worker.decompress(place, codec, ((frame.size, frame.room),), None)
+        result = jobs.decompress(place, codec, ((frame.size, frame.room),), None)
     except AiocompressError:
         return None
     return result.data if result.size >= 0 else None

@@ -1,5 +1,6 @@
-"""Who computes: processes or threads, the memory that they share, and what they run.
+"""Who computes: processes or threads, and the memory that they share.
 
-``pool`` runs jobs, each in one of the ``slots``, on ``processes`` or ``threads``; these run what is
-in ``worker``.
+A stream has a ``lane`` in the ``pool``, which runs its jobs in processes (``process``) or
+``threads``, each in a slot of the ``arena``; ``pipeline`` keeps them in order. May import:
+``model`` and ``errors``, no format and no verb.
 """

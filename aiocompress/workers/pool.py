@@ -16,16 +16,15 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
-from .. import limits
-from ..errors import AiocompressError, ClosedError, WorkerError
-from ..model import MIB, Buffer, EngineStatistics
-from ..waiting import settled
-from .slots import Slot, Slots
-from .threads import Threads
-from .worker import Result
+from aiocompress.errors import AiocompressError, ClosedError, WorkerError
+from aiocompress.model import MIB, Buffer, EngineStatistics
+from aiocompress.workers import limits
+from aiocompress.workers.arena import Slot, Slots
+from aiocompress.workers.job import Result
+from aiocompress.workers.threads import Threads, settled
 
 if TYPE_CHECKING:
-    from .processes import Workers
+    from aiocompress.workers.process import Workers
 
 ExecutorOption: TypeAlias = Literal["process", "thread"] | Executor
 T = TypeVar("T")
@@ -53,8 +52,6 @@ class Job:
         self.alone = self.detach = self.keep_input = self.released = False
         self.attempts = 0
         self.runs_on: Workers | None = None
-        self.index: bytes | None = None
-        """The block of an archive's index that stands behind this chunk."""
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Result] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
@@ -122,12 +119,18 @@ class WorkerPool:
     :param memory_limit: bytes of all slots together; None: 64 MiB for each of workers + 2, at
         most a quarter of the memory of this machine or cgroup.
     :param executor: "process", "thread", or the caller's own executor.
+    :param preload: modules that worker processes import before they are forked: those of the jobs.
     """
 
     def __init__(
-        self, num_workers: int, memory_limit: int | None, executor: ExecutorOption
+        self,
+        num_workers: int,
+        memory_limit: int | None,
+        executor: ExecutorOption,
+        preload: tuple[str, ...] = (),
     ) -> None:
         self.num_workers = num_workers
+        self._preload = preload
         self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
         total = num_workers + 2
         self._memory_limit = memory_limit or min(total * _SLOT_MEMORY, limits.memory() // 4)
@@ -410,10 +413,10 @@ class WorkerPool:
         self._wants_processes = False
 
     def _launch(self, *, fork: bool = False) -> Workers:
-        from .processes import Workers  # noqa: PLC0415 - one-chunk files never start a pool
+        from aiocompress.workers.process import Workers  # imports multiprocessing
 
         self._user = _user()
-        workers = Workers(self.num_workers, self.slots.arena, fork=fork)
+        workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
         if not fork:
             try:
                 workers.wait()

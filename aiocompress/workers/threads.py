@@ -1,20 +1,28 @@
-"""Threads that begin before work is taken: where none can be started, nothing runs twice.
+"""Threads, and how to wait for what they do.
 
-``ThreadPoolExecutor.submit`` queues the work, and then fails if another thread cannot be started
-(a limit of a container, RLIMIT_AS): whoever takes that for a refusal and goes on has the work
-done a second time, beside the first.
+A thread that reads into memory goes on when the await for it is cancelled. So nobody here leaves
+before the thread is done: the memory, or the descriptor, could belong to somebody else by then.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Threads(ThreadPoolExecutor):
     """A thread pool that makes do with the threads it has got.
 
-    :raises OSError: from ``submit``: there is none, and none can be started.
+    ``ThreadPoolExecutor.submit`` queues the work, and then fails if another thread cannot be
+    started (a limit of a container, RLIMIT_AS): a caller who takes that for a refusal and goes on
+    has the work done a second time, beside the first.
+
+    :raises OSError: from ``submit``: there is no thread, and none can be started.
     """
 
     def _adjust_thread_count(self) -> None:
@@ -24,3 +32,88 @@ class Threads(ThreadPoolExecutor):
             if not self._threads:
                 self._work_queue.get_nowait()  # the work that was queued just now
                 raise OSError(errno.EAGAIN, "no thread can be started here") from None
+
+
+class FileThreads(Executor):
+    """The threads as one file uses them: one call at a time, and no call is left behind."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._last: Future[Any] | None = None
+
+    def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Start a call; where the engine is closed already, make it right here."""
+        try:
+            future = self._last = self._executor.submit(function, *args, **kwargs)
+        except RuntimeError:  # the pool has shut down: what is open must still be closed
+            future = self._last = Future()
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001 - as an executor does
+                future.set_exception(error)
+        return future
+
+    async def call(
+        self,
+        function: Callable[..., T],
+        *arguments: Any,
+        undo: Callable[[T], object] | None = None,
+    ) -> T:
+        """Run a blocking function."""
+        loop = asyncio.get_running_loop()
+        return await self.whole(loop.run_in_executor(self, function, *arguments), undo)
+
+    async def transfer(self, running: Awaitable[T]) -> T:
+        """Wait for a read or a write; if cancelled, leave only after its thread is done."""
+        try:
+            return await running
+        except asyncio.CancelledError:
+            if self._last is not None:
+                await ended(asyncio.wrap_future(self._last))
+            raise
+
+    async def whole(self, running: Awaitable[T], undo: Callable[[Any], object] | None = None) -> T:
+        """Wait for a call that opens or closes: cancelled or not, it runs to its end."""
+        work = asyncio.ensure_future(running)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            try:
+                await ended(work)
+            finally:
+                if undo is not None and not work.cancelled() and work.exception() is None:
+                    undo(work.result())
+            raise
+
+
+async def call(
+    executor: Executor,
+    function: Callable[..., T],
+    *arguments: Any,
+    undo: Callable[[T], object] | None = None,
+) -> T:
+    """Run a blocking function in a thread; if cancelled, ``undo`` what it returned."""
+    return await FileThreads(executor).call(function, *arguments, undo=undo)
+
+
+async def settled(work: asyncio.Future[T]) -> T:
+    """Return what ``work`` returns; if cancelled, leave only after the work has ended."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await ended(work)
+        raise
+
+
+async def ended(work: asyncio.Future[Any]) -> None:
+    """Wait until ``work`` has ended, however; a cancellation meanwhile is raised after that."""
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if not work.cancelled():
+        work.exception()  # seen: asyncio would log it otherwise
+    if cancelled is not None:
+        raise cancelled

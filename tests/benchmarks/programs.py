@@ -13,11 +13,11 @@ from threading import Barrier
 from typing import Final
 
 import aiocompress
-from aiocompress.codecs import CODECS
+from aiocompress.formats import FORMATS
 
 MIB: Final = 1 << 20
 LEVEL: Final = 3
-CODEC: Final = CODECS["zstd"]
+CODEC: Final = FORMATS["zstd"].codec
 CHUNK: Final = CODEC.chunk_size(LEVEL)
 
 

@@ -13,11 +13,15 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from aiocompress.archives import index, tar
-from aiocompress.codecs import HEAD_SIZE, detect, zstd
-from aiocompress.containers import framed, gz, zst
-from aiocompress.containers.base import FrameTable, Search
 from aiocompress.errors import AiocompressError
+from aiocompress.formats import HEAD_SIZE, detect
+from aiocompress.formats.base import FrameTable, Search
+from aiocompress.formats.framed import container as framed
+from aiocompress.formats.gzip import container as gz
+from aiocompress.formats.tar import index
+from aiocompress.formats.tar import reader as tar
+from aiocompress.formats.zstd import codec as zstd
+from aiocompress.formats.zstd import container as zst
 from aiocompress.model import MIB
 
 from ..support import Decoded, decode

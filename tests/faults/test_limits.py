@@ -189,7 +189,7 @@ def _under(limit: str, verb: Verb, world: World, kind: str) -> str:
 
 def _starts(limit: str) -> bool:
     """Whether the program gets as far as its own code under this limit."""
-    code = "import aiocompress.console, aiocompress.workers.pool, aiocompress.folders"
+    code = "import aiocompress.cli.run, aiocompress.workers.pool, aiocompress.verbs.folders"
     command = limited(limit, COMMAND[0], "-c", code)
     return not subprocess.run(command, capture_output=True, check=False).returncode
 

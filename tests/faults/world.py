@@ -114,8 +114,8 @@ class World:
         """Have a byte wrong in a frame that holds nothing but a part of the last file."""
         async with engine.open_archive(self.archive) as archive:
             *_, last = [member async for member in archive.members()]
-            assert archive._indexed is not None
-            table = archive._indexed.table
+            assert archive._opened.index is not None
+            table = archive._opened.index.table
         middle = last.data_offset + last.size // 2
         number = bisect_right(table.raws, middle) - 1
         assert last.data_offset < table.raws[number]

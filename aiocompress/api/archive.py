@@ -1,0 +1,213 @@
+"""Archives as callers hold them: their members listed, read, extracted, one of them or all."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack
+from typing import Self
+
+from aiocompress.api.member import MemberFile
+from aiocompress.model import (
+    Member,
+    OnError,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Report,
+    Size,
+)
+from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
+from aiocompress.verbs.options import Reading, make_reading, make_unpacking, make_writing
+from aiocompress.workers.pool import WorkerPool
+
+__all__ = ["Archive", "ArchiveSource", "MemberFile", "Members"]
+
+
+class Members(AsyncIterator[Member]):
+    """Members in the order of the archive: an async iterator, and an async context manager.
+
+    Its end closes it; one that is left earlier is closed by ``async with`` or ``aclose()``.
+    """
+
+    def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
+        self._steps, self._check = steps, check
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Member:
+        """Return the next member.
+
+        :raises AiocompressError: the archive is damaged, or none.
+        :raises ClosedError: it was closed.
+        """
+        self._check()
+        return await anext(self._steps)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop, and give everything back."""
+        await self._steps.aclose()
+
+
+class Archive:
+    """A tar archive, in a container or plain; use it as an async context manager.
+
+    ``open_archive`` makes one. It is for one event loop; several tasks may read it.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
+    ) -> None:
+        self._opened = OpenedArchive(pool, source, reading)
+        self._owns_pool = owns_pool
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the archive, and look for its index.
+
+        :raises OSError: it cannot be opened.
+        :raises FormatError: it is a folder, or neither a tar nor compressed.
+        """
+        async with AsyncExitStack() as stack:
+            if self._owns_pool:
+                stack.push_async_callback(self._opened.pool.aclose)
+            await stack.enter_async_context(self._opened)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what is open. Closing twice does no harm."""
+        stack, self._stack = self._stack, None
+        if stack is not None:
+            await stack.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_stack", None) is not None:
+            warnings.warn("an Archive was not closed", ResourceWarning, stacklevel=2, source=self)
+
+    @property
+    def name(self) -> str | None:
+        """The path of the archive, if it has one."""
+        return self._opened.name
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether members are found by an index, without reading all of the archive."""
+        return self._opened.index is not None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a tar that is not compressed."""
+        return self._opened.is_plain
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was odd about the archive, told once."""
+        return self._opened.warnings
+
+    # What there is.
+
+    def members(self) -> Members:
+        """Iterate over all members, in the order of the archive.
+
+        :raises ClosedError: the archive is not open.
+        """
+        self._opened.check()
+        return Members(self._opened.members(), self._opened.check)
+
+    def names(self) -> AsyncGenerator[list[str]]:
+        """Yield the names of all members, many at once; that of a folder ends with a slash.
+
+        :raises ClosedError: the archive is not open.
+        """
+        self._opened.check()
+        return self._opened.names()
+
+    async def member(self, name: str) -> Member:
+        """Return the member of that name; the last one, where there are several.
+
+        :raises MemberNotFoundError: there is none; the closest names are in its hint.
+        """
+        return await self._opened.member(name)
+
+    async def read(self, name: str) -> bytes:
+        """Return the content of a member.
+
+        :raises MemberNotFoundError: there is no such member.
+        :raises FormatError: it is not a file.
+        :raises CorruptError: the frame that holds it is damaged.
+        """
+        async with self.open(name) as file:
+            return await file.read()
+
+    def open(self, name: str) -> MemberFile:
+        """Open a member for reading: ``async with archive.open(name) as file``.
+
+        :raises ClosedError: the archive is not open. When opened: as ``read``.
+        """
+        self._opened.check()
+        return MemberFile(self._opened, name)
+
+    # What to do with it.
+
+    async def extract(
+        self,
+        destination: PathLike,
+        members: Iterable[str] | None = None,
+        *,
+        on_exists: OnExists = "error",
+        on_error: OnError = "raise",
+        preserve: bool = False,
+        max_output: Size | None = None,
+        max_members: int | None = None,
+        max_member_size: Size | None = None,
+        fsync: bool | None = None,
+        progress: ProgressOption = False,
+    ) -> Report:
+        """Restore members into a folder, which appears under its name when it is whole.
+
+        Nothing outside of it is touched, whatever the archive says. Permissions and times come
+        back; named pipes and devices do not, and are reported as skipped.
+
+        :param destination: a path.
+        :param members: names, folders (with all that is in them) or shell patterns; None: all.
+        :param on_exists: "error" if there is a folder with something in it; "replace" and "skip"
+            move what was restored into it, file by file.
+        :param on_error: what to do about members that are damaged or refused: "raise", or "skip"
+            and report them.
+        :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
+        :param max_output: the most raw bytes of the archive that are decoded.
+        :param max_members: the most members that are restored.
+        :param max_member_size: the most bytes of one; what is larger is refused.
+        :param fsync: whether all is on the disk before the folder gets its name; default: yes.
+        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
+        :raises FileExistsError: the destination exists.
+        :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
+        :raises UnsafeMemberError: a member would harm what is outside.
+        :raises MemberNotFoundError: nothing has one of the names given.
+        :raises LimitError: there is more than ``max_output``, ``max_members``,
+            ``max_member_size``, or than ``max_metadata`` of ``open_archive``.
+        :raises OSError: a member cannot be created; the disk has no room for all of them.
+        """
+        unpacking = make_unpacking(members, on_error, preserve, max_members, max_member_size)
+        writing = make_writing(on_exists, fsync, progress)
+        limit = make_reading(max_output, 1).max_output
+        return await self._opened.extract(destination, unpacking, writing, limit)
+
+    async def test(self, *, progress: ProgressOption = False) -> Report:
+        """Read all of it, and check everything: frames, headers, the index; keep nothing.
+
+        :param progress: as of ``extract``.
+        :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
+        """
+        return await self._opened.test(progress)

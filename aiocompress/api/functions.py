@@ -1,0 +1,229 @@
+"""The verbs as functions: each makes an engine for one call. Beyond a script, make one Engine.
+
+What a verb takes by keyword is spelled out on ``Engine``, and stands here as a typed dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from aiocompress.api.engine import Engine, new_pool
+from aiocompress.api.stream import ByteStream
+from aiocompress.model import (
+    DEFAULT_MAX_METADATA,
+    DEFAULT_MAX_WINDOW,
+    Buffer,
+    Layout,
+    OnError,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Report,
+    Size,
+)
+from aiocompress.storage.sources import AnySource
+from aiocompress.verbs.base import Destination
+from aiocompress.verbs.options import make_reading
+
+if TYPE_CHECKING:
+    from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.verbs.folders import FolderSource
+
+
+class WriteOptions(TypedDict, total=False):
+    """How a result is written; see ``Engine.compress_file``."""
+
+    on_exists: OnExists
+    fsync: bool | None
+    progress: ProgressOption
+
+
+class CompressOptions(WriteOptions, total=False):
+    """See ``Engine.compress_file``."""
+
+    codec: str | None
+    compression_level: int | None
+
+
+class PackOptions(CompressOptions, total=False):
+    """See ``Engine.compress_folder``."""
+
+    layout: Layout | None
+    prefix: str
+    exclude: Iterable[str]
+    reproducible: bool
+    xattrs: bool
+    on_error: OnError
+
+
+class DecompressOptions(WriteOptions, total=False):
+    """See ``Engine.decompress_file``."""
+
+    max_output: Size | None
+    max_window: Size
+
+
+class ExtractOptions(WriteOptions, total=False):
+    """See ``Archive.extract``."""
+
+    on_error: OnError
+    preserve: bool
+    max_output: Size | None
+    max_members: int | None
+    max_member_size: Size | None
+
+
+class UnpackOptions(ExtractOptions, total=False):
+    """See ``Engine.decompress_folder``."""
+
+    members: Iterable[str] | None
+    max_metadata: Size
+    max_window: Size
+
+
+class RecoverOptions(WriteOptions, total=False):
+    """See ``Engine.recover``."""
+
+    keep_damaged: bool
+
+
+class TestOptions(TypedDict, total=False):
+    """See ``Engine.test``."""
+
+    max_window: Size
+    max_metadata: Size
+    progress: ProgressOption
+
+
+async def compress(
+    data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
+) -> bytes:
+    """Compress bytes into a container; see ``Engine.compress``."""
+    async with Engine() as engine:
+        return await engine.compress(data, codec=codec, compression_level=compression_level)
+
+
+async def decompress(data: Buffer, *, max_output: Size | None = None) -> bytes:
+    """Decompress bytes of zstd, gzip or zlib; see ``Engine.decompress``."""
+    async with Engine() as engine:
+        return await engine.decompress(data, max_output=max_output)
+
+
+def compress_stream(
+    source: AnySource,
+    *,
+    codec: str = "zstd",
+    compression_level: int | None = None,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+) -> ByteStream:
+    """Compress a stream; see ``Engine.compress_stream``."""
+    engine = Engine(num_workers)
+    stream = engine.compress_stream(
+        source, codec=codec, compression_level=compression_level, chunk_size=chunk_size
+    )
+    return ByteStream(_with_engine(engine, stream), stream.tally)
+
+
+def decompress_stream(
+    source: AnySource,
+    *,
+    max_output: Size | None = None,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    num_workers: int | None = None,
+) -> ByteStream:
+    """Decompress a stream of zstd, gzip or zlib; see ``Engine.decompress_stream``."""
+    engine = Engine(num_workers)
+    stream = engine.decompress_stream(source, max_output=max_output, max_window=max_window)
+    return ByteStream(_with_engine(engine, stream), stream.tally)
+
+
+async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[bytes]:
+    async with engine, aclosing(stream):
+        async for data in stream:
+            yield data
+
+
+async def compress_file(
+    source: AnySource,
+    destination: Destination,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[CompressOptions],
+) -> Report:
+    """Compress a file into a ``.zst`` or ``.gz`` file; see ``Engine.compress_file``."""
+    async with Engine(num_workers) as engine:
+        return await engine.compress_file(source, destination, chunk_size, **options)
+
+
+async def decompress_file(
+    source: AnySource,
+    destination: Destination,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[DecompressOptions],
+) -> Report:
+    """Decompress a zstd, gzip or zlib file; see ``Engine.decompress_file``."""
+    async with Engine(num_workers) as engine:
+        return await engine.decompress_file(source, destination, chunk_size, **options)
+
+
+async def compress_folder(
+    source: FolderSource,
+    destination: Destination,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[PackOptions],
+) -> Report:
+    """Compress a folder into an archive or a tree of files; see ``Engine.compress_folder``."""
+    async with Engine(num_workers) as engine:
+        return await engine.compress_folder(source, destination, chunk_size, **options)
+
+
+async def decompress_folder(
+    source: PathLike,
+    destination: PathLike,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[UnpackOptions],
+) -> Report:
+    """Give back what ``compress_folder`` has compressed; see ``Engine.decompress_folder``."""
+    async with Engine(num_workers) as engine:
+        return await engine.decompress_folder(source, destination, chunk_size, **options)
+
+
+async def recover(
+    source: PathLike,
+    destination: PathLike,
+    num_workers: int | None = None,
+    **options: Unpack[RecoverOptions],
+) -> Report:
+    """Save all that is whole of a damaged archive; see ``Engine.recover``."""
+    async with Engine(num_workers) as engine:
+        return await engine.recover(source, destination, **options)
+
+
+async def test(
+    source: AnySource, *, num_workers: int | None = None, **options: Unpack[TestOptions]
+) -> Report:
+    """Check all of a compressed file, and keep nothing; see ``Engine.test``."""
+    async with Engine(num_workers) as engine:
+        return await engine.test(source, **options)
+
+
+def open_archive(
+    source: ArchiveSource,
+    *,
+    max_window: Size = DEFAULT_MAX_WINDOW,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
+    engine: Engine | None = None,
+) -> Archive:
+    """Open an archive; see ``Engine.open_archive``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.open_archive(source, max_window=max_window, max_metadata=max_metadata)
+    from aiocompress.api.archive import Archive  # files do without
+
+    reading = make_reading(None, max_window, max_metadata=max_metadata)
+    return Archive(new_pool(None, None, "thread"), source, reading, owns_pool=True)

@@ -1,0 +1,184 @@
+"""One member of an archive, as a file: read from any place, without what stands before it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Generator
+from typing import Self
+
+from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
+from aiocompress.formats.tar import reader as tar
+from aiocompress.model import MIB, Buffer, Member
+from aiocompress.verbs.archive.frame import is_same
+from aiocompress.verbs.archive.opened import OpenedArchive
+from aiocompress.verbs.archive.raw import RawAccess
+from aiocompress.verbs.archive.seek import UnlikeIndexError
+
+
+class MemberFile:
+    """The content of a member; ``async with archive.open(name) as file``, or await it.
+
+    It is for one task at a time. A hard link gives the content of what it is linked to.
+    """
+
+    def __init__(self, archive: OpenedArchive, name: str) -> None:
+        self._archive, self.name = archive, name
+        self._member: Member | None = None
+        self._raw: RawAccess | None = None
+        self._closed = False
+        self._at = 0
+        self._extents: tuple[tuple[int, int], ...] = ()
+
+    def __await__(self) -> Generator[None, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        """Find the member, and check that it is where the index says.
+
+        :raises MemberNotFoundError: there is none of that name.
+        :raises FormatError: it is no file.
+        """
+        try:
+            member = await self._find(self.name)
+            if member.kind == "hardlink":
+                member = await self._find(member.link)
+            self._check_is_file(member)
+        except BaseException:
+            await self.aclose()
+            raise
+        self._member = member
+        self._extents = member.extents or ((0, member.size),)
+        return self
+
+    def _check_is_file(self, member: Member) -> None:
+        if member.kind != "file":
+            where = f", to {member.link!r}" if member.link else ""
+            reason = f"member {self.name!r} is a {member.kind}{where}, and not a file"
+            raise FormatError(reason, file=self._archive.name)
+
+    async def _find(self, name: str) -> Member:
+        """Return a member; the index is believed only if the header there agrees."""
+        member = await self._archive.member(name)
+        self._raw = self._raw or self._archive.raw_access()
+        if self._archive.index is not None and not await self._agrees(member):
+            await self._read_through()
+            member = await self._archive.scan_for(name)
+            self._archive.distrust()  # and not earlier: it could have been damage
+        return member
+
+    async def _agrees(self, member: Member) -> bool:
+        try:
+            head = await self._exactly(member.offset, member.data_offset - member.offset)
+            return is_same(tar.parse(head), member)
+        except UnlikeIndexError:
+            return False
+        except CorruptError as error:
+            if error.frame is not None:
+                raise  # the frame is damaged, not the header
+            return False
+        except AiocompressError:
+            return False
+
+    async def _read_through(self) -> None:
+        """Go on without the index, from front to back."""
+        if self._raw is not None:
+            await self._raw.aclose()
+        self._raw = self._archive.stream_access()
+
+    async def _exactly(self, offset: int, size: int) -> bytes:
+        assert self._raw is not None
+        parts = []
+        while size and (part := await self._raw.read_at(offset, size)):
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return b"".join(parts)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close it; the archive stays open."""
+        self._closed = True
+        raw, self._raw = self._raw, None
+        if raw is not None:
+            await raw.aclose()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content."""
+        return self._opened().size
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes, fewer at the end; all that is left if negative.
+
+        :raises CorruptError: the frame that holds them is damaged.
+        :raises ClosedError: the file is not open.
+        """
+        left = max(0, self._opened().size - self._at)
+        left = left if size < 0 else min(size, left)
+        parts = []
+        while left:
+            part = await self._read_some(min(left, MIB))
+            parts.append(part)
+            left -= len(part)
+        return b"".join(parts)
+
+    async def readinto(self, room: Buffer) -> int:
+        """Read into ``room``, a writable buffer; returns the number of bytes, 0 at the end."""
+        view = memoryview(room).cast("B")
+        data = await self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, counted in bytes as ``io.IOBase.seek`` does; returns it.
+
+        :raises ValueError: it is before the beginning.
+        """
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened().size}[whence]
+        if base + offset < 0:
+            msg = f"cannot seek to {base + offset}, before the beginning"
+            raise ValueError(msg)
+        self._at = base + offset
+        return self._at
+
+    async def tell(self) -> int:
+        """Return the place of the next byte."""
+        self._opened()
+        return self._at
+
+    async def _read_some(self, size: int) -> bytes:
+        """Return some of the bytes that are next; a sparse member has holes."""
+        member, stored = self._opened(), 0
+        assert self._raw is not None
+        for start, length in self._extents:
+            if self._at < start:
+                size = min(size, start - self._at)
+                break
+            if self._at < start + length:
+                at = member.data_offset + stored + self._at - start
+                size = min(size, start + length - self._at)
+                data = await self._raw_at(at, size)
+                if not data:
+                    raise CorruptError("the archive ends in this member", file=self._archive.name)
+                self._at += len(data)
+                return data
+            stored += length
+        self._at += size
+        return bytes(size)
+
+    async def _raw_at(self, offset: int, size: int) -> bytes:
+        assert self._raw is not None
+        try:
+            return await self._raw.read_at(offset, size)
+        except UnlikeIndexError:
+            await self._read_through()
+        data = await self._raw.read_at(offset, size)
+        self._archive.distrust()
+        return data
+
+    def _opened(self) -> Member:
+        self._archive.check()
+        if self._closed or self._member is None:
+            raise ClosedError("the member is not open: use it with `async with`")
+        return self._member

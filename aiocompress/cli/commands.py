@@ -1,0 +1,292 @@
+"""The command line: files, folders and pipes, compressed and decompressed.
+
+Flags are only validated here; ``plan`` works out what they mean, once, and ``console`` does it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from aiocompress.cli import messages, plan
+from aiocompress.cli import run as console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_EXIT_CODES: Final = """\b
+Exit codes:
+  0    done
+  1    finished, but some sources were skipped
+  2    failed: bad usage, damaged data, no space ...
+  130, 143, 141   ended by SIGINT, SIGTERM, or because nobody reads the output
+"""
+
+
+def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_sources = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+_verbose = click.option(
+    "-v", "--verbose", is_flag=True, help="Say more; errors with versions and traceback."
+)
+_running = _options(
+    click.option(
+        "-T",
+        "num_workers",
+        type=click.IntRange(0),
+        default=0,
+        metavar="N",
+        help="Worker processes; 0: as many as processors.  [default: 0]",
+    ),
+    click.option("--memory-limit", metavar="SIZE", help="Memory of all chunks in flight."),
+    click.option(
+        "--progress/--no-progress",
+        default=None,
+        help="A bar on stderr; default: if that is a terminal.",
+    ),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    _verbose,
+    click.option(
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="The report as JSON; on stderr if data takes stdout.",
+    ),
+)
+_replacing = _options(
+    click.option("-f", "--force", is_flag=True, help="Replace files that exist."),
+    click.option("--skip-existing", is_flag=True, help="Leave files that exist alone."),
+    click.option(
+        "--rm", "remove", is_flag=True, help="Remove each source once its result is on the disk."
+    ),
+    click.option(
+        "--fsync/--no-fsync",
+        default=True,
+        help="Wait until files are on the disk.  [default: fsync]",
+    ),
+)
+_writing = _options(
+    click.option("-o", "--output", metavar="DEST", help="File or folder to write to; -: stdout."),
+    click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
+    _replacing,
+)
+_packing = _options(
+    click.option(
+        "--layout",
+        type=click.Choice(["archive", "mirror", "framed"]),
+        help="What a folder becomes; default: by the suffix of DEST, or an archive.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out, by the rules of gitignore."
+    ),
+    click.option(
+        "--exclude-from", multiple=True, metavar="FILE", help="Patterns from a file, a line each."
+    ),
+    click.option("--prefix", default="", metavar="NAME", help="A folder around all members."),
+    click.option(
+        "--reproducible", is_flag=True, help="No owners, plain modes, times by SOURCE_DATE_EPOCH."
+    ),
+    click.option("--strict", is_flag=True, help="Stop at what cannot be read, and write nothing."),
+    click.option("--xattrs", is_flag=True, help="Store extended attributes."),
+    click.option(
+        "--chunk-size", metavar="SIZE", help="Raw bytes of a frame; default: by codec and level."
+    ),
+)
+_limits = _options(
+    click.option(
+        "--max-output", metavar="SIZE", help="Stop when there is more raw data than this."
+    ),
+    click.option(
+        "--max-window",
+        metavar="SIZE",
+        default="128MiB",
+        help="Largest zstd window.  [default: 128MiB]",
+    ),
+)
+
+
+_metadata = click.option(
+    "--max-metadata",
+    metavar="SIZE",
+    default="1MiB",
+    help="Most bytes of names and attributes before one member.  [default: 1MiB]",
+)
+_bounds = _options(
+    click.option("--max-members", type=int, metavar="N", help="Stop at more members than this."),
+    click.option("--max-member-size", metavar="SIZE", help="Refuse members larger than this."),
+)
+
+
+def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
+    if value:
+        click.echo(messages.versions())
+        context.exit()
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=_EXIT_CODES,
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_versions,
+    help="Versions of this program and of what it is built on.",
+)
+def cli() -> None:
+    """Compress files, folders and pipes in parallel into standard .zst and .gz, and back."""
+
+
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress compress big.iso                    to big.iso.zst\n"
+    "  aiocompress compress -l 19 -o out.zst big.iso   smaller, slower\n"
+    "  aiocompress compress folder                     to folder.tar.zst, indexed\n"
+    "  aiocompress compress folder -o backup/          each file by itself, in the same tree\n"
+    "  tar c . | aiocompress compress > all.tar.zst\n"
+    "  tar -I 'aiocompress compress' -cf all.tar.zst ."
+)
+@_sources
+@click.option("-d", "--decompress", is_flag=True, help="Decompress instead, as `tar -I` asks.")
+@click.option(
+    "-l",
+    "--level",
+    type=int,
+    metavar="LEVEL",
+    help="zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).",
+)
+@click.option(
+    "--codec", type=click.Choice(["zstd", "gzip"]), help="Default: by the suffix of DEST, or zstd."
+)
+@_packing
+@_writing
+@_limits
+@_running
+def compress(decompress: bool, **flags: Any) -> None:  # noqa: FBT001
+    """Compress each SOURCE to SOURCE.zst, a folder to SOURCE.tar.zst, or stdin to stdout."""
+    _run("decompress" if decompress else "compress", flags)
+
+
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress decompress big.iso.zst              to big.iso\n"
+    "  aiocompress decompress -o out/ a.gz b.zst       to out/a and out/b\n"
+    "  aiocompress decompress < all.tar.zst | tar x"
+)
+@_sources
+@_writing
+@_limits
+@_bounds
+@_running
+def decompress(**flags: Any) -> None:
+    """Decompress each SOURCE (zstd, gzip or zlib), or stdin to stdout."""
+    _run("decompress", flags)
+
+
+@cli.command(epilog="\b\nExample:\n  aiocompress test backup/*.zst")
+@_sources
+@_limits
+@_metadata
+@_running
+def test(**flags: Any) -> None:
+    """Check each SOURCE, or stdin, from its first byte to its last, and write nothing."""
+    _run("test", flags)
+
+
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress extract folder.tar.zst              to folder\n"
+    "  aiocompress extract folder.tar.zst 'src/*.c'    only these\n"
+    "  ssh host cat all.tar.gz | aiocompress extract - -o all"
+)
+@click.argument("archive", metavar="ARCHIVE|-")
+@click.argument("members", nargs=-1, metavar="[PATTERN]...")
+@click.option("-o", "--output", metavar="DIR", help="Default: ARCHIVE without its suffixes.")
+@click.option(
+    "--keep-going", is_flag=True, help="Leave out what is damaged or refused, and name it."
+)
+@click.option(
+    "--preserve", is_flag=True, help="Owners, set-user-ID bits, xattrs, pipes and devices too."
+)
+@_replacing
+@_limits
+@_bounds
+@_metadata
+@_running
+def extract(archive: str, **flags: Any) -> None:
+    """Restore the members of an archive, all or some, below one folder and nowhere else."""
+    _run("extract", flags | {"sources": (archive,)})
+
+
+@cli.command(
+    name="list", epilog="\b\nExample:\n  aiocompress list --long folder.tar.zst | grep src/"
+)
+@click.argument("archive", metavar="ARCHIVE|-")
+@click.option("--long", is_flag=True, help="Modes, owners, sizes and times as well.")
+@click.option("-0", "null", is_flag=True, help="End names with a zero byte, and escape nothing.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@_metadata
+@_verbose
+def list_members(archive: str, **flags: Any) -> None:
+    """List the members of an archive: of ours by its index, of others from front to back."""
+    _run("list", flags | {"sources": (archive,)})
+
+
+@cli.command(epilog="\b\nExample:\n  aiocompress cat folder.tar.zst folder/notes.txt | less")
+@click.argument("archive", metavar="ARCHIVE")
+@click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
+@_metadata
+@_verbose
+def cat(archive: str, **flags: Any) -> None:
+    """Write the content of members to stdout."""
+    _run("cat", flags | {"sources": (archive,)})
+
+
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress recover bad.tar.zst -o saved        all members that are whole\n"
+    "  aiocompress recover bad.tar.zst -o new.tar.zst  as a new archive"
+)
+@click.argument("damaged", metavar="DAMAGED")
+@click.option("-o", "--output", required=True, metavar="DIR|NEW.tar.zst", help="Where to save it.")
+@click.option(
+    "--keep-damaged", is_flag=True, help="Keep damaged members as NAME.damaged, with zeros."
+)
+@_replacing
+@_running
+def recover(damaged: str, **flags: Any) -> None:
+    """Save all members that are whole of a damaged archive; it is not changed."""
+    _run("recover", flags | {"sources": (damaged,)})
+
+
+def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
+    code = console.run(plan.Options(verb=verb, **flags))
+    # All is closed; tearing down the interpreter would take longer than a small file.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
+    os._exit(code)
+
+
+def main() -> None:
+    """Run the command line."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the loop has its handlers: click would turn an interrupt into exit code 1.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    plan.hold_standard_descriptors()
+    cli(prog_name="aiocompress")

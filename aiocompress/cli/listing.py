@@ -1,0 +1,76 @@
+"""What ``list`` and ``cat`` write to stdout."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from typing import Any, Final
+
+from aiocompress.api.archive import Archive
+from aiocompress.api.stream import PipeSink
+from aiocompress.cli.plan import Options, shown
+from aiocompress.model import MIB, Member
+
+_TYPES: Final = {
+    "file": stat.S_IFREG,
+    "hardlink": stat.S_IFREG,
+    "symlink": stat.S_IFLNK,
+    "directory": stat.S_IFDIR,
+    "fifo": stat.S_IFIFO,
+    "character device": stat.S_IFCHR,
+    "block device": stat.S_IFBLK,
+}
+
+
+async def list_members(archive: Archive, options: Options) -> None:
+    """Write a line for each member: its name, or more of it."""
+    out = sys.stdout.buffer
+    if not (options.long or options.as_json):
+        async for names in archive.names():
+            if options.null:
+                out.write(b"".join(_bytes(name) + b"\0" for name in names))
+            else:
+                out.write(_bytes("".join([shown(name) + "\n" for name in names])))
+        return
+    end = "\0" if options.null else "\n"
+    async with archive.members() as members:
+        async for member in members:
+            text = as_json(member) if options.as_json else _long(member, escape=not options.null)
+            out.write(_bytes(text + end))
+
+
+def as_json(member: Member) -> str:
+    """Return a member as one line of JSON."""
+    import json  # costs what a small archive does
+
+    fields: dict[str, Any] = member._asdict()
+    for internal in ("extents", "xattrs", "device", "stored_size"):
+        del fields[internal]
+    return json.dumps(fields)
+
+
+def _long(member: Member, *, escape: bool) -> str:
+    import time
+
+    moment = time.localtime(max(0, member.mtime_ns // 1_000_000_000))
+    owner = f"{member.user or member.uid}/{member.group or member.gid}"
+    name = member.name + "/" * (member.kind == "directory")
+    if member.link:
+        name += (" link to " if member.kind == "hardlink" else " -> ") + member.link
+    if escape:
+        name = shown(name)
+    mode = stat.filemode(_TYPES[member.kind] | member.mode)
+    return f"{mode} {owner:<17} {member.size:>12} {time.strftime('%Y-%m-%d %H:%M', moment)} {name}"
+
+
+async def cat(archive: Archive, names: tuple[str, ...], sink: PipeSink) -> None:
+    """Write the content of members, one after another."""
+    for name in names:
+        async with archive.open(name) as file:
+            while data := await file.read(MIB):
+                await sink.write(data)
+
+
+def _bytes(text: str) -> bytes:
+    """Return names as they stand in the archive."""
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,48 @@
+"""Formats: bytes to bytes, with no file, no asyncio and no thread in sight.
+
+``zstd`` and ``gzip`` each hold a codec (chunk to frame), a container (frames to file) and a scan
+(what is left after damage); ``zlib`` is read only. ``tar`` holds members and their index,
+``framed`` the container of the script this project began with, ``names`` every suffix. To add a
+codec, write a folder and add a row to the table below.
+
+May import: ``model`` and ``errors``. The codecs and ``tar`` do not import each other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiocompress.errors import FormatError
+from aiocompress.formats import gzip, zlib, zstd
+from aiocompress.formats.base import Format
+
+HEAD_SIZE: Final = 18
+"""Bytes that ``detect`` wants to see: the longest frame header."""
+FORMATS: Final[dict[str, Format]] = {
+    row.name: row for row in (zstd.FORMAT, gzip.FORMAT, zlib.FORMAT)
+}
+
+
+def detect(head: bytes) -> Format:
+    """Return the format of a file by its first ``HEAD_SIZE`` bytes.
+
+    :raises FormatError: no compressed file that is known here begins like this.
+    """
+    for row in FORMATS.values():
+        if row.is_magic(head):
+            return row
+    raise FormatError(
+        f"not a zstd, gzip or zlib file: it begins with {head[:4].hex(' ')}", offset=0
+    )
+
+
+def writable(name: str) -> Format:
+    """Return the format of that name, if it can be written.
+
+    :raises ValueError: there is none, or it is read only.
+    """
+    if name not in FORMATS or not FORMATS[name].codec.levels:
+        writers = " or ".join(repr(row.name) for row in FORMATS.values() if row.codec.levels)
+        msg = f"codec must be {writers}, not {name!r}"
+        raise ValueError(msg)
+    return FORMATS[name]

@@ -1,0 +1,310 @@
+"""What a format is: a codec, the container of its frames, and how both are told from others.
+
+Nothing here reads or writes: a container is fed bytes and gives frames, and the other way round.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+
+from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
+from aiocompress.model import MIB, Buffer
+
+if TYPE_CHECKING:
+    from aiocompress.formats.scan import Scan, View
+
+PART: Final = MIB
+LARGEST_TABLE: Final = 64 * MIB
+"""Bytes of the largest table of frames that is read whole: 28 TB in chunks of 5 MiB."""
+_RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
+
+
+STREAM = -1
+"""Said by ``Codec.decompress``: this frame is not what its index says, decode it as a stream."""
+
+
+class StreamDecoder(Protocol):
+    """Decodes bytes that come in pieces, in blocks of bounded size whatever the input claims."""
+
+    boundary: bool
+    """Whether all that was fed is decoded, and ends where a frame ends."""
+
+    def feed(self, data: Buffer) -> Iterator[Buffer]:
+        """Yield the raw blocks (at most 2 MiB each) that ``data`` completes.
+
+        :raises CorruptError: with the offset counted from the first byte ever fed.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Say that nothing follows.
+
+        :raises TruncatedError: unless a frame has just ended.
+        """
+        ...
+
+
+class Codec(NamedTuple):
+    """How to compress a chunk into a frame, and back."""
+
+    open_stream: Callable[[int], StreamDecoder]
+    """A decoder for one stream, given the largest window in bytes."""
+    decompress: Callable[[memoryview, memoryview], int]
+    """Decode one whole frame into a room; returns its raw length, or ``STREAM``."""
+    levels: range = range(0)
+    """Empty: this codec is read only."""
+    default_level: int = 0
+    chunk_size: Callable[[int], int] = lambda _level: 0
+    """The default chunk size in bytes by level."""
+    bound: Callable[[int], int] = lambda _size: 0
+    """The largest frame in bytes of a chunk of that many bytes."""
+    compress: Callable[[memoryview, int], Buffer] = lambda data, _level: data
+    """One chunk into one frame, at a level."""
+
+
+class Piece(NamedTuple):
+    """A run of bytes of a container: whole frames, or a part of a stream.
+
+    Where ``frames`` is not None it holds (compressed, raw) bytes of each whole frame in ``data``;
+    a raw size is exact, or a bound, as ``exact`` says. Where it is None, ``data`` is for a
+    ``StreamDecoder``, finished after the piece that is ``last``. ``offset`` counts bytes,
+    ``first_frame`` frames, from the start of the container. ``data`` is valid until the
+    reader is fed again.
+    """
+
+    offset: int
+    first_frame: int
+    data: memoryview
+    frames: tuple[tuple[int, int], ...] | None = None
+    exact: bool = False
+    last: bool = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that the raw data of the whole frames takes at most."""
+        return sum(raw for _, raw in self.frames or ())
+
+
+class Writer(Protocol):
+    """Frames in, the container's bytes out."""
+
+    def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
+        """Return what to write for this frame, in order: views of it, and bytes of our own."""
+        ...
+
+    index_last: bool
+    """Whether index blocks stand behind all frames: the caller keeps them till then."""
+
+    def index(self, block: bytes) -> bytes:
+        """Return what holds a block of an archive's index, in the order of the frames."""
+        ...
+
+    def finish(self) -> bytes:
+        """Return what ends the container."""
+        ...
+
+
+Request: TypeAlias = tuple[int, int]
+"""Offset and size of bytes that are wanted."""
+
+
+class FrameTable(NamedTuple):
+    """Where the frames of a container stand, as its own index says: a hint, to be verified.
+
+    ``starts`` and ``raws`` are the compressed and raw offsets of each frame that holds data;
+    ``sizes`` their compressed sizes; the last of ``raws`` is the raw size of it all. ``blocks`` are
+    (offset, size) of what holds the blocks of an archive's index, in order.
+    """
+
+    starts: array[int]
+    sizes: array[int]
+    raws: array[int]
+    blocks: list[Request]
+
+    def find(self, raw_offset: int) -> int:
+        """Return the number of the frame that holds the byte there."""
+        return bisect_right(self.raws, raw_offset, 0, len(self.starts)) - 1
+
+    def raw_size(self, frame: int) -> int:
+        """Return the raw bytes of a frame."""
+        return self.raws[frame + 1] - self.raws[frame]
+
+
+Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
+"""Yields what it wants to read, is sent those bytes (fewer at the end), and returns the table;
+None: there is none that can be believed."""
+
+Steps: TypeAlias = Iterator[Piece | None]
+
+
+class Reader(ABC):
+    """Bytes in, pieces out: ``feed`` and ``next_piece`` by turns, then ``end``, ``next_piece``.
+
+    A format writes ``_parse``, a generator that yields pieces, and None for "more bytes".
+
+    :param run: raw bytes of small frames that travel together, unless one alone is larger.
+    :param whole: raw plus compressed bytes of the largest frame that is given out whole.
+    :param max_window: bytes of the largest zstd window allowed.
+    :param strict: a damaged index is an error, not a warning.
+    """
+
+    def __init__(
+        self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
+    ) -> None:
+        self.warnings: list[str] = []
+        self.frames = 0
+        """Frames given out so far; a stream whose frames cannot be found counts as one."""
+        self._whole, self._max_window, self._strict = whole, max_window, strict
+        self._run_size = run
+        self._store = bytearray()
+        self._buffer = memoryview(self._store)
+        """What was fed and not dropped: a view of ``_store``, which never shrinks, for the pages
+        of memory that is given back come back one page fault each."""
+        self._start = 0
+        self._offset = 0
+        self._ended = False
+        self._steps = self._parse()
+
+    def feed(self, data: Buffer) -> None:
+        """Take the next bytes, after ``next_piece`` has returned None."""
+        size = len(data)
+        self.room(size)[:size] = data
+        self.fill(size)
+
+    def room(self, size: int) -> memoryview:
+        """Return room to read the next ``size`` bytes into; ``fill`` then says how many came."""
+        end = len(self._buffer)
+        if self._start + end + size > len(self._store):
+            store = self._store if end + size <= len(self._store) else bytearray(2 * (end + size))
+            view = memoryview(store)
+            view[:end] = self._buffer
+            self._store, self._start, self._buffer = store, 0, view[:end]
+        at = self._start + end
+        return memoryview(self._store)[at : at + size]
+
+    def fill(self, size: int) -> None:
+        """Take the bytes that were read into ``room``."""
+        end = self._start + len(self._buffer) + size
+        self._buffer = memoryview(self._store)[self._start : end]
+
+    def end(self) -> None:
+        """Say that no bytes follow."""
+        self._ended = True
+
+    def next_piece(self) -> Piece | None:
+        """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.
+
+        :raises CorruptError: the container is damaged there.
+        :raises TruncatedError: after ``end``: the container is not whole.
+        :raises FormatError: a frame needs a dictionary.
+        :raises LimitError: a frame needs a larger window than allowed.
+        """
+        try:
+            return next(self._steps, None)
+        except AiocompressError as error:
+            raise error.located(base=self._offset, frame=self.frames) from None
+
+    @abstractmethod
+    def _parse(self) -> Steps:
+        """Yield the pieces of the whole container; the buffer begins where one does."""
+
+    def _need(self, size: int) -> Generator[None, None, bool]:
+        """Wait until the buffer holds ``size`` bytes; returns whether it does at the end."""
+        while len(self._buffer) < size and not self._ended:
+            yield None
+        return len(self._buffer) >= size
+
+    def _drop(self, size: int) -> None:
+        self._buffer = self._buffer[size:]
+        self._start += size
+        self._offset += size
+
+    def _give_frames(self, frames: list[tuple[int, int]], *, exact: bool) -> Steps:
+        """Give out the first bytes as whole frames, and drop them when asked again."""
+        size = sum(compressed for compressed, _ in frames)
+        data = self._buffer[:size]
+        yield Piece(self._offset, self.frames, data, tuple(frames), exact)
+        self.frames += len(frames)
+        self._drop(size)
+
+    def _give_part(self, size: int, *, last: bool) -> Steps:
+        """Give out the first bytes as part of a stream, and drop them when asked again."""
+        data = self._buffer[:size]
+        yield Piece(self._offset, self.frames, data, last=last)
+        self.frames += last
+        self._drop(size)
+
+    def _is_full(self, frames: list[tuple[int, int]], compressed: int) -> bool:
+        """Whether a run is worth a worker's task."""
+        return (
+            compressed >= _RUN_COMPRESSED
+            or len(frames) >= _RUN_FRAMES
+            or sum(raw for _, raw in frames) >= self._run_size
+        )
+
+    def _rest(self) -> Steps:
+        """Give out all that follows as one stream, which finds its own end."""
+        while (yield from self._need(1)):
+            yield from self._give_part(min(len(self._buffer), PART), last=False)
+        yield from self._give_part(0, last=True)
+
+    def _padding(self) -> Steps:
+        """Zeros may follow the last frame, as on tapes; anything else is garbage."""
+        while (yield from self._need(1)):
+            garbage = len(bytes(self._buffer).lstrip(b"\0"))
+            self._drop(len(self._buffer) - garbage)
+            if garbage:
+                raise CorruptError("garbage after the compressed data", offset=0, hint=DATA_BEFORE)
+
+    def _cut_off(self) -> TruncatedError:
+        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=DATA_BEFORE)
+
+    def _index_is_damaged(self) -> None:
+        problem = "the index at the end does not match the frames"
+        if self._strict:
+            hint = "the data before it is whole: decompress it and compress it again"
+            raise CorruptError(problem, offset=0, hint=hint)
+        self.warnings.append(f"{problem} at byte {self._offset}; it was not used")
+
+
+class StreamReader(Reader):
+    """A container whose frames cannot be found: all of it is one stream."""
+
+    def _parse(self) -> Steps:
+        return self._rest()
+
+
+class Container(NamedTuple):
+    """How to write a container, unless it is read only, and how to read it."""
+
+    reader: type[Reader]
+    writer: Callable[[], Writer] | None = None
+    search: Callable[[int], Search] | None = None
+    """Looks for the table of frames of a file of that many bytes."""
+    index_payload: Callable[[bytes], bytes | None] = lambda _: None
+    """Takes a block of an archive's index out of what holds it; None: it is something else."""
+    is_frame: Callable[[memoryview, int], bool] = lambda _data, _raw_size: False
+    """Whether bytes begin and end as one frame of that raw size does, damaged inside or not."""
+    whole: Callable[[bytes, int, int], bytes | None] = lambda _data, _most, _max_window: None
+    """Decodes a small file of one frame in one go, given the most raw bytes and the largest window;
+    None: it is something else, and has to be read as any other."""
+
+
+class Format(NamedTuple):
+    """One row of the table: everything the rest of the library knows of a codec."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """Of compressed files; the first one is what is written."""
+    is_magic: Callable[[bytes], bool]
+    """Whether a file that begins with these bytes (up to 18) is of this format."""
+    codec: Codec
+    container: Container
+    tar_suffixes: tuple[str, ...] = ()
+    """Short names of a tar in this container, such as ``.tgz``."""
+    scan: Callable[[View, int], Scan] | None = None
+    """Looks through a damaged file, given the largest window in bytes; None: not recoverable."""

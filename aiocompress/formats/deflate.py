@@ -1,0 +1,125 @@
+"""Streams of DEFLATE in a wrapper (RFC 1950, RFC 1952), one after another, decoded in pieces."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
+from aiocompress.model import MIB, Buffer
+
+_INPUT_AT_ONCE: Final = 64 << 10
+_LARGEST_HEADER: Final = MIB
+
+
+class Wrapper(NamedTuple):
+    """What stands around DEFLATE data: RFC 1950 or RFC 1952."""
+
+    name: str
+    wbits: int
+    """As zlib's ``decompressobj`` takes it."""
+    parse: Callable[[bytes], tuple[int, bytes] | None]
+    """Given the first bytes of a stream, the size of its header and one that says the same in
+    the plainest way; None: more bytes are needed. Raises ``FormatError`` or ``CorruptError``."""
+
+
+@cache
+def inflater() -> Any:
+    """Return ISA-L's zlib module, twice as fast, or the standard library's where it is not."""
+    try:
+        return importlib.import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
+
+
+class StreamDecoder:
+    """Decodes concatenated streams; zeros may stand around them (tapes pad); see ``base``.
+
+    Headers are parsed here, whole: ISA-L misreads some that come in two pieces, and accepts
+    reserved flags.
+    """
+
+    def __init__(self, wrapper: Wrapper) -> None:
+        self.boundary = False
+        self._wrapper = wrapper
+        self._taken = 0
+        self._head = b""
+        self._decoder: Any = None
+        self._padding = False
+
+    def feed(self, data: Buffer) -> Iterator[Buffer]:
+        view = memoryview(data)
+        while view:
+            if self._padding or (self._decoder is None and not self._head and view[0] == 0):
+                self._pad(view)
+                return
+            if self._decoder is None:
+                view = self._begin(view)
+            else:
+                left = yield from self._inflate(bytes(view[:_INPUT_AT_ONCE]))
+                view = view[min(_INPUT_AT_ONCE, len(view)) - left :]
+
+    def _pad(self, view: memoryview) -> None:
+        """Nothing but zeros may follow."""
+        self._padding = self.boundary = True
+        data = bytes(view)
+        self._taken += len(data) - len(data.lstrip(b"\0"))
+        if any(data):
+            raise self._garbage()
+        self._head = b""
+
+    def _begin(self, view: memoryview) -> memoryview:
+        """Gather a header; returns what follows it."""
+        self.boundary = False
+        before = len(self._head)
+        self._head += bytes(view[:_INPUT_AT_ONCE])
+        try:
+            header = self._wrapper.parse(self._head)
+        except AiocompressError as error:
+            raise (self._garbage() if self._taken else error.located(base=0)) from None
+        if header is None:
+            if len(self._head) > _LARGEST_HEADER:
+                raise CorruptError(f"endless {self._wrapper.name} header", offset=self._taken)
+            return view[_INPUT_AT_ONCE:]
+        size, plain = header
+        self._head = b""
+        self._taken += size
+        self._decoder = inflater().decompressobj(self._wrapper.wbits)
+        self._decoder.decompress(plain)
+        return view[size - before :]
+
+    def _garbage(self) -> CorruptError:
+        message = f"garbage after the {self._wrapper.name} data"
+        return CorruptError(message, offset=self._taken, hint=DATA_BEFORE)
+
+    def _inflate(self, data: bytes) -> Generator[Buffer, None, int]:
+        """Yield what ``data`` gives; returns how many of its bytes belong to what follows."""
+        size = len(data)
+        while True:
+            try:
+                raw = self._decoder.decompress(data, MIB)
+            except (zlib.error, inflater().error) as error:
+                message = f"damaged {self._wrapper.name} data ({error})"
+                raise CorruptError(message, offset=self._taken) from None
+            if raw:
+                yield raw
+            data = self._decoder.unconsumed_tail
+            if self._decoder.eof:
+                left = len(self._decoder.unused_data)
+                self._decoder, self.boundary = None, True
+                break
+            if not data and len(raw) < MIB:
+                left = 0
+                break
+        self._taken += size - left
+        return left
+
+    def finish(self) -> None:
+        if self._head and self._taken:
+            raise self._garbage()
+        if not self.boundary:
+            name, offset = self._wrapper.name, self._taken + len(self._head)
+            raise TruncatedError(f"the {name} data is cut off", offset=offset, hint=DATA_BEFORE)

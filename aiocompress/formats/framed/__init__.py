@@ -1,0 +1,1 @@
+"""The plain container of the script this project began with: paths and zstd frames, no index."""

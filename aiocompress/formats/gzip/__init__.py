@@ -1,0 +1,34 @@
+"""gzip: the codec (RFC 1952), ``.gz`` of members that say their sizes, and the scan of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiocompress.formats.base import Container, Format
+from aiocompress.formats.gzip import codec, container
+
+if TYPE_CHECKING:
+    from aiocompress.formats.scan import Scan, View
+
+
+def _scan(view: View, max_window: int) -> Scan:
+    from aiocompress.formats.gzip.scan import GzScan  # only recover needs it
+
+    return GzScan(view, max_window)
+
+
+FORMAT = Format(
+    name="gzip",
+    suffixes=(".gz", ".gzip"),
+    tar_suffixes=(".tgz",),
+    is_magic=lambda head: head[:3] == codec.MAGIC,
+    codec=codec.CODEC,
+    container=Container(
+        container.Reader,
+        container.Writer,
+        container.search,
+        container.index_payload,
+        container.is_frame,
+    ),
+    scan=_scan,
+)

@@ -1,0 +1,94 @@
+"""What names of files say: every suffix, both ways. The rows of the table are asked each time.
+
+A suffix only names a result. What a file holds, its content says.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, get_args
+
+from aiocompress.formats import FORMATS
+from aiocompress.model import Layout, PathLike
+
+_TAR: Final = ".tar"
+_FOREIGN: Final = (
+    *(".zip", ".7z", ".rar", ".tar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz", ".lzma"),
+    *(".lz4", ".br", ".cpio", ".jar", ".whl", ".iso", ".cab", ".deb", ".rpm", ".apk", ".ar"),
+)
+"""Suffixes of other archives and codecs: nobody means a folder by such a name."""
+
+
+def suffix_of(codec: str) -> str:
+    """Return the suffix of files that a codec writes."""
+    return FORMATS[codec].suffixes[0]
+
+
+def codec_for(destination: PathLike) -> str:
+    """Return the name of the codec that a destination's suffix asks for.
+
+    :raises ValueError: the suffix is unknown, or of a codec that is read only.
+    """
+    name = os.fspath(destination)
+    for row in FORMATS.values():
+        if row.codec.levels and name.lower().endswith((*row.suffixes, *row.tar_suffixes)):
+            return row.name
+    msg = f"{name}: unknown suffix; name it .zst or .gz, or say the codec (--codec)"
+    raise ValueError(msg)
+
+
+def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
+    """Return the layout that the caller asks for, or else the destination's suffix.
+
+    :raises ValueError: there is no such layout, or the suffix is that of another format.
+    """
+    if layout is not None and layout not in get_args(Layout):
+        msg = f"layout must be 'archive', 'mirror' or 'framed', not {layout!r}"
+        raise ValueError(msg)
+    if layout is not None:
+        return layout
+    name = os.fspath(destination)
+    if name.lower().endswith(_FOREIGN):
+        msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
+        raise ValueError(msg)
+    try:
+        codec_for(name)
+    except ValueError:
+        return "mirror"
+    return "archive"
+
+
+def is_tar(name: str) -> bool:
+    """Whether a name is that of a compressed tar."""
+    base, suffix = os.path.splitext(name.lower())
+    ending = _ending(suffix)
+    return ending == _TAR or (ending == "" and base.endswith(_TAR))
+
+
+def restored(name: str) -> str | None:
+    """Return the name of what a compressed file holds; None: its suffix is unknown.
+
+    :param name: without its folder. ``a.zst`` gives ``a``, ``a.tgz`` gives ``a.tar``.
+    """
+    base, _, suffix = name.rpartition(".")
+    ending = _ending("." + suffix.lower())
+    # A name of nothing but a suffix has none, and ".." is no name.
+    return base + ending if ending is not None and base.strip(".") else None
+
+
+def stem(path: str) -> str | None:
+    """Return the path of an archive without its suffixes; None: it has none that is known."""
+    folder, name = os.path.split(path)
+    base = restored(name) or (name if name.lower().endswith(_TAR) else None)
+    base = base and base.removesuffix(_TAR)
+    return os.path.join(folder, base) if base else None
+
+
+def _ending(suffix: str) -> str | None:
+    """Return what stands in the place of a suffix once the file is decompressed."""
+    for row in FORMATS.values():
+        if suffix in row.suffixes:
+            return ""
+        if suffix in row.tar_suffixes:
+            return _TAR
+    return None

@@ -1,0 +1,93 @@
+"""Fields of tar headers, read: numbers, texts, and the checksum over all of them."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from typing import Final
+
+from aiocompress.errors import CorruptError
+from aiocompress.formats.tar.pax import LARGEST
+
+_ASCII, _AFTER_DIGITS = bytes(range(128)), b"\0 "
+_OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
+_NUMBERS: Final = (
+    (100, 108),
+    (108, 116),
+    (116, 124),
+    (124, 136),
+    (136, 148),
+    (329, 337),
+    (337, 345),
+)
+_TIDY: Final = re.compile(rb" *[0-7]*[ \0]*")
+
+
+def check_sum(block: bytes, offset: int) -> None:
+    """Compare the sum of a header's bytes, its own field as spaces, with what it says.
+
+    :raises CorruptError: neither the sum of unsigned bytes agrees nor that of signed ones, which
+        old writers took.
+    """
+    field = block[148:156]
+    try:
+        claimed = number(field) if _TIDY.fullmatch(field) else None
+    except ValueError:
+        claimed = None  # no sum, not even one of signed bytes
+    if block.isascii():  # see ``header``, where one is written
+        total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
+        signed = total
+    else:
+        rest = block[:148] + block[156:]
+        total = sum(rest) + 256
+        signed = total - 256 * len(rest.translate(None, _ASCII))
+    if claimed not in (total, signed):
+        raise CorruptError("a header with a wrong checksum", offset=offset)
+
+
+def size_of(block: bytes, offset: int) -> int:
+    """Return bytes of the content of a block that is not a member's.
+
+    :raises CorruptError: the block is damaged.
+    """
+    check_sum(block, offset)
+    try:
+        return number(block[124:136])
+    except ValueError as error:
+        raise CorruptError(f"a header with {error}", offset=offset) from None
+
+
+def number(field: bytes, *, signed: bool = False) -> int:
+    """Return a number of a header: octal digits, or, for large ones, base-256 (GNU tar, star).
+
+    Spaces before the digits and anything behind a space or NUL are of no account.
+
+    :raises ValueError: it is neither, or negative unless ``signed``, or too large.
+    """
+    if field[:-1].isdigit() and field[-1] in _AFTER_DIGITS:
+        try:
+            return int(field[:-1], 8)
+        except ValueError:
+            raise ValueError("an octal number that is none") from None
+    if field[0] in {0x80, 0xFF}:
+        value = int.from_bytes(
+            field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF
+        )
+        if not (-LARGEST if signed else 0) <= value <= LARGEST:
+            raise ValueError("a number out of bounds")
+        return value
+    match = _OCTAL.fullmatch(field)
+    if not match:
+        raise ValueError("text where a number belongs")
+    return int(match[1] or b"0", 8)
+
+
+def until_nul(field: bytes) -> bytes:
+    """Return the text of a field that NULs fill up."""
+    return field.partition(b"\0")[0]
+
+
+def is_tidy(block: bytes) -> bool:
+    """Whether bsdtar would know an archive by this ustar header."""
+    fields = (block[start:end] for start, end in _NUMBERS)
+    return block[263:265] == b"00" and all(map(_TIDY.fullmatch, fields))

@@ -1,0 +1,315 @@
+"""tar archives of any writer, read: feed ``Reader`` bytes, get members and their content.
+
+POSIX.1-2008 ustar and pax, GNU tar's own formats, and headers of the seventh edition. Tools
+differ on what damaged or hostile headers mean; where GNU tar and bsdtar would not list the same
+members, this reader refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Final, TypeAlias
+
+from aiocompress.errors import (
+    AiocompressError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    TruncatedError,
+)
+from aiocompress.formats.tar import fields, header, sparse
+from aiocompress.formats.tar.header import BLOCK, END, padding
+from aiocompress.formats.tar.pax import Records
+from aiocompress.model import DEFAULT_MAX_METADATA, KIB, Buffer, Member
+
+Steps: TypeAlias = Generator[Member | memoryview | None, None, None]
+
+_NOTHING: Final = memoryview(b"")
+_ZEROS: Final = END[:BLOCK]
+_PART: Final = 64 * KIB
+_MOST_WARNINGS: Final = 1000
+_PLAIN: Final = b"0\x00123456"
+_BEFORE: Final = b"xXLKA"
+_LONG: Final = {b"L"[0]: b"path", b"K"[0]: b"linkpath"}
+_PAX, _GLOBAL, _VOLUME, _CONTINUED, _ACL = b"xX", *b"gVMA"
+
+
+def parse(data: Buffer) -> Member:
+    """Return the member that these bytes describe: all from its first header to its content.
+
+    ``offset`` is 0 then; global headers before them are not known.
+
+    :raises AiocompressError: as ``Reader.feed``, or they are not whole.
+    """
+    if len(data) == BLOCK and (block := bytes(data))[156] in _PLAIN:
+        return header.parse(block, 0, BLOCK)
+    reader = Reader(max_metadata=len(data))
+    for item in reader.feed(data):
+        if isinstance(item, Member):
+            return item
+    raise TruncatedError("headers without a member", offset=0)
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar, one of nothing included."""
+    if len(head) < BLOCK or head == _ZEROS:
+        return len(head) == BLOCK
+    try:
+        fields.check_sum(head, 0)
+    except AiocompressError:
+        return False
+    return True
+
+
+class Reader:
+    """A tar archive to members and content: ``feed`` it all, then ``finish``.
+
+    ``warnings`` tells of what was left out, as text that names the raw offset; at most 1,000.
+
+    :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
+    """
+
+    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA) -> None:
+        self.warnings: list[str] = []
+        self._max_metadata = max_metadata
+        self._metadata = 0
+        self._view = _NOTHING
+        self._at = 0
+        self._start = 0
+        """Where in the archive the bytes of ``_view`` begin."""
+        self._ended = False
+        self._error: AiocompressError | None = None
+        self._global: Records | None = None
+        """What pax says of all members; None: no header of the kind was seen yet."""
+        self._steps = self._parse()
+
+    def feed(self, data: Buffer) -> Iterator[Member | memoryview]:
+        """Take the next bytes; returns members as soon as their headers are whole.
+
+        After each come its ``stored_size`` bytes, as views of ``data``, valid until the next
+        feed. Take all of it before feeding again.
+
+        :raises CorruptError: a header is damaged there, or tools would not agree on it.
+        :raises FormatError: a member of a kind that cannot be read, as parts of other volumes.
+        :raises LimitError: metadata above ``max_metadata``.
+        """
+        self._check_taken()
+        self._start += self._at
+        self._view, self._at = memoryview(data), 0
+        return self._run()
+
+    def finish(self) -> None:
+        """Say that no bytes follow.
+
+        :raises TruncatedError: the archive was cut off.
+        """
+        self._check_taken()
+        self._ended = True
+        for _ in self._run():
+            raise AssertionError
+
+    def _check_taken(self) -> None:
+        if self._error is None and (self._ended or self._at < len(self._view)):
+            raise ValueError("take all that was fed before feeding more, and finish once")
+
+    def _run(self) -> Iterator[Member | memoryview]:
+        if self._error is not None:
+            raise self._error
+        try:
+            for item in self._steps:
+                if item is None:
+                    self._start += self._at
+                    self._view, self._at = _NOTHING, 0  # it may be memory that others manage
+                    break
+                yield item
+        except AiocompressError as error:
+            self._error = error
+            raise
+
+    # The archive.
+
+    def _parse(self) -> Steps:
+        while True:
+            start, end = self._start + self._at, self._at + BLOCK
+            if end <= len(self._view):
+                block = bytes(self._view[self._at : end])
+                self._at = end
+            else:
+                block = yield from self._first_header()
+            if block == _ZEROS:
+                yield from self._rest(start)
+                return
+            if not start and not is_archive(block):
+                raise FormatError("not a tar archive, or its first header is damaged", offset=0)
+            if block[156] in _PLAIN:
+                member = header.parse(block, start, start + BLOCK, self._global)
+                yield member
+                if member.stored_size:
+                    yield from self._content(member)
+            elif block[156] == _GLOBAL:
+                yield from self._for_all(block)
+            else:
+                yield from self._extended(block, start)
+
+    def _for_all(self, block: bytes) -> Generator[None, None, None]:
+        """Read a global header: it holds until another one says otherwise."""
+        self._metadata = 0
+        offset = self._offset
+        body = yield from self._body(block)
+        self._global = Records() if self._global is None else self._global
+        self._global.decode(body, offset, for_all=True)
+
+    def _extended(self, block: bytes, start: int) -> Steps:
+        """Read the headers before a member, and what is not plain."""
+        self._metadata = 0
+        records = Records() if self._global is None else self._global.copy()
+        block = yield from self._before(block, records)
+        flag = block[156]
+        if block == _ZEROS or flag == _GLOBAL:
+            raise CorruptError("an extended header without its member", offset=start)
+        member = header.parse(block, start, self._offset, records)
+        if flag == _CONTINUED:
+            raise FormatError("the rest of a file from another volume", offset=start)
+        if sparse.is_sparse(block, records):
+            member = yield from sparse.expand(member, block, records, self._map_block)
+        if flag == header.DUMP:
+            yield from self._dump(member)
+        elif flag not in header.FLAGS:
+            yield from self._foreign(member, chr(flag))
+        else:
+            yield member
+            yield from self._content(member)
+
+    def _before(self, block: bytes, records: Records) -> Generator[None, None, bytes]:
+        """Read headers that speak of the next one; returns that one."""
+        long: dict[bytes, bytes] = {}
+        seen: set[int] = set()
+        while (flag := block[156]) in _BEFORE:
+            offset = self._offset
+            if flag in seen:
+                raise CorruptError("two extended headers for one member", offset=offset - BLOCK)
+            seen.update(_PAX if flag in _PAX else (flag,))
+            body = yield from self._body(block)
+            if flag in _PAX:
+                self._global = Records() if self._global is None else self._global
+                records.decode(body, offset)
+            elif flag in _LONG:
+                long[_LONG[flag]] = fields.until_nul(body)
+            else:
+                self._warn(f"a Solaris access list at byte {offset - BLOCK} was left out")
+            block = yield from self._header()
+        if long.keys() & records.texts or (b"path" in long and records.is_sparse):
+            raise CorruptError("two long names for one member", offset=self._offset - BLOCK)
+        records.texts.update(long)
+        return block
+
+    def _body(self, block: bytes) -> Generator[None, None, bytes]:
+        """Take the body of a header that is metadata itself."""
+        size = fields.size_of(block, self._offset - BLOCK)
+        self._count(size)
+        padded = yield from self._take(size + padding(size))
+        body = padded[:size]
+        if block[156] in _LONG and fields.until_nul(padded) != fields.until_nul(body):
+            # GNU tar reads on to the NUL.
+            raise CorruptError("a long name that does not end", offset=self._offset - len(padded))
+        return body
+
+    def _map_block(self) -> Generator[None, None, bytes]:
+        self._count(BLOCK)
+        return (yield from self._take(BLOCK))
+
+    def _count(self, size: int) -> None:
+        self._metadata += size
+        if self._metadata > self._max_metadata:
+            raise LimitError(
+                f"{self._metadata} bytes of names, attributes or maps before a member",
+                offset=self._offset,
+                hint=f"{self._max_metadata} are allowed: raise max_metadata (--max-metadata)",
+            )
+
+    def _dump(self, member: Member) -> Steps:
+        """Give out a folder, and skip the list of names that GNU tar stores as its content."""
+        size = member.stored_size + padding(member.stored_size)
+        yield member._replace(size=0, stored_size=0, data_offset=member.data_offset + size)
+        yield from self._skip(size)
+
+    def _foreign(self, member: Member, flag: str) -> Steps:
+        if flag == "V" and member.size:
+            raise CorruptError(
+                "a volume label with a size", offset=member.offset, hint=header.DISAGREE
+            )
+        self._warn(f"{member.name!r} at byte {member.offset} is of type {flag!r}; it was left out")
+        yield from self._skip(member.stored_size + padding(member.stored_size))
+
+    def _rest(self, start: int) -> Steps:
+        """Swallow what follows the end marker, which begins at ``start``: zeros, if all is well."""
+        while (yield from self._is_more()):
+            data = bytes(self._view[self._at : self._at + _PART])
+            if data.count(0) != len(data):
+                garbage = self._offset + len(data) - len(data.lstrip(b"\0"))
+                where = f"a lone zero block at byte {start}; what follows it"
+                if garbage >= start + len(END):
+                    where = f"data behind the end of the archive, at byte {garbage},"
+                self._warn(f"{where} was not read")
+                break
+            self._at += len(data)
+        while (yield from self._is_more()):
+            self._at = len(self._view)
+
+    # Bytes.
+
+    @property
+    def _offset(self) -> int:
+        return self._start + self._at
+
+    def _is_more(self) -> Generator[None, None, bool]:
+        """Wait for a byte; returns whether there is one."""
+        while self._at == len(self._view) and not self._ended:
+            yield None
+        return self._at < len(self._view)
+
+    def _first_header(self) -> Generator[None, None, bytes]:
+        if not (yield from self._is_more()):
+            raise TruncatedError("the archive lacks its end marker", offset=self._offset)
+        return (yield from self._header())
+
+    def _header(self) -> Generator[None, None, bytes]:
+        return (yield from self._take(BLOCK))
+
+    def _take(self, size: int) -> Generator[None, None, bytes]:
+        """Take that many bytes of headers."""
+        taken = bytearray()
+        while len(taken) < size:
+            if not (yield from self._is_more()):
+                raise TruncatedError("the archive is cut off in a header", offset=self._offset)
+            before = len(taken)
+            taken += self._view[self._at : self._at + size - before]
+            self._at += len(taken) - before
+        return bytes(taken)
+
+    def _content(self, member: Member) -> Steps:
+        """Give out content, and skip its padding."""
+        left = member.stored_size
+        while left:
+            at = self._at
+            size = min(left, len(self._view) - at)
+            self._at += size
+            left -= size
+            if size:
+                yield self._view[at : at + size]
+            elif not (yield from self._is_more()):
+                reason = f"the archive is cut off in {member.name!r}"
+                raise TruncatedError(reason, offset=self._offset)
+        yield from self._skip(padding(member.stored_size))
+
+    def _skip(self, size: int) -> Generator[None, None, None]:
+        while size:
+            if not (yield from self._is_more()):
+                raise TruncatedError("the archive is cut off behind content", offset=self._offset)
+            step = min(size, len(self._view) - self._at)
+            self._at += step
+            size -= step
+
+    def _warn(self, text: str) -> None:
+        if len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(text)

@@ -1,0 +1,396 @@
+"""What is left of a tar: feed ``Salvager`` data and gaps, get members, content, and what is lost.
+
+In order all goes by the headers, as in ``tar``. Behind a gap the next member is found by the index
+where that survived; otherwise by the ustar magic and the checksum of headers. Then a header counts
+only if nothing suggests that an extended header belonged in front of it.
+
+Where no index speaks of a place, and the header of a tar file *in* the archive is lost, its
+members look like those of the archive: they are ``guessed``, and ``Inner`` takes them back when an
+end marker is met that is not the end. The limit of this: if that is lost too, nobody can tell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from typing import Final, NamedTuple, TypeAlias
+
+from aiocompress.errors import AiocompressError, CorruptError, LimitError
+from aiocompress.formats.tar import fields, header
+from aiocompress.formats.tar.directory import Directory, is_of
+from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
+from aiocompress.formats.tar.index import FILE, Record
+from aiocompress.formats.tar.reader import Reader
+from aiocompress.formats.tar.splicing import CONTEXT, Splices, TornError
+from aiocompress.model import DEFAULT_MAX_METADATA, KIB, MIB, Buffer, Member
+
+_ZEROS: Final = END[:BLOCK]
+_PLAIN: Final = b"0\x00123456"
+_GLOBAL: Final = b"g"[0]
+_MAGIC: Final = re.compile(rb"ustar[\0 ]")
+_MAGIC_AT: Final = 257
+_PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
+_FAR: Final = 1 << 62
+_SECOND: Final = 10**9
+_LARGEST_GLOBAL: Final = 64 * KIB
+_MOST_REJECTED: Final = 64 * MIB
+
+
+class Hole(NamedTuple):
+    """Bytes of the content of the last member that are missing; None: all the rest."""
+
+    size: int | None
+
+
+class Lost(NamedTuple):
+    """A member of which nothing is left but what the index says."""
+
+    member: Member
+
+
+class Unknown(NamedTuple):
+    """Something is missing, and nobody knows what it was."""
+
+    reason: str
+
+
+class Inner(NamedTuple):
+    """The members since the last gap were those of a tar inside a member."""
+
+
+Event: TypeAlias = Member | memoryview | Hole | Lost | Unknown | Inner
+Steps: TypeAlias = Generator[Event | None, None, None]
+
+
+class Salvager(Splices):
+    """The rest of a tar to members and content: ``feed`` and ``gap`` in order, then ``finish``.
+
+    :param directory: what is left of the index.
+    :param size: raw bytes of the whole archive, if they are known.
+    :param max_metadata: bytes of the headers before one member.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        size: int | None = None,
+        max_metadata: int = DEFAULT_MAX_METADATA,
+    ) -> None:
+        self.warnings: list[str] = []
+        super().__init__()
+        self._directory, self._size = directory, size
+        self._most = max_metadata + 64 * KIB
+        self._told = 0
+        """Up to where it is known what became of the members."""
+        self._ended = False
+        self.guessed = False
+        """Whether members were found behind a gap without an index that knows them."""
+        self._global = b""
+        self._steps = self._parse()
+
+    def feed(self, data: Buffer) -> Iterator[Event]:
+        """Take the next bytes; what comes is to be taken before the next call."""
+        self._queue.append(memoryview(data))
+        return self._run()
+
+    def gap(self, size: int | None) -> Iterator[Event]:
+        """Say that so many bytes are missing here; None: nobody knows how many."""
+        if size != 0:
+            self._gap = (size,)
+        return self._run()
+
+    def finish(self) -> Iterator[Event]:
+        """Say that nothing follows."""
+        self._over = True
+        return self._run()
+
+    def _run(self) -> Iterator[Event]:
+        for item in self._steps:
+            if item is None:
+                return
+            yield item
+
+    # The archive.
+
+    def _parse(self) -> Steps:
+        while (state := (yield from self._wait())) != "end":
+            if state == "gap":
+                self._cross()
+                yield from self._resync()
+            else:
+                yield from self._member()
+        yield from self._lost(_FAR)
+        if not self._ended and (self._size is None or self._told < self._size - len(END)):
+            yield Unknown("the end of the archive is missing, and what stood there")
+
+    def _member(self) -> Steps:
+        """Read a member from its headers on."""
+        start = self._raw
+        try:
+            member = yield from self._headers()
+            if member is not None and self._unsure:
+                self._check(member, start)
+        except TornError:
+            return
+        except AiocompressError:
+            if not self._unsure and not _MAGIC.match(self._pending, _MAGIC_AT):
+                yield Hole(0)  # bytes before this are missing, or were never written here
+            self._unread()
+            self._raw = None if self._unsure else self._raw
+            yield from self._resync()
+            return
+        self._unsure = False
+        if member is None:
+            self._ended = True
+        else:
+            yield from self._give(member, start)
+
+    def _check(self, member: Member, start: int | None) -> None:
+        if start is not None and self._directory.covers(start):
+            record = self._directory.member_at(start)
+            if record is None or record.offset != start or not is_of(record, member):
+                raise CorruptError("the index does not agree")
+
+    def _give(self, member: Member, start: int | None) -> Steps:
+        """Give out a member whose headers were just taken."""
+        if self.guessed and self._ended:
+            yield Inner()  # its end was not that of the archive
+        if start is not None:
+            self.guessed &= not self._directory.covers(start)
+            yield from self._lost(start)
+            self._told = max(self._told, start + member.end - member.offset)
+            member = self._timed(member, start)
+        self._ended = False
+        yield member
+        left_of_headers = member.data_offset - member.offset - len(self._pending)
+        yield from self._content(0, member.stored_size, left_of_headers + padding_of(member))
+
+    def _timed(self, member: Member, start: int) -> Member:
+        """Return a member with its exact time: a header may know seconds only."""
+        record = self._directory.member_at(start)
+        if record is None or record.offset != start or not is_of(record, member):
+            return member
+        same = record.mtime_ns // _SECOND == member.mtime_ns // _SECOND
+        return member._replace(mtime_ns=record.mtime_ns) if same else member
+
+    def _content(self, done: int, size: int, behind: int) -> Steps:
+        """Give out content, and skip what stands behind it; gaps are holes in it."""
+        left = size - done
+        while left + behind:
+            state = yield from self._wait()
+            if state == "data":
+                step = min(len(self._view) - self._at, left or behind)
+                if left:
+                    yield self._view[self._at : self._at + step]
+                self._advance(step)
+            elif state == "end":
+                yield from (Hole(None),) * bool(left)
+                return
+            else:
+                gap = self._cross()
+                if left:
+                    yield Hole(None if gap is None else min(gap, left))
+                if gap is None or gap > left + behind:
+                    yield from self._resync()
+                    return
+                step = gap
+            behind -= max(0, step - left)
+            left -= min(left, step)
+
+    def _lost(self, end: int) -> Iterator[Lost | Unknown]:
+        """Name the members before ``end`` of which nothing was seen."""
+        if end != _FAR and not self._ended and not self._directory.covers_all(self._told, end):
+            yield Unknown(f"what stood between {self._told} and {end} of the archive is missing")
+        for record in self._directory.between(self._told, end):
+            yield Lost(record.member())
+        if end != _FAR:
+            self._told = max(self._told, end)
+        elif self._directory:
+            self._told = max(self._told, self._directory.end)
+
+    # Headers.
+
+    def _headers(self) -> Generator[None, None, Member | None]:
+        """Take the headers of a member; None: a block of zeros.
+
+        :raises AiocompressError: they are none.
+        """
+        self._pending = bytearray()
+        block = yield from self._block()
+        if block == _ZEROS:
+            return None
+        if block[156] in _PLAIN and not self._global:
+            return header.parse(block, 0, BLOCK)
+        reader = Reader(max_metadata=self._most)
+        shift = len(self._global)
+        if shift:
+            fields.check_sum(block, 0)
+            list(reader.feed(self._global))
+        while True:
+            for item in reader.feed(block):
+                if isinstance(item, Member):
+                    self._keep_global()
+                    return item._replace(offset=0, data_offset=item.data_offset - shift)
+            if len(self._pending) > self._most:
+                raise LimitError("too many headers before one member")
+            block = yield from self._block()
+
+    def _keep_global(self) -> None:
+        """Remember global headers in front of this member: they speak of those behind it too."""
+        at = 0
+        while self._pending[at + 156] == _GLOBAL:
+            size = fields.size_of(bytes(self._pending[at : at + BLOCK]), at)
+            at += BLOCK + size + padding(size)
+        if len(self._global) + at <= _LARGEST_GLOBAL:
+            self._global += self._pending[:at]
+
+    # Finding the next member.
+
+    def _resync(self) -> Steps:
+        """Go to where the next member begins."""
+        while True:
+            if self._raw is not None and (record := self._directory.member_at(self._raw)):
+                yield from self._lost(record.offset)
+                if record.offset == self._raw and self._unsure:
+                    return
+                if record.offset != self._raw:
+                    yield from self._inside(record)
+                    return
+            if (yield from self._seek()):
+                start, is_first = self._raw, not self._context
+                try:
+                    member = yield from self._headers()
+                    start = self._accepted(member, start, is_first=is_first)
+                except TornError:
+                    continue
+                except AiocompressError:
+                    self._unread()
+                    continue
+                yield from self._resume(member, start)
+                return
+            if (yield from self._wait()) == "end":
+                return
+            self._cross()
+
+    def _resume(self, member: Member | None, start: int | None) -> Steps:
+        """Go on with a member that was found."""
+        assert member is not None
+        self._unsure = False
+        self._raw = None if start is None else start + len(self._pending)
+        if start is None:
+            yield Unknown(f"something before {member.name!r} is missing")
+        self.guessed = start is None or not self._directory.covers(start)
+        yield from self._give(member, start)
+
+    def _inside(self, record: Record) -> Steps:
+        """Go on in a member whose beginning is lost: it is damaged, and nothing else is."""
+        member = record.member()
+        self._told = max(self._told, member.end)
+        yield from self._skip_headers(member.data_offset)
+        at = self._raw
+        if at is None or at >= member.end or record.kind != FILE:
+            yield Lost(member)
+            if at is None or at > member.end:
+                yield from self._resync()
+            elif at < member.end:
+                yield from self._content(0, 0, member.end - at)
+            return
+        done = min(at - member.data_offset, member.stored_size)
+        yield member
+        yield Hole(done)
+        behind = member.end - max(at, member.data_offset + member.stored_size)
+        yield from self._content(done, member.stored_size, behind)
+
+    def _skip_headers(self, end: int) -> Generator[None, None, None]:
+        """Skip what is left of damaged headers."""
+        while self._raw is not None and self._raw < end:
+            state = yield from self._wait()
+            if state == "gap":
+                self._cross()
+            elif state == "end":
+                return
+            else:
+                self._advance(min(end - self._raw, len(self._view) - self._at))
+
+    def _seek(self) -> Generator[None, None, bool]:
+        """Go to what looks like a header; False: there is none before a gap, or the end."""
+        while (yield from self._wait()) == "data":
+            if len(self._view) - self._at < BLOCK:
+                if not (yield from self._join()):
+                    return False
+                continue
+            at = self._candidate()
+            self._pass(len(self._view) - BLOCK + 1 if at is None else at)
+            if at is not None:
+                return True
+        return False
+
+    def _candidate(self) -> int | None:
+        """Return where in the view a header seems to begin."""
+        for match in _MAGIC.finditer(self._view, self._at + _MAGIC_AT):
+            at = match.start() - _MAGIC_AT
+            block = bytes(self._view[at : at + BLOCK])
+            aligned = self._raw is None or not (self._raw + at - self._at) % BLOCK
+            if len(block) < BLOCK:
+                break
+            if aligned and self._is_header(block):
+                return at
+        return None
+
+    def _is_header(self, block: bytes) -> bool:
+        if block[156] not in _PLAIN and self._rejected > _MOST_REJECTED:
+            return False
+        try:
+            fields.check_sum(block, 0)
+        except AiocompressError:
+            return False
+        return True
+
+    def _pass(self, at: int) -> None:
+        """Pass over bytes of the view; the last ones stay in mind."""
+        passed = self._view[max(self._at, at - CONTEXT) : at]
+        self._context = (self._context + bytes(passed))[-CONTEXT:]
+        self._advance(at - self._at)
+
+    def _accepted(self, member: Member | None, start: int | None, *, is_first: bool) -> int | None:
+        """Return where a member that was found stands in the archive, if that is known.
+
+        :raises CorruptError: it is none of the archive's, or its extended headers may be lost.
+        """
+        record = None
+        if member is not None and self._directory and start is None:
+            record = self._directory.find(member)
+        if member is None or (self._directory and start is None and record is None):
+            raise CorruptError("not a member of this archive")
+        if record is not None:
+            return record.offset
+        self._check(member, start)
+        if not (start is not None and self._directory.covers(start)):
+            self._check_complete(member, is_first=is_first)
+        return start
+
+    def _check_complete(self, member: Member, *, is_first: bool) -> None:
+        """Make sure that nothing suggests an extended header that is lost."""
+        block = bytes(self._pending[-BLOCK:])
+        if len(self._pending) > BLOCK:
+            return
+        cut = block[99] and to_bytes(member.name).endswith(block[:100])
+        cut = cut or (block[256] and to_bytes(member.link) == block[157:257])
+        if cut or b"GNUSparseFile" in block[:100] or _is_pax_body(self._context):
+            raise CorruptError("the extended header of a member is lost")
+        if is_first and (b"?" in block[:100] or not (member.size or member.kind != "file")):
+            raise CorruptError("the extended header of a member may be lost")
+
+
+def padding_of(member: Member) -> int:
+    """Return how many zeros follow the content of a member."""
+    return padding(member.stored_size)
+
+
+def _is_pax_body(before: bytes) -> bool:
+    """Whether bytes end as the body of a pax header does: with a whole record, and zeros."""
+    text = before.rstrip(b"\0")
+    for match in _PAX_END.finditer(text):
+        if text.endswith(b"\n") and int(match[1][-9:]) == len(text) - match.start(1):
+            return True
+    return False

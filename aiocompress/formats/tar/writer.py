@@ -1,0 +1,187 @@
+"""tar archives, written: members and bytes in, blocks out, chunk by chunk, with the index.
+
+The mirror of ``reader``. Where a chunk ends, a frame ends: so a member that is small beside the
+chunk is never cut, and one frame gives it back; a large one flows from chunk to chunk. The bytes,
+borders included, depend on the members and the size of the chunks alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final
+
+from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
+from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, Records
+from aiocompress.model import Member
+
+_UNCUT: Final = 8
+"""A member of at most this part of a chunk is not cut."""
+_SECOND: Final = 1_000_000_000
+_DEVICES: Final = b"34"
+_ZEROS: Final = bytes(1 << 16)
+
+
+class Writer:
+    """Lays members one after another into the chunks that it is given.
+
+    For each chunk: ``begin_chunk``, members, ``end_chunk``. For each member: ``head``, then either
+    ``room`` and ``place``, where all of it fits into what is left of the chunk, or ``open`` and
+    ``lay``. What may not fit is a generator, which yields where the chunk is full.
+
+    :param start: the raw offset of the first member: 0, or where an archive is to go on.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self.index: bytes | None = None
+        """The block of the index that stands behind the last chunk, if one does."""
+        self.ended = False
+        """Whether the end of the archive has been laid."""
+        self._records = Records(start)
+        self._view = memoryview(b"")
+        self._at = 0
+        self._pending: tuple[bytes, int, int, int, int, int, Owner, bytes]
+        """The member whose head was made last, as the index wants it."""
+
+    # Chunks.
+
+    def begin_chunk(self, view: memoryview) -> None:
+        """Go on in the next chunk."""
+        self._view, self._at = view, 0
+
+    def end_chunk(self) -> int:
+        """Close the chunk; returns its bytes."""
+        self._view = memoryview(b"")
+        if not self.ended and self._records.is_full:
+            self._close_block()
+        return self._at
+
+    def take_index(self) -> bytes | None:
+        """Return the block of the index that stands behind the last chunk, once."""
+        block, self.index = self.index, None
+        return block
+
+    def _close_block(self) -> None:
+        self.index = self._records.pack()
+        self._records = Records(self._records.end)
+
+    def finish(self) -> Generator[None]:
+        """Lay what ends an archive: in a chunk of its own, so that appending can cut there."""
+        self._close_block()
+        if self._at:
+            yield
+        self.ended = True
+        self._view[: len(END)] = END
+        self._at = len(END)
+        yield
+        self._at = 0
+
+    # Members.
+
+    def head(
+        self,
+        name: bytes,
+        kind: int,
+        mode: int,
+        size: int,
+        mtime_ns: int,
+        who: Owner,
+        link: bytes = b"",
+        xattrs: tuple[tuple[str, bytes], ...] = (),
+    ) -> bytes:
+        """Return the header blocks of the member that comes next.
+
+        :param link: the target of a link; of a device, what the index says in its place.
+        """
+        blocks = header(
+            name + b"/" if kind == DIRECTORY else name,
+            b"%c" % kind,
+            mode,
+            size,
+            mtime_ns // _SECOND,
+            b"" if kind in _DEVICES else link,
+            who,
+            xattrs,
+        )
+        self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who, link
+        return blocks
+
+    def head_of(self, member: Member) -> bytes:
+        """Return the header blocks of a member; see ``head``."""
+        kind = LETTERS[member.kind]
+        link = to_bytes(member.link)
+        if kind in _DEVICES:
+            link = b"%d,%d" % member.device
+        return self.head(
+            to_bytes(member.name),
+            kind,
+            member.mode,
+            member.size if kind == FILE else 0,
+            member.mtime_ns,
+            owner(member.uid, member.gid, member.user, member.group, member.device),
+            link,
+            member.xattrs,
+        )
+
+    def room(self, head: bytes) -> memoryview | None:
+        """Return room for the content of the member, and one byte more, which tells of growth.
+
+        None: all of it does not fit into what is left of the chunk.
+        """
+        start = self._at + len(head)
+        end = start + self._pending[3]
+        return self._view[start : end + 1] if end + BLOCK <= len(self._view) else None
+
+    def place(self, head: bytes) -> None:
+        """Lay the member whose content stands in its ``room``."""
+        size = self._pending[3]
+        start = self._at + len(head)
+        end = start + size
+        self._view[self._at : start] = head
+        pad = padding(size)
+        self._view[end : end + pad] = _ZEROS[:pad]
+        self._at = end + pad
+        self.open()
+
+    def open(self) -> None:
+        """Put the member into the index; its head and content are laid next."""
+        name, kind, blocks, size, mode, mtime_ns, who, link = self._pending
+        self._records.add(name, kind, blocks, size, mode, mtime_ns, who.row, link)
+
+    def place_head(self, head: bytes) -> bool:
+        """Lay a member without content, if there is room for it; returns whether there was."""
+        end = self._at + len(head)
+        if end > len(self._view):
+            return False
+        self._view[self._at : end] = head
+        self._at = end
+        self.open()
+        return True
+
+    def is_uncut(self, size: int) -> bool:
+        """Whether that many bytes belong at the beginning of the next chunk, and not into two."""
+        return self._at > 0 and size <= max(len(self._view) // _UNCUT, 1)
+
+    def lay(self, data: bytes) -> Generator[None]:
+        """Lay bytes, in as many chunks as they take."""
+        left = memoryview(data)
+        while left:
+            room = yield from self.rest(len(left))
+            room[:] = left[: len(room)]
+            self.advance(len(room))
+            left = left[len(room) :]
+
+    def lay_zeros(self, size: int) -> Generator[None]:
+        """Lay zeros."""
+        while size:
+            yield from self.lay(_ZEROS[:size])
+            size -= min(size, len(_ZEROS))
+
+    def rest(self, size: int) -> Generator[None, None, memoryview]:
+        """Return what is left of the chunk, or the next one, and at most ``size`` bytes of it."""
+        if self._at == len(self._view):
+            yield
+        return self._view[self._at : self._at + size]
+
+    def advance(self, size: int) -> None:
+        """Take bytes that were read into ``rest``."""
+        self._at += size

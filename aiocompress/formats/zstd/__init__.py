@@ -1,0 +1,35 @@
+"""Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiocompress.formats.base import Container, Format
+from aiocompress.formats.zstd import codec, container
+
+if TYPE_CHECKING:
+    from aiocompress.formats.scan import Scan, View
+
+
+def _scan(view: View, max_window: int) -> Scan:
+    from aiocompress.formats.zstd.scan import ZstScan  # only recover needs it
+
+    return ZstScan(view, max_window)
+
+
+FORMAT = Format(
+    name="zstd",
+    suffixes=(".zst", ".zstd"),
+    tar_suffixes=(".tzst",),
+    is_magic=lambda head: head[:4] == codec.MAGIC or (len(head) >= 4 and codec.is_skippable(head)),
+    codec=codec.CODEC,
+    container=Container(
+        container.Reader,
+        container.Writer,
+        container.search,
+        container.index_payload,
+        container.is_frame,
+        container.whole,
+    ),
+    scan=_scan,
+)

@@ -1,0 +1,300 @@
+"""Zstandard frames (RFC 8878): compress a chunk, decode a frame, find where a frame ends.
+
+Frames are written with their content size and a checksum. libzstd alone does not notice when a
+frame lacks its last bytes, so block headers are walked first: 13 microseconds a 4 MiB frame.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import zstandard
+
+from aiocompress.errors import CorruptError, FormatError, LimitError, TruncatedError
+from aiocompress.formats.base import STREAM, Codec
+from aiocompress.model import MIB, Buffer
+
+MAGIC: Final = b"\x28\xb5\x2f\xfd"
+SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
+"""Bytes 1 to 3 of a skippable frame; its first byte is 0x50 to 0x5F."""
+LARGEST_HEADER: Final = 18
+LARGEST_BLOCK: Final = 128 << 10
+_BLOCKS_AT_ONCE = 16
+_LARGEST_MARKED_LOG: Final = 26
+_U32_MAX: Final = 0xFFFFFFFF
+
+_codecs = threading.local()
+_TUNED: Final[dict[int, dict[str, int]]] = {
+    # Half the table of short matches: more of both stays in the L2 cache. 4 to 8 % faster on
+    # sources, libraries and documents, for 0.2 to 0.5 % that the larger chunk gives back.
+    3: {"chain_log": 15},
+}
+
+
+class FrameHeader(NamedTuple):
+    """The header of a frame (RFC 8878, 3.1.1.1); sizes in bytes, None where it does not say."""
+
+    data: bytes
+    descriptor: int
+    window: int
+    window_byte: int | None
+    dictionary: int
+    content_size: int | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the header itself."""
+        return len(self.data)
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether the low 32 bits of the content's XXH64 end the frame."""
+        return bool(self.descriptor & 4)
+
+
+def is_skippable(data: Buffer, start: int = 0) -> bool:
+    """Whether a skippable frame (RFC 8878, 3.1.2) begins there; 4 bytes must be present."""
+    return data[start] >> 4 == 5 and bytes(data[start + 1 : start + 4]) == SKIPPABLE_MAGIC
+
+
+def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
+    """Parse the header of the frame that begins at ``start``; None: more bytes are needed.
+
+    :raises CorruptError: the reserved bit is set.
+    """
+    at = start + 5
+    if len(data) < at:
+        return None
+    descriptor = data[start + 4]
+    if descriptor & 8:
+        raise CorruptError("the zstd frame header has its reserved bit set", offset=4)
+    single = bool(descriptor & 32)
+    dictionary_size = (0, 1, 2, 4)[descriptor & 3]
+    content_field = (int(single), 2, 4, 8)[descriptor >> 6]
+    end = at + (not single) + dictionary_size + content_field
+    if len(data) < end:
+        return None
+    window_byte = None if single else data[at]
+    at += not single
+    dictionary = int.from_bytes(data[at : at + dictionary_size], "little")
+    at += dictionary_size
+    content_size = None
+    if content_field:
+        content_size = int.from_bytes(data[at:end], "little") + 256 * (content_field == 2)
+    if window_byte is None:
+        window = content_size or 0
+    else:
+        base = 1 << (10 + (window_byte >> 3))
+        window = base + (base >> 3) * (window_byte & 7)
+    head = bytes(data[start:end])
+    return FrameHeader(head, descriptor, window, window_byte, dictionary, content_size)
+
+
+def check_header(header: FrameHeader, max_window: int) -> None:
+    """Refuse what cannot be decoded, or only with more memory than allowed.
+
+    :raises FormatError: a dictionary is needed.
+    :raises LimitError: the window is above ``max_window`` bytes.
+    """
+    if header.dictionary:
+        raise FormatError(f"the frame needs dictionary {header.dictionary}", offset=0)
+    if header.window_byte is not None:
+        check_window(header, max_window)
+
+
+def check_window(header: FrameHeader, max_window: int) -> None:
+    """Refuse what takes a larger window; one segment is a window, unless it is decoded whole.
+
+    :raises LimitError: the window is above ``max_window`` bytes.
+    """
+    if header.window > max_window:
+        raise LimitError(
+            f"the frame needs a window of {header.window} bytes, {max_window} are allowed",
+            offset=0,
+            hint=f"allow it with max_window (--max-window {header.window})",
+        )
+
+
+def mark_header(header: FrameHeader) -> bytes:
+    """Return the same header with a mark that libzstd never writes, and every decoder reads.
+
+    The content size takes 8 bytes, the window has the mantissa 1. Windows above 64 MiB go without.
+    """
+    content = header.content_size or 0
+    if header.window_byte is None:
+        log = max(10, (content - 1).bit_length())
+    else:
+        log = 10 + (header.window_byte >> 3)
+    if log > _LARGEST_MARKED_LOG or content > _U32_MAX:
+        return header.data
+    descriptor = 3 << 6 | header.descriptor & 0x1F
+    return MAGIC + struct.pack("<BBQ", descriptor, (log - 10) << 3 | 1, content)
+
+
+def is_marked_header(header: FrameHeader) -> bool:
+    """Whether ``mark_header`` made it."""
+    return (
+        header.descriptor >> 6 == 3  # a content size of 8 bytes
+        and header.has_checksum
+        and header.window_byte is not None
+        and header.window_byte & 7 == 1
+        and (header.content_size or 0) <= _U32_MAX
+    )
+
+
+class FrameWalk:
+    """Steps from block header to block header to where a frame ends (RFC 8878, 3.1.1.2)."""
+
+    def __init__(self, header: FrameHeader) -> None:
+        self.size = header.size
+        """Bytes from the frame's start to the next block header, or to its end."""
+        self.ended = False
+        """Whether ``size`` is that of the whole frame, its checksum included."""
+        self._checksum_size = 4 if header.has_checksum else 0
+
+    def advance(self, data: Buffer, start: int, blocks: int = 1 << 30) -> None:
+        """Step over at most ``blocks`` headers; the frame's first byte is at ``data[start]``.
+
+        ``start`` may be negative, where the beginning is gone.
+
+        :raises CorruptError: a block of the reserved type, or above 128 KiB.
+        """
+        at, end = start + self.size, len(data) - 3
+        while not self.ended and at <= end and blocks:
+            block = data[at] | data[at + 1] << 8 | data[at + 2] << 16
+            kind, size = block >> 1 & 3, block >> 3
+            if kind == 3 or size > LARGEST_BLOCK:
+                raise CorruptError("invalid zstd block", offset=at - start)
+            at += 4 if kind == 1 else 3 + size
+            blocks -= 1
+            if block & 1:
+                self.ended = True
+                at += self._checksum_size
+        self.size = at - start
+
+
+class StreamDecoder:
+    """Decodes one frame that comes in pieces; see ``base.StreamDecoder``.
+
+    A few bytes can stand for 128 KiB, and libzstd returns all that its input gives: the input is
+    cut at block borders, so that no call returns more than 16 blocks.
+    """
+
+    def __init__(self, max_window: int) -> None:
+        self.boundary = False
+        self._max_window = max_window
+        self._pending = bytearray()
+        self._taken = 0
+        self._walk: FrameWalk | None = None
+        largest = min(max(max_window, 1 << 10), 1 << 31)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
+        self._decoder = decompressor.decompressobj()
+
+    def feed(self, data: Buffer) -> Iterator[Buffer]:
+        self._pending += data
+        while size := self._whole_blocks():
+            run = bytes(self._pending[:size])
+            del self._pending[:size]
+            try:
+                raw = self._decoder.decompress(run)
+            except zstandard.ZstdError as error:
+                raise CorruptError(f"damaged zstd frame ({error})", offset=self._taken) from None
+            self._taken += size
+            self.boundary = self._decoder.eof and not self._pending
+            if raw:
+                yield raw
+
+    def _whole_blocks(self) -> int:
+        """How many bytes of ``_pending`` are whole blocks, at most 16 of them."""
+        if self._walk is None:
+            header = parse_header(self._pending)
+            if header is None:
+                return 0
+            check_header(header, self._max_window)
+            check_window(header, self._max_window)
+            self._walk = FrameWalk(header)
+        walk, whole = self._walk, 0
+        for _ in range(_BLOCKS_AT_ONCE):
+            before = walk.size, walk.ended
+            walk.advance(self._pending, -self._taken, 1)
+            if walk.size == before[0] or walk.size - self._taken > len(self._pending):
+                walk.size, walk.ended = before
+                break
+            whole = walk.size - self._taken
+        return whole
+
+    def finish(self) -> None:
+        if not self.boundary:
+            raise TruncatedError(
+                "the zstd frame is cut off", offset=self._taken + len(self._pending)
+            )
+
+
+def compress(data: memoryview, level: int) -> bytes:
+    """Compress one chunk into one frame, content size and checksum included."""
+    if getattr(_codecs, "level", None) != level:
+        parameters = zstandard.ZstdCompressionParameters(
+            compression_level=level, write_checksum=True, **_TUNED.get(level, {})
+        )
+        _codecs.compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        _codecs.level = level
+    frame: bytes = _codecs.compressor.compress(data)
+    return frame
+
+
+def decompress(frame: memoryview, room: memoryview) -> int:
+    """Decode one whole frame, whose end is known to be right, into ``room``.
+
+    :returns: its raw length; ``STREAM`` where it does not say its size and does not fit.
+    :raises CorruptError: it is damaged.
+    """
+    if not hasattr(_codecs, "decompressor"):
+        _codecs.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    try:
+        with _codecs.decompressor.stream_reader(frame) as reader:
+            size: int = reader.readinto(room) if room else 0
+            # What is left is nothing, or more than the header says, or more than has room.
+            rest: bytes = reader.read(1)
+    except zstandard.ZstdError as error:
+        raise CorruptError(f"damaged zstd frame ({error})", offset=0) from None
+    header = parse_header(frame)
+    claimed = header.content_size if header else None
+    if rest and claimed is None:
+        return STREAM
+    if rest or claimed not in (None, size):
+        raise CorruptError("the zstd frame is not as long as its header says", offset=0)
+    return size
+
+
+def decompress_all(frame: memoryview) -> bytes | None:
+    """Return what a frame that says its size holds, if nothing follows it; None: it is damaged."""
+    if not hasattr(_codecs, "decompressor"):
+        _codecs.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    try:
+        raw: bytes = _codecs.decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError:
+        return None
+    return raw
+
+
+def _chunk_size(level: int) -> int:
+    # Larger windows want larger chunks; below level 10 they cost memory and gain under 1 %.
+    return (5 if level < 10 else 8 if level < 16 else 16 if level < 20 else 32) * MIB
+
+
+def _bound(size: int) -> int:
+    return int(size + (size >> 8) + 512)
+
+
+CODEC = Codec(
+    open_stream=StreamDecoder,
+    decompress=decompress,
+    levels=range(-7, 23),
+    default_level=3,
+    chunk_size=_chunk_size,
+    bound=_bound,
+    compress=compress,
+)

@@ -1,0 +1,7 @@
+"""Files, folders and pipes of this machine: everything that knows POSIX.
+
+``base`` has the protocols; ``sources``, ``files`` and ``pipes`` implement them. Plain blocking code
+for file threads and workers: ``atomic_file`` and ``atomic_folder`` (whole or not there), ``walk``
+(what is in a tree) and ``restorer`` (nothing outside of a folder). May import: ``workers``,
+``model``, ``errors``; no format.
+"""

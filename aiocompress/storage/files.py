@@ -1,0 +1,233 @@
+"""Files on disk: read in one thread hop a block, written whole or not at all.
+
+The only module that knows aiofiles. Each blocking call runs on the engine's file threads; a
+cancelled call is waited for, because a thread may not write into memory that somebody else got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import tempfile
+from collections.abc import AsyncGenerator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+
+import aiofiles
+import aiofiles.os
+
+from aiocompress.model import MIB, Buffer, OnExists
+from aiocompress.storage.atomic_file import Temporary
+from aiocompress.storage.base import Sink, Source, naming
+from aiocompress.workers.threads import FileThreads, call, ended, settled
+
+_SYNC_EVERY: Final = 64 * MIB
+_SPOOL_MEMORY: Final = MIB
+
+
+class FileSource(Source):
+    """A regular file, read from its beginning."""
+
+    def __init__(self, file: Any, path: str, status: os.stat_result, threads: FileThreads) -> None:
+        self.name, self.status = path, status
+        # Files of /proc say 0.
+        self.size = status.st_size or None
+        self._file, self._threads = file, threads
+
+    @classmethod
+    async def open(cls, path: str, executor: Executor) -> Self:
+        """Open a file.
+
+        :raises OSError: it cannot be opened; ``IsADirectoryError`` for a folder.
+        """
+        threads = FileThreads(executor)
+        opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
+        file = await threads.whole(opened, lambda file: file._file.close())  # noqa: SLF001
+        try:
+            with naming(path):
+                status = os.fstat(file.fileno())
+        except OSError:
+            await threads.whole(file.close())
+            raise
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        return cls(file, path, status, threads)
+
+    async def readinto(self, view: memoryview) -> int:
+        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
+        try:
+            size: int = await self._threads.transfer(self._file.readinto(view))
+        except OSError as error:
+            error.filename = self.name
+            raise
+        return size
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        await self._threads.whole(self._file.close())
+
+
+class FilePositions:
+    """A regular file, read anywhere; see ``base.Positional``."""
+
+    def __init__(self, descriptor: int, path: str, executor: Executor) -> None:
+        self.name = path
+        self._descriptor, self._executor = descriptor, executor
+
+    @classmethod
+    async def open(cls, path: str, executor: Executor) -> Self:
+        """Open a file.
+
+        :raises OSError: it cannot be opened.
+        """
+        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
+        return cls(await call(executor, os.open, path, flags, undo=os.close), path, executor)
+
+    async def size(self) -> int:
+        with naming(self.name):
+            return os.fstat(self._descriptor).st_size
+
+    async def read_at(self, offset: int, size: int) -> bytes:
+        with naming(self.name):
+            return await call(self._executor, self._read, offset, size)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        parts, done = [], 0
+        while done < size and (
+            part := os.pread(self._descriptor, size - done, offset + done)
+        ):  # one call gives at most 2 GiB
+            parts.append(part)
+            done += len(part)
+        return b"".join(parts)
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            await call(self._executor, os.close, descriptor)
+
+
+class FileSink(Sink):
+    """A file that appears under its name only when it is whole; see ``Temporary``.
+
+    :param fsync: what is written is on the disk before it gets its name; most of it already
+        is by then, since syncing goes on in the background.
+    """
+
+    def __init__(self, temporary: Temporary, executor: Executor, *, fsync: bool) -> None:
+        self.name = temporary.path
+        self._temporary, self._executor, self._fsync = temporary, executor, fsync
+        self._threads = FileThreads(executor)
+        self._synced = 0
+        self._syncing: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(
+        cls, path: str, executor: Executor, *, on_exists: OnExists, fsync: bool
+    ) -> FileSink:
+        """Begin a file.
+
+        :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
+        :raises OSError: it cannot be created there.
+        """
+        temporary = await call(executor, Temporary, path, on_exists, undo=Temporary.close)
+        return cls(temporary, executor, fsync=fsync)
+
+    @property
+    def position(self) -> int:
+        """Where the next bytes go."""
+        return self._temporary.position
+
+    @property
+    def status(self) -> os.stat_result:  # type: ignore[override]
+        """What the system says of the file while it is written."""
+        return os.fstat(self._temporary.descriptor)
+
+    @property
+    def reach(self) -> str:
+        """The path by which other processes of the same user can write to it."""
+        return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
+
+    async def write(self, *buffers: Buffer) -> None:
+        """Append buffers."""
+        write = aiofiles.os.wrap(self._temporary.write)
+        await self._threads.transfer(write(buffers, executor=self._threads))
+        self._sync_behind()
+
+    def skip(self, size: int) -> None:
+        """Go on behind bytes that a worker has written."""
+        self._temporary.position += size
+        self._sync_behind()
+
+    def _sync_behind(self) -> None:
+        """Sync in the background what was written so far, so that the last sync is short."""
+        if not self._fsync or self.position - self._synced < _SYNC_EVERY:
+            return
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()  # the system tells of an error once: it may not get lost
+        self._synced = self.position
+        self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
+
+    async def commit(self, like: os.stat_result | None) -> None:
+        """Give the file its name, and the mode, times and owner of ``like`` (default: umask)."""
+        if self._syncing is not None:
+            await self._syncing
+        await self._threads.call(self._temporary.commit, like, self._fsync)
+
+    async def aclose(self) -> None:
+        """Remove what was not committed; a cancellation meanwhile does not stop it."""
+        await settled(asyncio.ensure_future(self._close()))
+
+    async def _close(self) -> None:
+        if self._syncing is not None:
+            await ended(self._syncing)
+        await self._threads.call(self._temporary.close)
+
+
+class Spool:
+    """Bytes that have to wait, in memory or, if they are many, in a file without a name."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
+        self.size = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, executor: Executor) -> AsyncGenerator[Self]:
+        """Make a spool that is gone in the end."""
+        spool = cls(executor)
+        try:
+            yield spool
+        finally:
+            spool._file.close()
+
+    async def write(self, data: Buffer) -> None:
+        """Append bytes."""
+        await call(self._executor, self._write, data)
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return bytes that were written."""
+        return await call(self._executor, self._read, offset, size)
+
+    async def parts(self) -> AsyncGenerator[bytes]:
+        """Yield all that was written, a bounded part at a time."""
+        offset = 0
+        while offset < self.size:
+            data = await self.read(offset, MIB)
+            offset += len(data)
+            yield data
+
+    def _write(self, data: Buffer) -> None:
+        self._file.seek(self.size)
+        self._file.write(data)
+        self.size += len(data)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(size)

@@ -1,0 +1,205 @@
+"""Pipes, sockets and terminals: descriptors whose other side may keep us waiting.
+
+Each has a thread of its own, which waits in ``poll`` for the descriptor and for a wake-up: so a
+cancelled read or write ends at once, and nobody else's thread is taken. The other side's flags
+are left alone: a descriptor is shared with those who gave it to us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Awaitable, Callable
+from typing import Final, Self, TypeVar
+
+from aiocompress.model import MIB, Buffer
+from aiocompress.storage.base import AsyncWriter, Sink, Source
+from aiocompress.workers.threads import Threads, ended
+
+T = TypeVar("T")
+
+_PIPE_SIZE: Final = MIB
+_RETRY: Final = 0.05
+
+
+class _Cancelled(Exception):  # noqa: N818
+    """The other side was given up."""
+
+
+class _Pipe:
+    """A descriptor with a thread; ``events`` are those that ``poll`` waits for."""
+
+    def __init__(self, descriptor: int, name: str, events: int) -> None:
+        self.name: str = name
+        self._descriptor = descriptor
+        self._thread = Threads(1, f"aiocompress-{name}")
+        self._wake_read, self._wake_write = os.pipe()
+        self._poll = select.poll()
+        self._poll.register(descriptor, events)
+        self._poll.register(self._wake_read, select.POLLIN)
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            with contextlib.suppress(OSError, AttributeError):
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+
+    async def _run(self, function: Callable[[T], int], argument: T) -> int:
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._thread, function, argument)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            os.write(self._wake_write, b"!")
+            await ended(work)
+            raise
+        except OSError as error:
+            error.filename = self.name
+            raise
+
+    def _wait(self) -> None:
+        for descriptor, _ in self._poll.poll():
+            if descriptor == self._wake_read:
+                raise _Cancelled
+
+    async def aclose(self) -> None:
+        """End the thread; the descriptor stays open, it is the caller's."""
+        if self._wake_read >= 0:
+            self._thread.shutdown(wait=False)
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = -1
+
+
+class PipeSource(_Pipe, Source):  # type: ignore[misc] # a name that is known
+    """Reads from a descriptor of the command line.
+
+    Its engine has no other stream: so a slot may wait for the other side, and what comes is read
+    to where a worker finds it.
+
+    :param descriptor: stays open, and keeps its flags.
+    :param name: what errors call it.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name, select.POLLIN)
+
+    async def readinto(self, view: memoryview) -> int:
+        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
+        return await self._run(self._read, view)
+
+    async def fill(self, view: memoryview) -> int:
+        """Read until ``view`` is full or the other side ends; returns the number of bytes."""
+        return await self._run(self._fill, view)
+
+    def _read(self, view: memoryview) -> int:
+        while True:
+            self._wait()
+            try:
+                return os.readv(self._descriptor, [view])
+            except BlockingIOError:
+                continue
+
+    def _fill(self, view: memoryview) -> int:
+        done = 0
+        while done < len(view) and (size := self._read(view[done:])):
+            done += size
+        return done
+
+
+class PipeSink(_Pipe, Sink):
+    """Writes to a descriptor of the command line, straight out of the slots.
+
+    :param descriptor: stays open, and keeps its flags.
+    :param name: what errors call it.
+    """
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._at_once = select.PIPE_BUF
+        self._own: int | None = None
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor)):
+            self._at_once = _PIPE_SIZE
+        elif stat.S_ISFIFO(mode):
+            # A write of more than PIPE_BUF bytes may block. The same pipe, opened once more,
+            # has flags of its own and does not.
+            with contextlib.suppress(OSError):
+                path = f"/proc/self/fd/{descriptor}"
+                descriptor = self._own = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+                self._at_once = _PIPE_SIZE
+        super().__init__(descriptor, name, select.POLLOUT)
+        self.status = os.fstat(descriptor)
+
+    async def write(self, *buffers: Buffer) -> None:
+        """Write all of the buffers."""
+        for buffer in buffers:
+            await self._run(self._write, memoryview(buffer))
+
+    def _write(self, view: memoryview) -> int:
+        size = len(view)
+        while view:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):
+                view = view[os.write(self._descriptor, view[: self._at_once]) :]
+        return size
+
+    async def aclose(self) -> None:
+        """End the thread."""
+        await super().aclose()
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+
+
+class NamedPipeSink(PipeSink):
+    """A named pipe, a device or a terminal as the destination of a file: written as it is."""
+
+    waits = True
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name)
+        self._opened = descriptor
+
+    @classmethod
+    async def open(cls, path: str) -> Self:
+        """Open it; a pipe that nobody reads is waited for.
+
+        :raises OSError: it cannot be opened.
+        """
+        while True:
+            try:
+                return cls(os.open(path, os.O_WRONLY | os.O_NONBLOCK), path)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                    raise
+                await asyncio.sleep(_RETRY)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        if self._opened >= 0:
+            await super().aclose()
+            os.close(self._opened)
+            self._opened = -1
+
+
+class WriterSink(Sink):
+    """An object of the caller's with ``async write(data)``, which stays open.
+
+    It may be slow, and may keep what it is given: so it gets bytes of its own.
+    """
+
+    waits = True
+
+    def __init__(self, writer: AsyncWriter) -> None:
+        self.name = getattr(writer, "name", None) or type(writer).__name__
+        self._writer = writer
+
+    async def write(self, *buffers: Buffer) -> None:
+        """Write all of the buffers, in one call."""
+        written = self._writer.write(b"".join(buffers))
+        if not isinstance(written, Awaitable):
+            msg = f"destination.write must be async, that of {type(self._writer).__name__} is not"
+            raise TypeError(msg)
+        await written

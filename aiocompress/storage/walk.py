@@ -1,0 +1,201 @@
+"""Folders as they are: walked in an order that depends on their names alone.
+
+Plain blocking code, for a file thread. Every step is taken from the descriptor of the folder
+above, and no link is followed: what is found is what stands there.
+"""
+
+from __future__ import annotations
+
+import errno
+import heapq
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+from typing import IO, Final, NamedTuple
+
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that are not about what is looked at: no source is skipped for them."""
+_MOST_NAMES: Final = 100_000
+_READ_SIZE: Final = 64 << 10
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER, _FILE, _OTHER = b"d"[0], b"f"[0], b"o"[0]
+
+
+class Entry(NamedTuple):
+    """Something in a folder.
+
+    ``name`` is its path in the tree, ``base`` its name in the folder whose descriptor is
+    ``parent``; what it is said to be may have changed meanwhile. ``descriptor`` is that of a
+    folder, open until the walk goes on.
+    """
+
+    name: bytes
+    base: bytes
+    parent: int
+    is_folder: bool = False
+    is_file: bool = False
+    descriptor: int = -1
+
+
+class Skip(NamedTuple):
+    """Something that could not be looked into."""
+
+    name: bytes
+    error: OSError
+
+
+Excluded = Callable[[bytes, bool], bool]
+"""Whether a path in the tree is left out; the second argument says whether it is a folder."""
+
+
+def without_prefix(excluded: Excluded | None, size: int) -> Excluded | None:
+    """Have patterns judge names in the tree, without the ``size`` bytes that stand before them."""
+    if excluded is None:
+        return None
+    return lambda name, is_folder: excluded(name[size:], is_folder)
+
+
+Enter = Callable[[Entry, list[bytes] | None], bool]
+"""Whether to go into a folder, given what is in it: rows of a letter (``d``, ``f`` or ``o``) and a
+name, sorted; None where there are too many to keep. The root is asked about first, without name."""
+
+
+def walk(
+    folder: int, prefix: bytes, excluded: Excluded | None = None, enter: Enter | None = None
+) -> Generator[Entry | Skip]:
+    """Yield all that is below a folder, each folder before what is in it.
+
+    :param folder: a descriptor of it; stays open.
+    :param prefix: what stands before each name: empty, or a path that ends with a slash.
+    """
+    root, rows = _listing(folder)
+    if enter is not None and not enter(
+        Entry(b"", b"", -1, is_folder=True, descriptor=folder), rows
+    ):
+        return
+    levels = [(folder, prefix, root)]
+    try:
+        while levels:
+            parent, path, names = levels[-1]
+            row = next(names, None)
+            if row is None:
+                levels.pop()
+                if levels:
+                    os.close(parent)
+                continue
+            name = path + row[1:]
+            if excluded is not None and excluded(name, row[0] == _FOLDER):
+                continue
+            if row[0] != _FOLDER:
+                yield Entry(name, row[1:], parent, is_file=row[0] == _FILE)
+                continue
+            try:
+                descriptor, listing, rows = _open_folder(row[1:], parent)
+            except OSError as error:
+                yield _missed(name, row[1:], parent, error)
+                continue
+            levels.append((descriptor, name + b"/", listing))
+            entry = Entry(name, row[1:], parent, is_folder=True, descriptor=descriptor)
+            if enter is None or enter(entry, rows):
+                yield entry
+            else:
+                levels[-1] = descriptor, b"", iter(())
+    finally:
+        for descriptor, _, _ in levels[1:]:
+            os.close(descriptor)
+
+
+def _open_folder(base: bytes, parent: int) -> tuple[int, Iterator[bytes], list[bytes] | None]:
+    descriptor = os.open(base, FOLDER_FLAGS, dir_fd=parent)
+    try:
+        return descriptor, *_listing(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def is_folder(path: str | bytes) -> bool:
+    """Whether a folder is there; an error that hides it is raised.
+
+    :raises OSError: nobody can tell.
+    """
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False  # a link to nowhere, say
+
+
+def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:
+    """Take what was a folder, and is none any more, as what it is now."""
+    if error.errno in {errno.ENOTDIR, errno.ELOOP}:
+        return Entry(name, base, parent)
+    return Skip(name, error)
+
+
+def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
+    """Return a letter and a name for all in a folder, sorted by name; memory is bounded.
+
+    The same rows again as a list, unless there are too many.
+    """
+    runs: list[Iterator[bytes]] = []
+    last: list[bytes] = []
+    for rows in scan(folder):
+        last = rows if len(rows) < _MOST_NAMES else []
+        if not last:
+            runs.append(spilled(rows))
+    last.sort(key=_by_name)
+    if not runs:
+        return iter(last), last
+    return heapq.merge(*runs, last, key=_by_name), None
+
+
+def scan(folder: int) -> Iterator[list[bytes]]:
+    """Yield a letter and a name for all in a folder, unsorted, at most 100,000 at a time."""
+    with os.scandir(folder) as entries:
+        while rows := [_row(entry) for entry in islice(entries, _MOST_NAMES)]:
+            yield rows
+
+
+def _row(entry: os.DirEntry[str]) -> bytes:
+    if entry.is_file(follow_symlinks=False):
+        letter = b"f"
+    else:
+        letter = b"d" if entry.is_dir(follow_symlinks=False) else b"o"
+    return letter + os.fsencode(entry.name)
+
+
+def _by_name(row: bytes) -> bytes:
+    return row[1:]
+
+
+def spilled(rows: list[bytes]) -> Iterator[bytes]:
+    """Sort rows by their names, and keep them in a file without a name till they are read."""
+    rows.sort(key=_by_name)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the run has been read
+    file.write(b"\0".join(rows) + b"\0")
+    return _read_back(file)
+
+
+def _read_back(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        left = b""
+        while data := file.read(_READ_SIZE):
+            *rows, left = (left + data).split(b"\0")
+            yield from rows
+
+
+def kind_of(mode: int) -> str:
+    """Say what something is that is neither file, folder nor link."""
+    for test, name in (
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISFIFO, "a named pipe"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    ):
+        if test(mode):
+            return name
+    return "of a kind unknown here"

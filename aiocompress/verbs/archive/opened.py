@@ -1,0 +1,387 @@
+"""An archive that is open: its members found, read and restored, by its index where it has one.
+
+An archive of ours is read only where it is asked for; any other tar, compressed or not, from
+front to back. Where the index proves wrong, it is given up for good, and the archive is read as
+one of anybody else's.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Final, Self, TypeAlias
+
+from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
+from aiocompress.formats.tar import reader as tar
+from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
+from aiocompress.formats.tar.index import Record, Records
+from aiocompress.model import Member, PathLike, ProgressOption, Report
+from aiocompress.storage import atomic_folder
+from aiocompress.storage.atomic_folder import Building, free_space
+from aiocompress.storage.base import Positional
+from aiocompress.storage.files import FilePositions
+from aiocompress.storage.restorer import Keeping
+from aiocompress.storage.sources import AnySource, PositionalSource, opened
+from aiocompress.verbs.archive.extract import (
+    Restored,
+    least_space,
+    restore_indexed,
+    restore_stream,
+)
+from aiocompress.verbs.archive.frame import is_same
+from aiocompress.verbs.archive.raw import IndexedAccess, RawAccess, StreamAccess, raw_blocks
+from aiocompress.verbs.archive.seek import Indexed, UnlikeIndexError, open_indexed
+from aiocompress.verbs.base import Tally, into_folder, verb
+from aiocompress.verbs.found import Found
+from aiocompress.verbs.options import Reading, Restoring, Unpacking, Writing
+from aiocompress.verbs.select import Selection, not_found, plain
+from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
+
+ArchiveSource: TypeAlias = AnySource | Positional
+
+_MOST_NAMES: Final = 20_000
+
+
+class OpenedArchive:
+    """A tar archive, in a container or plain; ``open`` it, and ``aclose`` it always."""
+
+    def __init__(self, pool: WorkerPool, source: ArchiveSource, reading: Reading) -> None:
+        self.pool, self._source, self._reading = pool, source, reading
+        self._stack = AsyncExitStack()
+        self._is_open = self._read_once = False
+        self._size: int | None = None
+        self.index: Indexed | None = None
+        """Where its members are; None: it has to be read from front to back."""
+        self.is_plain = False
+        """Whether it is a tar that is not compressed."""
+        self.warnings: list[str] = []
+        """What was odd about the archive, told once."""
+
+    @property
+    def name(self) -> str | None:
+        """The path of the archive, if it has one."""
+        if isinstance(self._source, str | os.PathLike):
+            return os.fspath(self._source)
+        name: str | None = getattr(self._source, "name", None)
+        return name
+
+    # Open and close.
+
+    async def __aenter__(self) -> Self:
+        """Open the archive, and look for its index.
+
+        :raises OSError: it cannot be opened.
+        :raises FormatError: it is a folder, or neither a tar nor compressed.
+        """
+        self.pool.check()
+        async with AsyncExitStack() as stack:
+            positional = await self._open_positional(stack)
+            if positional is not None:
+                self.index = await self._find_index(positional)
+            self._stack = stack.pop_all()
+        self._is_open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what is open. Closing twice does no harm."""
+        self._is_open = False
+        await self._stack.aclose()
+
+    def check(self) -> None:
+        """Make sure that the archive is open.
+
+        :raises ClosedError: it is not.
+        """
+        if not self._is_open:
+            raise ClosedError("the archive is not open: use it with `async with`", file=self.name)
+
+    async def _open_positional(self, stack: AsyncExitStack) -> Positional | None:
+        if isinstance(self._source, str | os.PathLike):
+            path = os.fspath(self._source)
+            mode = (await call(self.pool.files, os.stat, path)).st_mode
+            if stat.S_ISDIR(mode):
+                raise FormatError("is a folder, not an archive", file=path)
+            if not stat.S_ISREG(mode):
+                return None
+            file = await FilePositions.open(path, self.pool.files)
+            stack.push_async_callback(file.aclose)
+            return file
+        return self._source if isinstance(self._source, Positional) else None
+
+    async def _find_index(self, positional: Positional) -> Indexed | None:
+        self._size = await positional.size()
+        self.is_plain = tar.is_archive(bytes(await positional.read_at(0, BLOCK)))
+        if self.is_plain:
+            return None
+        try:
+            return await open_indexed(self.pool, positional, self.name)
+        except FormatError as error:
+            raise FormatError(f"not an archive: {error.reason}", file=self.name, offset=0) from None
+
+    def distrust(self) -> None:
+        """Give the index up: it is damaged, or the archive is not as it says."""
+        if self.index is not None:
+            self.index = None
+            self.warnings.append("the index is not what the archive holds, and was not used")
+
+    # What there is.
+
+    async def names(self) -> AsyncGenerator[list[str]]:
+        """Yield the names of all members, many at once; that of a folder ends with a slash."""
+        told = 0
+        if self.index is not None:
+            try:
+                async with aclosing(self.index.checked_blocks()) as blocks:
+                    async for records in blocks:
+                        yield records.listing()
+                        told += len(records)
+                return
+            except CorruptError:
+                self.distrust()
+        async with aclosing(self._scan_from(told)) as members:
+            async for member in members:
+                yield [member.name + "/" * (member.kind == "directory")]
+
+    async def members(self) -> AsyncGenerator[Member]:
+        """Yield all members, in the order of the archive."""
+        told = 0
+        if self.index is not None:
+            try:
+                async with aclosing(self._indexed_members()) as members:
+                    async for member in members:
+                        yield member
+                        told += 1
+                return
+            except CorruptError:
+                self.distrust()
+        async with aclosing(self._scan_from(told)) as members:
+            async for member in members:
+                yield member
+
+    async def member(self, name: str) -> Member:
+        """Return the member of that name; the last one, where there are several.
+
+        :raises MemberNotFoundError: there is none; the closest names are in its hint.
+        """
+        self.check()
+        if self.index is not None:
+            try:
+                return await self._find_record(self.index, name)
+            except CorruptError:
+                self.distrust()
+        return await self.scan_for(name)
+
+    async def _find_record(self, index: Indexed, name: str) -> Member:
+        """Look a name up in the index."""
+        found: Record | None = None
+        names: list[bytes] = []
+        async with aclosing(index.checked_blocks()) as blocks:
+            async for records in blocks:
+                found = _find(records, plain(to_bytes(name))) or found
+                names += records.names[: _MOST_NAMES - len(names)]
+        if found is None:
+            raise not_found(name, map(to_text, names)).located(file=self.name)
+        return found.member()
+
+    async def scan_for(self, name: str) -> Member:
+        """Look a name up from front to back; see ``member``."""
+        wanted, found = plain(to_bytes(name)), None
+        names: list[bytes] = []
+        async with aclosing(self._scan(Tally(self.pool))) as members:
+            async for member in members:
+                other = plain(to_bytes(member.name))
+                found = member if other == wanted else found
+                if len(names) < _MOST_NAMES:
+                    names.append(other)
+        if found is None:
+            raise not_found(name, map(to_text, names)).located(file=self.name)
+        return found
+
+    async def _indexed_members(self) -> AsyncGenerator[Member]:
+        if self.index is not None:
+            try:
+                async with aclosing(self.index.checked_blocks()) as blocks:
+                    async for records in blocks:
+                        for record in records:
+                            yield record.member()
+            except CorruptError as error:
+                raise error.located(file=self.name) from None
+
+    async def _scan_from(self, told: int) -> AsyncGenerator[Member]:
+        """Read the archive from front to back, and pass over the first members."""
+        async with aclosing(self._scan(Tally(self.pool))) as members:
+            async for member in members:
+                if told:
+                    told -= 1
+                else:
+                    yield member
+
+    async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
+        """Read the archive from front to back."""
+        reader = tar.Reader(max_metadata=self._reading.max_metadata)
+        try:
+            async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:
+                async for data in blocks:
+                    for item in reader.feed(data):
+                        if isinstance(item, Member):
+                            yield item
+            reader.finish()
+        except AiocompressError as error:
+            raise error.located(file=self.name) from None
+        self.warnings += reader.warnings
+
+    # Raw bytes.
+
+    async def _raw_bytes(
+        self, tally: Tally | None = None, *, strict: bool = False
+    ) -> AsyncGenerator[memoryview]:
+        """Yield the raw archive from front to back; a block is valid until the next one."""
+        async with opened(self._again(), self.pool) as source:
+            about = self.pool, source, self._reading, tally or Tally(self.pool)
+            async with aclosing(raw_blocks(*about, detach=True, strict=strict)) as blocks:
+                async for data in blocks:
+                    yield data
+
+    def raw_access(self) -> RawAccess:
+        """Return a way to read raw bytes anywhere."""
+        return IndexedAccess(self.index) if self.index else self.stream_access()
+
+    def stream_access(self) -> RawAccess:
+        """Return a way to read raw bytes anywhere that does not believe the index."""
+        return StreamAccess(self._raw_bytes)
+
+    def _again(self) -> AnySource:
+        """Return the archive as a source of its bytes, from the first one."""
+        self.check()
+        if isinstance(self._source, str | os.PathLike):
+            return self._source
+        if isinstance(self._source, Positional):
+            return PositionalSource(self._source)
+        if self._read_once:
+            raise AiocompressError("a stream can be read only once", file=self.name)
+        self._read_once = True
+        return self._source
+
+    # Restored.
+
+    async def extract(
+        self,
+        destination: PathLike,
+        unpacking: Unpacking,
+        writing: Writing,
+        max_output: int | None,
+    ) -> Report:
+        """Restore members into a folder; see ``Archive.extract``."""
+        self.check()
+        reading = self._reading._replace(max_output=max_output)
+        restoring = Restoring(
+            Selection(unpacking.members),
+            Keeping(unpacking.preserve),
+            unpacking.on_error,
+            unpacking.bounds,
+        )
+        async with (
+            verb(self.pool, "extracting", writing, found=Found(), back=True, file=self.name) as run,
+            into_folder(run, os.fspath(destination)) as building,
+        ):
+            run.total = self._size
+            await self._restore(building, restoring, reading, run.tally)
+            restoring.selection.check_found()
+        return run.report()
+
+    async def _restore(
+        self, building: Building, restoring: Restoring, reading: Reading, tally: Tally
+    ) -> None:
+        about = building, reading, restoring, tally
+        index, outcome = self.index, None
+        if index is not None:
+            await self._check_space(index, building, restoring.selection)
+            outcome = await restore_indexed(self.pool, index, *about)
+            if outcome is Restored.ALL:
+                return
+            await self._begin_anew(building, tally)
+        try:
+            async with opened(self._again(), self.pool) as source:
+                stream = restoring
+                if outcome is Restored.DOUBTFUL:
+                    stream = restoring._replace(on_error="raise")
+                await restore_stream(self.pool, source, building, reading, stream, tally)
+            self.distrust()
+        except CorruptError:
+            if index is None or outcome is not Restored.DOUBTFUL:
+                raise
+            # It was damage: the index still knows where the other frames are.
+            await self._begin_anew(building, tally)
+            again = await restore_indexed(self.pool, index, *about, trusting=True)
+            if again is not Restored.ALL:
+                raise
+
+    async def _check_space(self, index: Indexed, building: Building, selection: Selection) -> None:
+        """Look at the disk before anything is restored.
+
+        :raises OSError: it has less room than the files need.
+        """
+        free = await call(self.pool.files, free_space, building.descriptor)
+        if free is None or index.table.raws[-1] <= free:
+            return
+        with suppress(CorruptError):  # that is told when the index is used
+            needed = await least_space(index, selection)
+            if needed > free:
+                reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
+                raise OSError(errno.ENOSPC, reason, building.path)
+
+    async def _begin_anew(self, building: Building, tally: Tally) -> None:
+        await call(self.pool.files, atomic_folder.empty, building.descriptor)
+        tally.reset()
+
+    # Checked.
+
+    async def test(self, progress: ProgressOption) -> Report:
+        """Read all of it, and check everything; see ``Archive.test``."""
+        self.check()
+        writing = Writing(progress=progress)
+        async with verb(self.pool, "testing", writing, found=Found(), back=True) as run:
+            run.total = self._size
+            found, expected = self._scan(run.tally, strict=True), self._indexed_members()
+            async with aclosing(found), aclosing(expected):
+                async for member in found:
+                    run.tally.found.files += member.kind != "directory"
+                    if self.index is not None:
+                        self._compare(member, await anext(expected, None))
+                if await anext(expected, None) is not None:
+                    self._compare(None, None)
+            if self.index is not None:
+                await self._check_table(self.index)
+        return run.report()
+
+    async def _check_table(self, index: Indexed) -> None:
+        try:
+            await index.check_table()
+        except UnlikeIndexError:
+            self._compare(None, None)
+        except CorruptError as error:
+            raise error.located(file=self.name) from None
+
+    def _compare(self, member: Member | None, expected: Member | None) -> None:
+        if member is None or expected is None or not is_same(member, expected):
+            which = "more members than there are" if member is None else repr(member.name)
+            raise CorruptError(
+                f"the index does not agree with the archive on {which}",
+                file=self.name,
+                hint="the members are whole: extract them, and pack them again",
+            )
+
+
+def _find(records: Records, wanted: bytes) -> Record | None:
+    """Return the last record of that name."""
+    if wanted not in records.names:
+        return None
+    last = len(records) - 1 - records.names[::-1].index(wanted)
+    return records.record(last, records.offsets()[last])

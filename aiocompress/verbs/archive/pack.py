@@ -1,0 +1,387 @@
+"""A tree on its way out: its members, laid as tar straight into the chunks that are read.
+
+All small files of a chunk are opened, read and closed in one hop to a file thread. Plain blocking
+code, but for ``TreeSource``, which is what the pipeline reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Generator
+from concurrent.futures import Executor
+from functools import cache
+from typing import Any, Final
+
+from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding, to_bytes
+from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
+from aiocompress.formats.tar.writer import Writer
+from aiocompress.model import DEFAULT_MAX_METADATA
+from aiocompress.storage.base import Source
+from aiocompress.storage.walk import (
+    FILE_FLAGS,
+    OURS,
+    Entry,
+    Skip,
+    is_folder,
+    kind_of,
+    walk,
+    without_prefix,
+)
+from aiocompress.verbs.found import Found
+from aiocompress.verbs.options import Packing
+from aiocompress.workers.threads import call
+
+_SECOND: Final = 1_000_000_000
+_SPECIAL: Final = {
+    stat.S_IFIFO: LETTERS["fifo"],
+    stat.S_IFCHR: LETTERS["character device"],
+    stat.S_IFBLK: LETTERS["block device"],
+}
+
+
+class TreeSource(Source):
+    """Folders and files as one tar.
+
+    :param executor: the file threads, which look at the tree and read it.
+    """
+
+    def __init__(self, packing: Packing, executor: Executor) -> None:
+        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
+        self.found = Found()
+        self._executor = executor
+        self._packer = Packer(packing, self.found)
+
+    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
+        return self._packer.more
+
+    def take_index(self) -> bytes | None:
+        return self._packer.take_index()
+
+    def leave_out(self, status: os.stat_result) -> None:
+        self._packer.own.add((status.st_dev, status.st_ino))
+
+    async def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns its bytes, 0 at the end."""
+        return await call(self._executor, self._packer.fill, view)
+
+    async def readinto(self, view: memoryview) -> int:
+        return await self.fill(view)
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        await call(self._executor, self._packer.close)
+
+
+class Packer:
+    """Walks a tree and lays its members into the chunks that it is given; ``close`` always.
+
+    ``_lay_all`` is a generator that goes on for ever where the last chunk ended.
+    """
+
+    def __init__(self, packing: Packing, found: Found) -> None:
+        self.more = True
+        """Whether another chunk follows one that was not filled."""
+        self.own: set[tuple[int, int]] = set()
+        """Device and inode of files that are left out: those that the archive goes to."""
+        self._packing, self._found = packing, found
+        self._writer = Writer()
+        self._links: dict[tuple[int, int], list[Any]] = {}
+        self._owner = cache(self._find_owner)
+        self._root, self._cut = b"", 0
+        self._steps = self._lay_all()
+
+    def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns its bytes, 0 at the end."""
+        self._writer.begin_chunk(view)
+        next(self._steps, None)
+        self.more = not self._writer.ended
+        return self._writer.end_chunk()
+
+    def take_index(self) -> bytes | None:
+        """Return the block of the index that stands behind the last chunk, once."""
+        return self._writer.take_index()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._steps.close()
+
+    # What there is.
+
+    def _lay_all(self) -> Generator[None]:
+        with contextlib.closing(self._entries()) as entries:
+            for entry in entries:
+                if (steps := self._lay_entry(entry)) is not None:
+                    yield from steps
+        yield from self._writer.finish()
+
+    def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
+        if isinstance(entry, Skip):
+            self._skip(entry.name, entry.error)
+            return None
+        try:
+            if entry.is_folder:
+                return self._lay_folder(entry)
+            return self._lay_file(entry) if entry.is_file else self._lay_other(entry)
+        except OSError as error:
+            self._skip(entry.name, error)
+            return None
+
+    def _entries(self) -> Generator[Entry | Skip]:
+        """Yield all members in order, from all roots, with their names in the archive."""
+        packing = self._packing
+        prefix = to_bytes(packing.prefix)
+        for path, name in packing.roots:
+            self._root = os.fsencode(path)
+            inside = prefix + (os.fsencode(name) + b"/" if name else b"")
+            self._cut = len(inside)
+            yield from self._root_entries(os.fsencode(name), inside)
+
+    def _root_entries(self, name: bytes, inside: bytes) -> Generator[Entry | Skip]:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        if not is_folder(self._root):
+            folder, base = os.path.split(self._root)
+            parent = os.open(folder or b".", flags)
+            try:
+                whole = to_bytes(self._packing.prefix) + name
+                is_file = stat.S_ISREG(os.lstat(base, dir_fd=parent).st_mode)
+                yield Entry(whole, base, parent, is_file=is_file)
+            finally:
+                os.close(parent)
+            return
+        descriptor = os.open(self._root, flags)
+        try:
+            if inside:
+                yield Entry(inside[:-1], b".", descriptor, is_folder=True, descriptor=descriptor)
+            yield from walk(descriptor, inside, without_prefix(self._packing.excluded, self._cut))
+        finally:
+            os.close(descriptor)
+
+    # How it is laid. A function lays what fits at once, and returns the steps for what does not.
+
+    def _lay_folder(self, entry: Entry) -> Generator[None] | None:
+        status = os.fstat(entry.descriptor)
+        return self._lay_head(entry, status, DIRECTORY, self._xattrs(entry.descriptor))
+
+    def _lay_other(self, entry: Entry) -> Generator[None] | None:
+        """Lay what has no content."""
+        status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+        mode = status.st_mode
+        if stat.S_ISREG(mode):
+            return self._lay_file(entry)
+        if stat.S_ISLNK(mode):
+            link = os.readlink(entry.base, dir_fd=entry.parent)
+            path = b"/proc/self/fd/%d/%b" % (entry.parent, entry.base)
+            return self._lay_head(entry, status, SYMLINK, self._xattrs(path), link)
+        if kind := _SPECIAL.get(stat.S_IFMT(mode)):
+            numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
+            link = b"" if stat.S_ISFIFO(mode) else b"%d,%d" % numbers
+            return self._lay_head(entry, status, kind, link=link, device=numbers)
+        raise OSError(errno.EINVAL, f"is {kind_of(mode)}, which no archive holds")
+
+    def _lay_file(self, entry: Entry) -> Generator[None] | None:
+        try:
+            descriptor = os.open(entry.base, FILE_FLAGS, dir_fd=entry.parent)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:  # it is a link, or a socket, by now
+                return self._lay_other(entry)
+            raise
+        steps = None
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                return self._lay_other(entry)
+            if (status.st_dev, status.st_ino) in self.own:
+                self._found.warn(f"{self._shown(entry.name)}: is the output, and not packed")
+                return None
+            if status.st_nlink > 1 and (first := self._first_link(status)):
+                return self._lay_head(entry, status, HARDLINK, link=first)
+            steps = self._lay_content(entry, descriptor, status)
+        finally:
+            if steps is None:
+                os.close(descriptor)
+        return steps
+
+    def _first_link(self, status: os.stat_result) -> bytes | None:
+        """Return the name of the member that is the same file, if one is."""
+        key = status.st_dev, status.st_ino
+        known = self._links.get(key)
+        if known is None:
+            return None
+        first: bytes = known[0]
+        known[1] -= 1
+        if not known[1]:
+            del self._links[key]  # that was the last of its names
+        return first
+
+    def _lay_content(
+        self, entry: Entry, descriptor: int, status: os.stat_result
+    ) -> Generator[None] | None:
+        """Lay a file at once if there is room for it."""
+        head = self._head(entry.name, status, FILE, status.st_size, self._xattrs(descriptor))
+        room = self._writer.room(head)
+        if room is None:
+            return self._lay_large(entry, descriptor, status, head)
+        done = os.readv(descriptor, [room])
+        # One more byte tells whether the file has grown.
+        if done != status.st_size:
+            self._finish_short(entry, descriptor, room, done)
+        self._writer.place(head)
+        self._count(entry.name, FILE, status)
+        return None
+
+    def _finish_short(self, entry: Entry, descriptor: int, view: memoryview, done: int) -> None:
+        """Read on after a read that gave less, or more, than the file's size."""
+        size = len(view) - 1
+        while done < size and (more := os.readv(descriptor, [view[done:]])):
+            done += more
+        if done != size:
+            self._tell_changed(entry.name, done, size)
+            view[min(done, size) :] = bytes(len(view) - min(done, size))
+
+    def _tell_changed(self, name: bytes, done: int, size: int) -> None:
+        what = "shrank" if done < size else "grew"
+        kept = f"its first {size} bytes are packed" if done > size else f"padded to {size} bytes"
+        self._found.change(f"{self._shown(name)}: {what} while it was read, {kept}")
+
+    def _lay_large(
+        self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
+    ) -> Generator[None]:
+        try:
+            size, name, writer = status.st_size, entry.name, self._writer
+            if writer.is_uncut(len(head) + size + BLOCK):
+                yield
+                if writer.room(head) is not None:
+                    yield from self._lay_content(entry, descriptor, status) or ()
+                    return
+            writer.open()
+            self._count(name, FILE, status)
+            yield from writer.lay(head)
+            yield from self._lay_stream(name, descriptor, size)
+            yield from writer.lay_zeros(padding(size))
+            after = os.fstat(descriptor)
+            if after.st_size > size:
+                self._tell_changed(name, after.st_size, size)
+            elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
+                self._found.change(f"{self._shown(name)}: changed while it was read")
+        finally:
+            os.close(descriptor)
+
+    def _lay_stream(self, name: bytes, descriptor: int, left: int) -> Generator[None]:
+        """Lay content chunk by chunk; what is not there any more is zeros, and told."""
+        size = left
+        while left:
+            room = yield from self._writer.rest(left)
+            try:
+                done = os.readv(descriptor, [room])
+            except OSError as error:
+                self._fail(name, error, size - left)
+                yield from self._writer.lay_zeros(left)
+                return
+            if not done:
+                self._tell_changed(name, size - left, size)
+                yield from self._writer.lay_zeros(left)
+                return
+            self._writer.advance(done)
+            left -= done
+
+    def _fail(self, name: bytes, error: OSError, offset: int) -> None:
+        """Tell of a read error: it is never silently zeros."""
+        if self._packing.on_error == "raise":
+            raise OSError(error.errno, error.strerror, self._shown(name)) from None
+        text = f"{self._shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
+        self._found.change(text)
+
+    def _lay_head(
+        self,
+        entry: Entry,
+        status: os.stat_result,
+        kind: int,
+        xattrs: tuple[tuple[str, bytes], ...] = (),
+        link: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+    ) -> Generator[None] | None:
+        """Lay a member without content."""
+        head = self._head(entry.name, status, kind, 0, xattrs, link, device)
+        self._count(entry.name, kind, status)
+        return None if self._writer.place_head(head) else self._lay_long_head(head)
+
+    def _lay_long_head(self, head: bytes) -> Generator[None]:
+        if self._writer.is_uncut(len(head)):
+            yield
+        self._writer.open()
+        yield from self._writer.lay(head)
+
+    # What is said of a member.
+
+    def _head(
+        self,
+        name: bytes,
+        status: os.stat_result,
+        kind: int,
+        size: int,
+        xattrs: tuple[tuple[str, bytes], ...] = (),
+        link: bytes = b"",
+        device: tuple[int, int] = (0, 0),
+    ) -> bytes:
+        mode, time = status.st_mode & 0o7777, status.st_mtime_ns
+        clamp = self._packing.clamp
+        if clamp is not None:
+            mode = 0o755 if kind == DIRECTORY or mode & 0o100 else 0o644
+            time = min(time, clamp * _SECOND)
+        who = self._owner(status.st_uid, status.st_gid, device)
+        about = name, kind, mode, size, time, who, link
+        head = self._writer.head(*about, xattrs)
+        if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
+            self._found.change(f"{self._shown(name)}: its attributes are too large, and not packed")
+            return self._writer.head(*about)
+        return head
+
+    def _find_owner(self, uid: int, gid: int, device: tuple[int, int]) -> Owner:
+        """Return the owner of a member; a reproducible archive has none."""
+        if self._packing.clamp is not None:
+            return owner(0, 0, "", "", device)
+        return owner(uid, gid, *_names(uid, gid), device)
+
+    def _count(self, name: bytes, kind: int, status: os.stat_result) -> None:
+        if kind != DIRECTORY:
+            self._found.files += 1
+        if kind == FILE and status.st_nlink > 1:
+            self._links[status.st_dev, status.st_ino] = [name, status.st_nlink - 1]
+
+    def _xattrs(self, place: int | bytes) -> tuple[tuple[str, bytes], ...]:
+        if not self._packing.xattrs or self._packing.clamp is not None:
+            return ()
+        found = []
+        with contextlib.suppress(OSError):  # a file system without them
+            follow = isinstance(place, int)
+            for key in sorted(os.listxattr(place, follow_symlinks=follow)):
+                with contextlib.suppress(OSError):
+                    found.append((key, os.getxattr(place, key, follow_symlinks=follow)))
+        return tuple(found)
+
+    def _shown(self, name: bytes) -> str:
+        """Return the path of a member as its user knows it."""
+        rest = name[self._cut :]
+        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
+
+    def _skip(self, name: bytes, error: OSError) -> None:
+        path = self._shown(name)
+        if self._packing.on_error == "raise" or error.errno in OURS:
+            raise OSError(error.errno, error.strerror, path) from None
+        self._found.skip(f"{path}: {error.strerror}")
+
+
+@cache
+def _names(uid: int, gid: int) -> tuple[str, str]:
+    import grp  # only those who pack pay for it
+    import pwd
+
+    user = group = ""
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(gid).gr_name
+    return user, group

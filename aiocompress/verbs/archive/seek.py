@@ -1,0 +1,168 @@
+"""Archives with an index, read where they are asked for, and nowhere else.
+
+The index and the table of frames are hints: bounds, counts and sums are checked when they are
+read, and a member counts only if the header in front of its content agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from aiocompress import formats
+from aiocompress.errors import AiocompressError, CorruptError, LimitError
+from aiocompress.formats.base import Format, FrameTable, Piece
+from aiocompress.formats.tar.header import END
+from aiocompress.formats.tar.index import Records, unpack
+from aiocompress.model import MIB, Buffer
+from aiocompress.storage.base import Positional
+from aiocompress.verbs.decode import Decoder, outcome
+from aiocompress.workers.lane import Lane
+from aiocompress.workers.pool import WorkerPool
+
+_HEAD: Final = 512
+_LARGEST_BLOCK: Final = 8 * MIB
+
+
+class UnlikeIndexError(Exception):
+    """The archive is not what its index says: it has to be read from front to back."""
+
+
+class Indexed:
+    """An archive of ours: its format, where its frames stand, and its index."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        source: Positional,
+        form: Format,
+        table: FrameTable,
+        name: str | None,
+    ) -> None:
+        self.format, self.table, self.source, self.name = form, table, source, name
+        self._pool = pool
+        self._kinds: dict[int, frozenset[int]] = {}
+        """What types of members the blocks of the index tell of, as far as they were read."""
+        self.read_bytes = 0
+        """Compressed bytes read so far."""
+
+    async def read_at(self, offset: int, size: int) -> Buffer:
+        """Read compressed bytes.
+
+        :raises CorruptError: they are not there any more.
+        """
+        data = await self.source.read_at(offset, size)
+        self.read_bytes += len(data)
+        if len(data) != size:
+            raise CorruptError("the archive became shorter while it was read", offset=offset)
+        return data
+
+    async def blocks(
+        self, kinds: bytes | None = None, *, backwards: bool = False
+    ) -> AsyncGenerator[Records]:
+        """Yield the index, block by block; only those with records of ``kinds``, where it is known.
+
+        :raises CorruptError: a block is damaged, or they do not follow each other.
+        """
+        payload_of = self.format.container.index_payload
+        for offset, size in reversed(self.table.blocks) if backwards else self.table.blocks:
+            if kinds is not None and not self._kinds.get(offset, frozenset(kinds)) & set(kinds):
+                continue
+            if size > _LARGEST_BLOCK:
+                raise CorruptError("a block of the index is too large", offset=offset)
+            payload = payload_of(bytes(await self.read_at(offset, size)))
+            if payload is None:
+                raise CorruptError("a block of the index is damaged", offset=offset)
+            try:
+                records = unpack(payload)
+            except AiocompressError as error:
+                raise error.located(base=offset) from None
+            self._kinds[offset] = records.kinds
+            yield records
+
+    async def checked_blocks(self) -> AsyncGenerator[Records]:
+        """Yield the index, and make sure that it covers the archive from its start to its end."""
+        end = 0
+        async for records in self.blocks():
+            if records.start != end:
+                raise CorruptError("the blocks of the index do not follow each other")
+            end = records.end
+            yield records
+        if end != self.table.raws[-1] - len(END):
+            raise CorruptError("the index does not cover the archive")
+
+    async def frame(self, number: int) -> bytes:
+        """Return the raw bytes of a frame, decoded in a thread.
+
+        :raises CorruptError: it is damaged.
+        :raises UnlikeIndexError: it is not where the table says, or not to be decoded whole.
+        """
+        offset, size = self.table.starts[number], self.table.sizes[number]
+        run = ((size, self.table.raw_size(number)),)
+        self.check_room(number)
+        data = memoryview(await self.read_at(offset, size))
+        # Detached, so that no slot waits for whoever reads a member.
+        decoder = Decoder(Lane(self._pool, small=True, detach=True), self.format)
+        item = await decoder.start(Piece(offset, number, data, run, exact=True))
+        try:
+            result = await outcome(item)
+            if result is None:
+                reason = "the frame is not as long as the index says"
+                raise CorruptError(reason, offset=offset, frame=number)
+        except AiocompressError as error:
+            if not self.is_frame(number, data):
+                raise UnlikeIndexError from None
+            raise error.located(file=self.name) from None
+        else:
+            assert item.job is not None
+            return bytes(item.job.data)
+        finally:
+            item.release()
+
+    def check_room(self, number: int) -> None:
+        """Make sure that a frame can be decoded whole, whatever the table claims.
+
+        :raises UnlikeIndexError: it can only be decoded as a stream.
+        """
+        try:
+            self._pool.slots.check(self.table.sizes[number], self.table.raw_size(number))
+        except LimitError:
+            raise UnlikeIndexError from None
+
+    def is_frame(self, number: int, data: memoryview) -> bool:
+        """Whether these bytes begin and end as the frame does: if so, what fails is damage."""
+        return self.format.container.is_frame(data, self.table.raw_size(number))
+
+    async def check_table(self) -> None:
+        """Make sure that each frame stands where the table says.
+
+        :raises CorruptError: one does not.
+        """
+        for number, (offset, size) in enumerate(
+            zip(self.table.starts, self.table.sizes, strict=True)
+        ):
+            self.check_room(number)
+            if not self.is_frame(number, memoryview(await self.read_at(offset, size))):
+                raise CorruptError("no frame is where the index says", offset=offset, frame=number)
+
+
+async def open_indexed(pool: WorkerPool, source: Positional, name: str | None) -> Indexed | None:
+    """Find the index of an archive; None: it has none that can be believed.
+
+    :raises FormatError: it is no zstd or gzip file.
+    """
+    size = await source.size()
+    form = formats.detect(bytes(await source.read_at(0, _HEAD)))
+    search = form.container.search
+    if search is None:
+        return None
+    steps, table = search(size), None
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(bytes(await source.read_at(*request)))
+    except StopIteration as stop:
+        table = stop.value
+    if table is None or not table.blocks or not len(table.starts):
+        return None
+    return Indexed(pool, source, form, table, name)

@@ -1,0 +1,94 @@
+"""Out: chunks to frames to a container, with an index where the source is a tree."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import NamedTuple
+
+from aiocompress.model import Buffer
+from aiocompress.storage.base import Source
+from aiocompress.storage.files import Spool
+from aiocompress.verbs import jobs
+from aiocompress.verbs.base import Tally
+from aiocompress.verbs.options import Recipe
+from aiocompress.workers.lane import LIGHT, Lane
+from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pool import Job, WorkerPool
+
+
+async def compressed(
+    pool: WorkerPool, source: Source, recipe: Recipe, tally: Tally, *, detach: bool = False
+) -> AsyncGenerator[tuple[Buffer, ...]]:
+    """Yield the container's bytes, a frame at a time; valid until the next one is asked for.
+
+    :param detach: the reader may be slow: no slot waits for it.
+    """
+    make_writer = recipe.format.container.writer
+    assert make_writer is not None
+    writer = make_writer()
+    chunks = _chunks(Lane(pool, detach=detach), source, recipe)
+    async with aclosing(in_order(chunks, pool.window)) as items, Spool.opened(pool.files) as late:
+        async for job, block in items:
+            await job.result()
+            parts = writer.add(memoryview(job.data), job.used)
+            tally.add(job.used, sum(map(len, parts)), 1)
+            yield parts
+            if block is not None:
+                held = writer.index(block)
+                if writer.index_last:
+                    await late.write(held)
+                else:
+                    tally.add(0, len(held), 0)
+                    yield (held,)
+        async for held in late.parts():
+            tally.add(0, len(held), 0)
+            yield (held,)
+    end = writer.finish()
+    tally.add(0, len(end), 0)
+    yield (end,)
+
+
+class _Chunk(NamedTuple):
+    """A chunk with its worker, and the block of an archive's index that belongs behind it."""
+
+    job: Job
+    block: bytes | None
+
+    def release(self) -> None:
+        self.job.release()
+
+
+async def _chunks(lane: Lane, source: Source, recipe: Recipe) -> AsyncGenerator[_Chunk]:
+    """Read chunks into slots; an empty source has one chunk, which is empty."""
+    slots, bound = lane.pool.slots, recipe.format.codec.bound
+    arguments = (recipe.format.name, recipe.level)
+    size = recipe.chunk_size
+    if source.size is not None:
+        size = min(size, source.size + 1)
+    slots.check(size, bound(size))
+    gathered = memoryview(bytearray(size if source.waits else 0))
+    first = more = True
+    while more:
+        # What a slow source sends is gathered first: no slot waits for it.
+        used = await source.fill(gathered) if source.waits else -1
+        slot = await slots.take(size, bound(size))
+        try:
+            if source.waits:
+                slot.input[:used] = gathered[:used]
+            else:
+                used = await source.fill(slot.input[:size])
+        except BaseException:
+            slot.free()
+            raise
+        if not used and not first:
+            slot.free()
+            return
+        filled = used == size
+        follows = filled and not (first and source.size == size)
+        more, index = source.goes_on(filled=filled), source.take_index()
+        light = not first and used <= LIGHT
+        job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
+        yield _Chunk(job, index)
+        # A file that turns out larger than it was goes on in whole chunks.
+        first, size = False, recipe.chunk_size

@@ -1,0 +1,119 @@
+"""Back: a container to frames to chunks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from aiocompress import formats
+from aiocompress.errors import TruncatedError
+from aiocompress.formats.base import Format
+from aiocompress.model import MIB, Buffer
+from aiocompress.storage.base import Source
+from aiocompress.verbs.base import Tally
+from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome
+from aiocompress.verbs.options import READ_SIZE, Reading
+from aiocompress.workers.lane import Lane
+from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pool import WorkerPool
+
+_LARGEST_READ: Final = 16 * MIB
+_RUN: Final = 4 * MIB
+"""Raw bytes of frames that travel together; twice that where they need no room in a slot."""
+
+
+class Block(NamedTuple):
+    """Raw bytes in order; ``data`` is None where a worker has written them already."""
+
+    size: int
+    data: Buffer | None
+
+
+async def decompressed(
+    pool: WorkerPool,
+    source: Source,
+    reading: Reading,
+    tally: Tally,
+    *,
+    target: str | None = None,
+    detach: bool = False,
+    strict: bool = False,
+) -> AsyncGenerator[Block]:
+    """Yield the raw bytes in order; a block's data is valid until the next one is asked for.
+
+    Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
+    that follows a frame that was not as its index said, until a frame ends where a piece does.
+
+    :param target: a path that workers may write to; see ``Decoder``.
+    :param detach: the reader may be slow: no slot waits for it.
+    :param strict: a damaged index is an error.
+    """
+    form, head = await _head(source)
+    small = source.size is not None and source.size <= READ_SIZE
+    decoder = Decoder(Lane(pool, small=small, detach=detach), form, target)
+    stream = Stream(pool, form, reading.max_window)
+    reader = form.container.reader(
+        whole=pool.slots.largest,
+        run=_RUN if target is None else 2 * _RUN,
+        max_window=reading.max_window,
+        strict=strict,
+    )
+    tally.warnings = reader.warnings
+    reader.feed(head)
+    tally.read_bytes += len(head)
+
+    async def pieces() -> AsyncGenerator[Decoding]:
+        """Read blocks, have the container's reader find frames, and start a job for each run."""
+        size = len(head)
+        while size:
+            while (piece := reader.next_piece()) is not None:
+                yield await decoder.start(piece)
+            size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
+            reader.fill(size)
+            tally.read_bytes += size
+        reader.end()
+        while (piece := reader.next_piece()) is not None:
+            yield await decoder.start(piece)
+
+    try:
+        async with aclosing(in_order(pieces(), pool.window)) as items:
+            async for item in items:
+                async with aclosing(_blocks(item, stream, tally)) as blocks:
+                    async for block in blocks:
+                        reading.check_output(tally.raw_bytes)
+                        yield block
+        stream.finish()
+        # Padding and the index belong to no frame.
+        tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
+    finally:
+        await decoder.over()
+
+
+async def _head(source: Source) -> tuple[Format, bytes]:
+    """Read the first bytes of a container, and find out what it is.
+
+    :raises FormatError: it is not compressed.
+    :raises TruncatedError: it is empty.
+    """
+    room = bytearray(formats.HEAD_SIZE)
+    size = await source.fill(memoryview(room))
+    if not size:
+        raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
+    head = bytes(room[:size])
+    return formats.detect(head), head
+
+
+async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:
+    """Yield what a piece holds; a worker's errors do not count where the index proved wrong."""
+    result = await outcome(item, strict=not stream.is_open)
+    if result is not None and not stream.is_open:
+        assert item.job is not None
+        tally.add(result.size, item.size, item.frames)
+        yield Block(result.size, None if result.written else item.job.data)
+        return
+    async with aclosing(stream.decode(item)) as blocks:
+        async for data in blocks:
+            tally.add(len(data), 0, 0)
+            yield Block(len(data), data)
+    tally.add(0, item.size, item.frames)

@@ -1,0 +1,86 @@
+"""Files: compressed and decompressed into files that are whole or not there."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+
+from aiocompress.model import ProgressOption, Report
+from aiocompress.storage.files import FileSink
+from aiocompress.storage.sources import AnySource, opened
+from aiocompress.verbs import jobs
+from aiocompress.verbs.base import Destination, into, verb
+from aiocompress.verbs.compress import compressed
+from aiocompress.verbs.decompress import decompressed
+from aiocompress.verbs.found import Found
+from aiocompress.verbs.options import Reading, Recipe, Writing
+from aiocompress.workers.pool import WorkerPool
+
+
+async def compress_file(
+    pool: WorkerPool,
+    source: AnySource,
+    destination: Destination,
+    recipe: Recipe,
+    writing: Writing,
+    found: Found | None = None,
+) -> Report:
+    """Compress a source into a container of its own.
+
+    :param found: what the source says that it has found, if it is a tree.
+    """
+    async with (
+        verb(pool, "compressing", writing, found=found) as run,
+        opened(source, pool) as data,
+        into(run, data, destination) as sink,
+    ):
+        run.total = data.size
+        if sink is not None:
+            frames = compressed(pool, data, recipe, run.tally, detach=sink.waits)
+            async with aclosing(frames):
+                async for parts in frames:
+                    await sink.write(*parts)
+    return run.report()
+
+
+async def decompress_file(
+    pool: WorkerPool,
+    source: AnySource,
+    destination: Destination,
+    reading: Reading,
+    writing: Writing,
+) -> Report:
+    """Decompress a container into a file; workers write in place what they decode."""
+    async with (
+        verb(pool, "decompressing", writing, back=True) as run,
+        opened(source, pool) as data,
+        into(run, data, destination) as sink,
+    ):
+        run.total = data.size
+        if sink is not None:
+            file = sink if isinstance(sink, FileSink) and pool.shares_files else None
+            target = None if file is None else file.reach
+            blocks = decompressed(pool, data, reading, run.tally, target=target, detach=sink.waits)
+            async with aclosing(blocks):
+                async for size, block in blocks:
+                    if block is not None:
+                        await sink.write(block)
+                    elif file is not None:
+                        file.skip(size)
+    return run.report()
+
+
+async def test(
+    pool: WorkerPool, source: AnySource, reading: Reading, progress: ProgressOption
+) -> Report:
+    """Decode all of a container, check everything, and drop it."""
+    async with (
+        verb(pool, "testing", Writing(progress=progress), back=True) as run,
+        opened(source, pool) as data,
+    ):
+        run.total = data.size
+        target = jobs.DISCARD
+        blocks = decompressed(pool, data, reading, run.tally, target=target, strict=True)
+        async with aclosing(blocks):
+            async for _ in blocks:
+                pass
+    return run.report()

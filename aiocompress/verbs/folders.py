@@ -1,0 +1,138 @@
+"""Folders: packed into one archive or a tree of compressed files, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from aiocompress.errors import FormatError
+from aiocompress.formats.framed import container as framed
+from aiocompress.model import Layout, PathLike, ProgressOption, Report
+from aiocompress.storage.base import naming
+from aiocompress.storage.walk import is_folder
+from aiocompress.verbs import files
+from aiocompress.verbs.archive.opened import OpenedArchive
+from aiocompress.verbs.archive.pack import TreeSource
+from aiocompress.verbs.base import Destination
+from aiocompress.verbs.framed import pack as framed_out
+from aiocompress.verbs.framed import unpack as framed_back
+from aiocompress.verbs.mirror import mirror
+from aiocompress.verbs.options import Packing, Reading, Recipe, Unpacking, Writing
+from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
+
+FolderSource: TypeAlias = PathLike | Sequence[PathLike]
+
+
+async def compress_folder(
+    pool: WorkerPool,
+    source: FolderSource,
+    destination: Destination,
+    layout: Layout,
+    packing: Packing,
+    recipe: Recipe,
+    writing: Writing,
+) -> Report:
+    """Compress folders and files into an archive, a tree of files, or the framed container."""
+    pool.check()
+    packing = packing._replace(roots=await call(pool.files, roots_of, source))
+    if layout == "archive":
+        tree = TreeSource(packing, pool.files)
+        return await files.compress_file(pool, tree, destination, recipe, writing, tree.found)
+    if layout == "framed":
+        return await framed_out.compress_tree(pool, packing, destination, recipe, writing)
+    if not isinstance(destination, str | os.PathLike):
+        raise TypeError("a mirrored tree needs the path of a folder as its destination")
+    (path, name), *others = packing.roots
+    if others or name:
+        raise ValueError("a mirrored tree has one folder as its source")
+    target = os.fspath(destination)
+    with naming(target):
+        return await mirror.compress_tree(
+            pool,
+            path,
+            target,
+            recipe,
+            writing,
+            excluded=packing.excluded,
+            on_error=packing.on_error,
+        )
+
+
+def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
+    """Return what to pack, as (path, name in the archive).
+
+    The members of a single folder stand there by themselves; several sources, and files, under
+    their own names.
+
+    :raises OSError: a source is not there.
+    :raises ValueError: there is none, or two have the same name.
+    """
+    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not paths:
+        raise ValueError("no source to compress")
+    roots: dict[str, str] = {}
+    for given in paths:
+        path = os.fspath(given)
+        os.lstat(path)
+        if len(paths) == 1 and is_folder(path):
+            return ((path, ""),)
+        name = os.path.basename(os.path.abspath(path))
+        if name in roots:
+            msg = f"{roots[name]} and {path} would both be {name!r} in the archive"
+            raise ValueError(msg)
+        roots[name] = path
+    return tuple((path, name) for name, path in roots.items())
+
+
+async def decompress_folder(
+    pool: WorkerPool,
+    source: PathLike,
+    destination: PathLike,
+    unpacking: Unpacking,
+    reading: Reading,
+    writing: Writing,
+) -> Report:
+    """Undo ``compress_folder``, whatever the layout; the content says which."""
+    pool.check()
+    path, target = os.fspath(source), os.fspath(destination)
+    about = pool, path, target, reading, writing
+    on_error, bounds = unpacking.on_error, unpacking.bounds
+    with naming(target):
+        if await call(pool.files, is_folder, path):
+            _check_all(unpacking, "a mirrored tree")
+            return await mirror.decompress_tree(*about, on_error=on_error, bounds=bounds)
+        if framed.detect(await call(pool.files, _head, path)):
+            _check_all(unpacking, "a framed container")
+            return await framed_back.decompress_tree(*about, on_error=on_error, bounds=bounds)
+        async with OpenedArchive(pool, path, reading) as archive:
+            return await archive.extract(target, unpacking, writing, reading.max_output)
+
+
+async def test_archive(
+    pool: WorkerPool, source: PathLike, reading: Reading, progress: ProgressOption
+) -> Report | None:
+    """Check an archive whose members are known; None: it is something else."""
+    try:
+        async with OpenedArchive(pool, source, reading) as archive:
+            if archive.index is not None or archive.is_plain:
+                return await archive.test(progress)
+    except FormatError:
+        pass
+    return None
+
+
+def _check_all(unpacking: Unpacking, what: str) -> None:
+    if unpacking.members is not None:
+        msg = f"members can be chosen of an archive, not of {what}"
+        raise ValueError(msg)
+
+
+def _head(path: str) -> bytes:
+    """Return the first bytes of a regular file."""
+    if not os.path.isfile(path):
+        os.stat(path)
+        return b""
+    with open(path, "rb") as file:
+        return file.read(framed.DETECT_SIZE)

@@ -1,0 +1,106 @@
+"""What a worker does to chunks and frames: the jobs of every verb that works on containers.
+
+Plain functions, run in a worker process, a thread, or the caller's executor; see ``workers.job``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
+
+from aiocompress.errors import CorruptError
+from aiocompress.formats import FORMATS
+from aiocompress.formats.base import STREAM, Codec
+from aiocompress.workers.job import Place, Result, deliver, views
+
+DISCARD: Final = ""
+"""In the place of a path to write to: the raw data is only checked."""
+
+Run: TypeAlias = tuple[tuple[int, int], ...]
+"""(compressed, raw) bytes of frames that follow each other; raw sizes may be bounds."""
+Write: TypeAlias = Callable[[memoryview, int], None]
+
+
+def compress(place: Place, codec: str, level: int) -> Result:
+    """Compress one chunk into one frame."""
+    data, room = views(place)
+    return deliver(FORMATS[codec].codec.compress(data, level), room)
+
+
+def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | None) -> Result:
+    """Decode a run of whole frames.
+
+    :param target: a path and an offset to write the raw data to, ``DISCARD`` for a path to drop
+        it: then there need only be room for the largest frame; None leaves it all in the slot.
+    :returns: ``size`` is ``STREAM`` where a frame is not as its index says, and where the path
+        cannot be opened from here.
+    :raises CorruptError: with offset and frame counted from the first byte of the run.
+    """
+    data, room = views(place)
+    if room is None:
+        room = memoryview(bytearray(sum(raw for _, raw in run)))
+    with _opened(target) as write:
+        if write is None and target is not None:
+            return Result(STREAM)
+        size = decode(FORMATS[codec].codec, data, run, room, write)
+    if size == STREAM or write is not None:
+        return Result(size, written=size != STREAM)
+    return Result(size, bytes(room[:size]) if isinstance(place[0], bytes) else None)
+
+
+def decode(
+    codec: Codec, data: memoryview, run: Run, room: memoryview, write: Write | None = None
+) -> int:
+    """Decode a run of whole frames into ``room``, one behind the other.
+
+    :param write: takes the raw data of each frame, and its offset from that of the first one.
+    :returns: raw bytes; ``STREAM``: a frame is not as its index says.
+    :raises CorruptError: with offset and frame counted from the first byte of the run.
+    """
+    at = size = 0
+    for number, (compressed, raw) in enumerate(run):
+        # What is written at once leaves its room to the next frame, hot in the cache.
+        start = size if write is None else 0
+        try:
+            done = codec.decompress(data[at : at + compressed], room[start : start + raw])
+        except CorruptError as error:
+            raise error.located(base=at, frame=number) from None
+        if done == STREAM:
+            return STREAM
+        if write is not None:
+            write(room[:done], size)
+        at += compressed
+        size += done
+    return size
+
+
+@contextmanager
+def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
+    """Open the target for one job: it belongs to a stream, which may end without this worker."""
+    if target is None:
+        yield None
+        return
+    path, base = target
+    if path == DISCARD:
+        yield lambda _data, _offset: None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except OSError:
+        yield None
+        return
+
+    def write(data: memoryview, offset: int) -> None:
+        while data:
+            try:
+                written = os.pwrite(descriptor, data, base + offset)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, path) from None
+            data, offset = data[written:], offset + written
+
+    try:
+        yield write
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,269 @@
+"""What callers pass: checked once, and turned into the structs that the verbs take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+
+from aiocompress import formats
+from aiocompress.errors import LimitError
+from aiocompress.formats.base import Format
+from aiocompress.model import (
+    DEFAULT_MAX_METADATA,
+    DEFAULT_MAX_WINDOW,
+    MIB,
+    Buffer,
+    OnError,
+    OnExists,
+    ProgressOption,
+    Size,
+    parse_size,
+)
+from aiocompress.storage.restorer import Keeping
+from aiocompress.storage.walk import Excluded
+
+if TYPE_CHECKING:
+    from aiocompress.verbs.select import Selection
+
+READ_SIZE: Final = 2 * MIB
+
+
+class Recipe(NamedTuple):
+    """Everything that the bytes of a container depend on, but for the data."""
+
+    format: Format
+    level: int
+    chunk_size: int
+
+
+class Reading(NamedTuple):
+    """How a container is read: bytes of one read, and the caller's limits, in bytes.
+
+    ``max_metadata`` is of the headers in front of one member of an archive.
+    """
+
+    read_size: int = READ_SIZE
+    max_window: int = DEFAULT_MAX_WINDOW
+    max_output: int | None = None
+    max_metadata: int = DEFAULT_MAX_METADATA
+
+    def check_output(self, raw_bytes: int) -> None:
+        """Hold the limit on the bytes that really came out, whatever headers claim."""
+        if self.max_output is not None and raw_bytes > self.max_output:
+            raise LimitError(
+                f"the data is larger than the {self.max_output} bytes allowed",
+                hint="raise max_output (--max-output) if you trust it",
+            )
+
+
+class Writing(NamedTuple):
+    """How a result is written: over an older one or not, synced or not, and who is told."""
+
+    on_exists: OnExists = "error"
+    fsync: bool | None = None
+    progress: ProgressOption = False
+
+    @property
+    def syncs(self) -> bool:
+        """Whether the result is on the disk before it gets its name."""
+        return self.fsync is not False
+
+
+class Packing(NamedTuple):
+    """How a tree is packed.
+
+    ``roots`` are (path, name): what is packed, and what it is called in the archive; "" for a
+    folder whose members stand there by themselves. ``prefix`` stands before all names;
+    ``excluded`` says what is left out; ``clamp`` is the latest time in seconds, and turns owners
+    and modes into the plainest (``reproducible``).
+    """
+
+    roots: tuple[tuple[str, str], ...]
+    prefix: str = ""
+    excluded: Excluded | None = None
+    on_error: OnError = "raise"
+    xattrs: bool = False
+    clamp: int | None = None
+
+
+class Bounds(NamedTuple):
+    """How many members may be restored, and how many bytes each may have; None: any."""
+
+    max_members: int | None = None
+    max_member_size: int | None = None
+
+    def check_count(self, count: int) -> None:
+        """Make sure that there are not too many members.
+
+        :raises LimitError: there are.
+        """
+        if self.max_members is not None and count > self.max_members:
+            raise LimitError(
+                f"there are more than the {self.max_members} members allowed",
+                hint="raise max_members (--max-members) if you trust it",
+            )
+
+    def check_size(self, size: int) -> None:
+        """Make sure that a member is not too large.
+
+        :raises LimitError: it is.
+        """
+        if self.max_member_size is not None and size > self.max_member_size:
+            raise LimitError(
+                f"it is larger than the {self.max_member_size} bytes allowed for a member",
+                hint="raise max_member_size (--max-member-size) if you trust it",
+            )
+
+
+class Unpacking(NamedTuple):
+    """What the caller wants of an archive: which members, what beside content, errors, limits."""
+
+    members: Iterable[str] | None = None
+    on_error: OnError = "raise"
+    preserve: bool = False
+    bounds: Bounds = Bounds()
+
+
+class Restoring(NamedTuple):
+    """How members become files: ``Unpacking`` with its patterns made ready to match names."""
+
+    selection: Selection
+    keeping: Keeping = Keeping()
+    on_error: OnError = "raise"
+    bounds: Bounds = Bounds()
+
+
+def make_recipe(codec: str, level: int | None, chunk_size: Size | None) -> Recipe:
+    """Check codec, level and chunk size, and fill in the defaults.
+
+    :raises ValueError: there is no such codec, level or size.
+    :raises TypeError: the level is not an int, or the size neither int nor text.
+    """
+    row = formats.writable(codec)
+    level = row.codec.default_level if level is None else level
+    if isinstance(level, bool) or not isinstance(level, int):
+        msg = f"compression_level must be an int, not {type(level).__name__}"
+        raise TypeError(msg)
+    if level not in row.codec.levels:
+        first, last = row.codec.levels[0], row.codec.levels[-1]
+        msg = f"compression_level of {codec} must be from {first} to {last}, not {level}"
+        raise ValueError(msg)
+    default = row.codec.chunk_size(level)
+    return Recipe(
+        row, level, default if chunk_size is None else parse_size(chunk_size, "chunk_size")
+    )
+
+
+def make_reading(
+    max_output: Size | None,
+    max_window: Size,
+    chunk_size: Size | None = None,
+    max_metadata: Size = DEFAULT_MAX_METADATA,
+) -> Reading:
+    """Check the limits of reading.
+
+    :raises ValueError: text that is not a size, or a size below 1.
+    :raises TypeError: a size that is neither int nor text.
+    """
+    return Reading(
+        read_size=READ_SIZE if chunk_size is None else parse_size(chunk_size, "chunk_size"),
+        max_window=parse_size(max_window, "max_window"),
+        max_output=None if max_output is None else parse_size(max_output, "max_output"),
+        max_metadata=parse_size(max_metadata, "max_metadata"),
+    )
+
+
+def make_writing(on_exists: OnExists, fsync: bool | None, progress: ProgressOption) -> Writing:  # noqa: FBT001
+    """Check how a result is to be written.
+
+    :raises ValueError: ``on_exists`` has another value than the three it can have.
+    :raises TypeError: ``progress`` cannot be called.
+    """
+    if on_exists not in get_args(OnExists):
+        msg = f"on_exists must be 'error', 'replace' or 'skip', not {on_exists!r}"
+        raise ValueError(msg)
+    if not isinstance(progress, bool) and not callable(progress):
+        msg = f"progress must be a bool or a callable, not {type(progress).__name__}"
+        raise TypeError(msg)
+    return Writing(on_exists, fsync, progress)
+
+
+def make_packing(
+    prefix: str,
+    exclude: Iterable[str],
+    *,
+    reproducible: bool,
+    xattrs: bool,
+    on_error: OnError,
+) -> Packing:
+    """Check how a tree is to be packed; its roots are added later.
+
+    :raises ValueError: SOURCE_DATE_EPOCH is not a number, or the prefix leads elsewhere.
+    """
+    check_on_error(on_error)
+    parts = [part for part in prefix.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        msg = f"prefix must not lead out of the archive, as {prefix!r} does"
+        raise ValueError(msg)
+    clamp = int(os.environ.get("SOURCE_DATE_EPOCH", "0")) if reproducible else None
+    inside = "".join(part + "/" for part in parts)
+    return Packing((), inside, _make_excluded(exclude), on_error, xattrs, clamp)
+
+
+def _make_excluded(patterns: Iterable[str]) -> Excluded | None:
+    """Return a function that says what is left out, by the rules of gitignore; None: nothing."""
+    if isinstance(patterns, str):
+        patterns = [patterns]
+    if not (lines := list(patterns)):
+        return None
+    from pathspec import GitIgnoreSpec  # most callers exclude nothing
+
+    matches = GitIgnoreSpec.from_lines(lines).match_file
+
+    def excluded(name: bytes, is_folder: bool) -> bool:  # noqa: FBT001
+        # Patterns are lines, and "$" in them would match before a newline at the end of a name.
+        return matches(os.fsdecode(name).replace("\n", "\ufffd") + "/" * is_folder)
+
+    return excluded
+
+
+def make_unpacking(
+    members: Iterable[str] | None,
+    on_error: OnError,
+    preserve: bool,  # noqa: FBT001
+    max_members: int | None,
+    max_member_size: Size | None,
+) -> Unpacking:
+    """Check what is wanted of an archive.
+
+    :raises ValueError: ``on_error`` has another value than the two it can have; a number below 0.
+    :raises TypeError: a number that is not an int, or a size that is neither int nor text.
+    """
+    check_on_error(on_error)
+    if isinstance(max_members, bool) or not isinstance(max_members, int | None):
+        msg = f"max_members must be an int, not {type(max_members).__name__}"
+        raise TypeError(msg)
+    if max_members is not None and max_members < 0:
+        msg = f"max_members must not be negative, as {max_members} is"
+        raise ValueError(msg)
+    size = None if max_member_size is None else parse_size(max_member_size, "max_member_size")
+    return Unpacking(members, on_error, preserve, Bounds(max_members, size))
+
+
+def check_on_error(on_error: OnError) -> None:
+    """Check what is to be done about what goes wrong.
+
+    :raises ValueError: ``on_error`` has another value than the two it can have.
+    """
+    if on_error not in get_args(OnError):
+        msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
+        raise ValueError(msg)
+
+
+def as_bytes(data: Any) -> Buffer:
+    """Check that ``data`` is bytes-like, an array included.
+
+    :raises TypeError: it is not.
+    """
+    return data if isinstance(data, bytes | bytearray | memoryview) else memoryview(data)

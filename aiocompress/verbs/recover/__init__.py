@@ -1,0 +1,1 @@
+"""After damage: ``recover`` saves whatever is whole, frame by frame and member by member."""

@@ -1,0 +1,212 @@
+"""Damaged containers to raw data: every frame that is whole, decoded by workers, in order.
+
+First a file thread scans the source; then the frames that were found go through the decode stage,
+many at a time. One that proves damaged becomes a gap. A frame too large for a slot is decoded twice
+as a stream, first to see whether it is whole: nothing unverified is ever given out.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from itertools import islice
+from typing import Final, NamedTuple
+
+from aiocompress.formats.base import Format, Piece
+from aiocompress.formats.scan import Frame, Scan, Step, View
+from aiocompress.model import DEFAULT_MAX_WINDOW, MIB, Buffer
+from aiocompress.storage.base import naming
+from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, outcome, stepped
+from aiocompress.workers.lane import Lane
+from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
+
+_AT_ONCE: Final = 256
+_RUN: Final = 4 * MIB
+_PART: Final = MIB
+_SMALL: Final = 2 * MIB
+
+
+class DamagedFile:
+    """A regular file, read anywhere; plain blocking code.
+
+    :raises OSError: it cannot be opened, or is no regular file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            with naming(path):
+                self.status = _regular(self._descriptor)
+        except OSError:
+            self.close()
+            raise
+        self.size = self.status.st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return bytes; fewer at the end."""
+        parts = []
+        with naming(self._path):
+            while size and (part := os.pread(self._descriptor, size, offset)):
+                parts.append(part)
+                offset, size = offset + len(part), size - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
+def _regular(descriptor: int) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "only a regular file can be recovered")
+    return status
+
+
+class Raw(NamedTuple):
+    """Raw bytes in order, or, without them, a gap of ``lost`` bytes; None: nobody knows.
+
+    ``size`` and ``frames`` count the compressed bytes and frames that end here; ``bad`` tells
+    where a frame stands that proved damaged.
+    """
+
+    data: Buffer | None
+    lost: int | None = None
+    size: int = 0
+    frames: int = 0
+    bad: Frame | None = None
+
+
+async def scanned(pool: WorkerPool, file: DamagedFile, form: Format) -> Scan:
+    """Look for the frames of a file."""
+    assert form.scan is not None
+    scan = form.scan(View(file.read, file.size), DEFAULT_MAX_WINDOW)
+    steps = scan.run()
+    while await call(pool.files, _advanced, steps):
+        pass
+    return scan
+
+
+def _advanced(steps: Iterator[int]) -> bool:
+    return sum(1 for _ in islice(steps, _AT_ONCE)) > 0
+
+
+class _Run(NamedTuple):
+    """Frames that follow each other, on their way; or a gap, or one frame, without a worker."""
+
+    steps: list[Step]
+    decoding: Decoding | None = None
+
+    def release(self) -> None:
+        if self.decoding is not None:
+            self.decoding.release()
+
+
+async def decoded(
+    pool: WorkerPool, file: DamagedFile, form: Format, steps: Iterator[Step]
+) -> AsyncGenerator[Raw]:
+    """Yield what frames hold, and gaps; data is valid until the next item is asked for."""
+    decoder = Decoder(Lane(pool, small=file.size <= _SMALL), form)
+    runs = _started(pool, file, decoder, steps)
+    async with aclosing(in_order(runs, pool.window)) as items:
+        async for run in items:
+            item = run.decoding
+            if item is not None and await outcome(item, strict=False) is not None:
+                assert item.job is not None
+                yield Raw(item.job.data, None, item.size, item.frames)
+                continue
+            for step in run.steps:
+                async with aclosing(_alone(pool, file, form, step)) as parts:
+                    async for raw in parts:
+                        yield raw
+
+
+async def _started(
+    pool: WorkerPool, file: DamagedFile, decoder: Decoder, steps: Iterator[Step]
+) -> AsyncGenerator[_Run]:
+    """Start a job for each run of frames."""
+    for run in _runs(steps, pool.slots.largest):
+        frames = [step.frame for step in run if step.frame is not None]
+        size = sum(frame.size for frame in frames)
+        if not frames or size + sum(frame.room for frame in frames) > pool.slots.largest:
+            yield _Run(run)
+            continue
+        data = memoryview(await call(pool.files, file.read, frames[0].offset, size))
+        about = tuple((frame.size, frame.room) for frame in frames)
+        exact = all(frame.raw is not None for frame in frames)
+        piece = Piece(frames[0].offset, 0, data, about, exact)
+        yield _Run(run, await decoder.start(piece))
+
+
+def _runs(steps: Iterator[Step], largest: int) -> Iterator[list[Step]]:
+    """Gather frames that follow each other in the file, and say how large they are."""
+    run: list[Step] = []
+    total = end = 0
+    for step in steps:
+        frame = step.frame
+        joins = frame is not None and frame.raw is not None and frame.offset == end
+        size = 0 if frame is None else frame.size + frame.room
+        if run and (not joins or total + size > min(_RUN, largest) or len(run) == _AT_ONCE):
+            yield run
+            run, total = [], 0
+        run.append(step)
+        total += size
+        end = -1 if frame is None or frame.raw is None else frame.offset + frame.size
+    if run:
+        yield run
+
+
+async def _alone(
+    pool: WorkerPool, file: DamagedFile, form: Format, step: Step
+) -> AsyncGenerator[Raw]:
+    """Yield one frame, decoded twice; or the gap that it leaves."""
+    frame = step.frame
+    if frame is None:
+        yield Raw(None, step.lost)
+        return
+    async with aclosing(stepped(pool, _until_damage(_blocks(file, form, frame)))) as blocks:
+        async for block in blocks:
+            if not block:
+                yield Raw(None, step.lost, bad=frame)
+                return
+    async with aclosing(stepped(pool, _blocks(file, form, frame))) as blocks:
+        async for block in blocks:
+            yield Raw(block)
+    yield Raw(b"", None, frame.size, 1)
+
+
+def _until_damage(blocks: Iterator[Buffer]) -> Iterator[Buffer]:
+    """Yield the blocks of a frame; an empty one in the end: the frame is damaged.
+
+    The error ends here: a future that holds it would keep the decoder till garbage is collected.
+    """
+    try:
+        yield from filter(len, blocks)
+    except DAMAGE:
+        yield b""
+
+
+def _blocks(file: DamagedFile, form: Format, frame: Frame) -> Iterator[Buffer]:
+    """Yield the raw data of a frame.
+
+    :raises AiocompressError: it is damaged.
+    """
+    decoder = form.codec.open_stream(DEFAULT_MAX_WINDOW)
+    end = frame.offset + frame.size
+    for at in range(frame.offset, end, _PART):
+        yield from decoder.feed(file.read(at, min(_PART, end - at)))
+    decoder.finish()
+
+
+async def plain(pool: WorkerPool, file: DamagedFile) -> AsyncGenerator[Raw]:
+    """Yield the bytes of a tar that is not compressed."""
+    offset = 0
+    while data := await call(pool.files, file.read, offset, _RUN):
+        yield Raw(data, None, len(data))
+        offset += len(data)

@@ -1,0 +1,187 @@
+"""The arena: one piece of memory that all processes map, cut into slots.
+
+A slot is room for one chunk and its frame: an input part and an output part. Slots are given
+out first come, first served, in any size; their number and their bytes bound what is in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mmap
+import os
+import tempfile
+from collections import deque
+from typing import Any
+
+from aiocompress.errors import LimitError
+from aiocompress.workers.job import Place, Result
+
+_PAGE = mmap.PAGESIZE
+
+
+class Arena:
+    """Anonymous memory behind a descriptor: no name, so nothing is left after a SIGKILL.
+
+    Pickled only while a worker process starts, which then gets a duplicate of the descriptor.
+    """
+
+    def __init__(self, size: int, descriptor: int | None = None) -> None:
+        self.size = size
+        try:
+            self._descriptor = _anonymous_file(size) if descriptor is None else descriptor
+        except OSError:  # RLIMIT_FSIZE, RLIMIT_NOFILE: shared with forked processes only
+            self._descriptor = -1
+        self.view = memoryview(mmap.mmap(self._descriptor, size))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._descriptor < 0:
+            raise OSError(errno.ENOMEM, "no memory can be shared")
+        from multiprocessing import reduction  # only with worker processes
+
+        return _attach, (self.size, reduction.DupFd(self._descriptor))
+
+    def close(self) -> None:
+        """Give up the descriptor; the memory goes with the last view of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
+
+def _anonymous_file(size: int) -> int:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("aiocompress")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _attach(size: int, shared: Any) -> Arena:
+    return Arena(size, shared.detach())
+
+
+class Slot:
+    """Room for one chunk and its frame; ``input`` and ``output`` are views of the arena."""
+
+    def __init__(self, slots: Slots, extent: tuple[int, int], input_size: int) -> None:
+        self._slots, self._extent = slots, extent
+        offset, size = extent
+        view = slots.arena.view[offset : offset + size]
+        self.input, self.output = view[:input_size], view[input_size:]
+
+    def place(self, used: int) -> Place:
+        """Say where a worker process finds ``used`` bytes of input, and room for its output."""
+        offset = self._extent[0]
+        return offset, used, offset + len(self.input), len(self.output)
+
+    def view(self, result: Result) -> memoryview:
+        """Return what the worker made."""
+        return self.output[: result.size] if result.data is None else memoryview(result.data)
+
+    def free(self) -> None:
+        """Give the room back; nobody may read or write it any more."""
+        self.input.release()
+        self.output.release()
+        self._slots.give_back(self._extent)
+
+
+class Slots:
+    """Gives out at most ``total`` slots of at most ``memory_limit`` bytes together."""
+
+    def __init__(self, total: int, memory_limit: int) -> None:
+        self.total = total
+        self.arena = Arena(memory_limit // _PAGE * _PAGE or _PAGE)
+        self.in_use = self.peak = self.memory_in_use = self.memory_peak = 0
+        self._free = [(0, self.arena.size)]
+        self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
+
+    @property
+    def largest(self) -> int:
+        """Bytes of a slot of which ``total`` fit at the same time."""
+        return self.arena.size // self.total // _PAGE * _PAGE
+
+    async def take(self, input_size: int, output_size: int) -> Slot:
+        """Wait for a slot in turn.
+
+        :raises LimitError: the arena is too small for even one such slot.
+        """
+        input_size = -(-input_size // 64) * 64 or 64
+        size = self.check(input_size, output_size)
+        if self._waiting or (extent := self._allocate(size)) is None:
+            extent = await self._wait(size)
+        return Slot(self, extent, input_size)
+
+    def check(self, input_size: int, output_size: int) -> int:
+        """Return the bytes of such a slot.
+
+        :raises LimitError: the arena is too small for even one of them.
+        """
+        size = input_size + output_size
+        # Slots of about the same size get the same size: so they take the same pages again, and
+        # do not wander over the whole arena, each page of which they would touch in time.
+        grain = max(_PAGE, 1 << max(0, size.bit_length() - 4))
+        size = min(-(-size // grain) * grain, max(self.arena.size, -(-size // _PAGE) * _PAGE))
+        if size > self.arena.size:
+            raise LimitError(
+                f"one chunk needs {size} bytes of memory, the limit is {self.arena.size}",
+                hint="raise memory_limit (--memory-limit) or lower chunk_size (--chunk-size)",
+            )
+        return size
+
+    async def _wait(self, size: int) -> tuple[int, int]:
+        turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
+        entry = (size, turn)
+        self._waiting.append(entry)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.give_back(turn.result())
+            else:
+                if entry in self._waiting:  # unless ``_serve`` has met it
+                    self._waiting.remove(entry)
+                self._serve()
+            raise
+
+    def _allocate(self, size: int) -> tuple[int, int] | None:
+        """Cut the first extent that is large enough: low pages are used again and again."""
+        if self.in_use == self.total:
+            return None
+        for index, (offset, room) in enumerate(self._free):
+            if room >= size:
+                self._free[index : index + 1] = [(offset + size, room - size)] * (room > size)
+                self.in_use += 1
+                self.memory_in_use += size
+                self.peak = max(self.peak, self.in_use)
+                self.memory_peak = max(self.memory_peak, self.memory_in_use)
+                return offset, size
+        return None
+
+    def give_back(self, extent: tuple[int, int]) -> None:
+        """Take an extent back, join it with its free neighbours, and serve who waits."""
+        self.in_use -= 1
+        self.memory_in_use -= extent[1]
+        joined: list[tuple[int, int]] = []
+        for offset, size in sorted([*self._free, extent]):
+            if joined and sum(joined[-1]) == offset:
+                joined[-1] = (joined[-1][0], joined[-1][1] + size)
+            else:
+                joined.append((offset, size))
+        self._free = joined
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            size, turn = self._waiting[0]
+            if turn.done():
+                self._waiting.popleft()
+            elif (extent := self._allocate(size)) is not None:
+                self._waiting.popleft()
+                turn.set_result(extent)
+            else:
+                return

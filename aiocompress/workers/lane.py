@@ -1,0 +1,114 @@
+"""A stream's lane: what all its jobs have in common, and where each of them runs.
+
+The one place that decides between a worker process and a thread. A process pays where several
+chunks can be worked on at once; for a single one its start takes longer than the work, and for a
+file that the workers cannot open it is no use at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiocompress.model import KIB, Buffer
+from aiocompress.workers.arena import Slot
+from aiocompress.workers.job import Result
+from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.threads import ended
+
+LIGHT = KIB
+"""Bytes of input that take less time to work on than to send to a process."""
+
+
+class Lane:
+    """The jobs of one stream.
+
+    :param small: the whole stream takes less time than starting processes.
+    :param opens_files: its jobs open files by their paths, which not every worker can reach.
+    :param detach: the reader may be slow: a slot is free as soon as its worker is done, and the
+        job keeps a copy of what came out.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        *,
+        small: bool = False,
+        opens_files: bool = False,
+        detach: bool = False,
+    ) -> None:
+        self.pool = pool
+        self._small, self._detach = small, detach
+        self._stays_here = opens_files and not pool.shares_files
+        self._first = True
+        self._jobs: set[Job] = set()
+
+    async def start(
+        self,
+        data: Buffer,
+        room: int,
+        function: Callable[..., Result],
+        *arguments: Any,
+        follows: bool | None = None,
+        keep_input: bool = False,
+    ) -> Job:
+        """Take a slot, copy ``data`` into it, and start a job; see ``run``.
+
+        :param room: bytes for what the job makes.
+        """
+        slot = await self.pool.slots.take(len(data), room)
+        slot.input[: len(data)] = data
+        more: dict[str, Any] = {"follows": follows, "keep_input": keep_input}
+        return await self.run(slot, len(data), function, *arguments, **more)
+
+    async def run(
+        self,
+        slot: Slot,
+        used: int,
+        function: Callable[..., Result],
+        *arguments: Any,
+        follows: bool | None = None,
+        light: bool = False,
+        keep_input: bool = False,
+    ) -> Job:
+        """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
+
+        :param follows: whether another job comes behind this one; None: nobody knows yet.
+        :param light: the work takes less time than sending it to a process.
+        :param keep_input: a detached job keeps a copy of what went in, too.
+        """
+        here = light or self._is_for_here(follows)
+        self._first = False
+        job = await self.pool.run(
+            slot,
+            used,
+            function,
+            *arguments,
+            alone=here,
+            detach=self._detach,
+            keep_input=keep_input,
+        )
+        self._jobs.add(job)
+        job.over.add_done_callback(lambda _: self._jobs.discard(job))
+        return job
+
+    def _is_for_here(self, follows: bool | None) -> bool:  # noqa: FBT001
+        if self._stays_here or self._small:
+            return True
+        if not self._first or follows:
+            return False
+        return follows is False or not self.pool.has_processes
+
+    def stay_here(self) -> None:
+        """Run all that follows in threads: a worker could not reach the files."""
+        self._stays_here = True
+
+    async def over(self) -> None:
+        """Wait for all jobs that were started.
+
+        They open files by the numbers of descriptors, which may be used again once those are
+        closed: so whoever owns such a descriptor waits here before closing it.
+        """
+        if self._jobs:
+            await ended(asyncio.gather(*(job.over for job in self._jobs)))
