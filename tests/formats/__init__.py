@@ -1,0 +1,1 @@
+"""The formats, held to what is written about them and to what was released."""
