@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import PathLike, Progress, ProgressOption, Report
-from aiocompress.storage.atomic_folder import Building
+from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -171,14 +171,14 @@ def _check_not_same(source: Origin, path: str) -> None:
 
 
 @asynccontextmanager
-async def into_folder(run: Verb, path: str) -> AsyncGenerator[Building]:
+async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     """Build a folder, and give it its name when the body is done.
 
     :raises FileExistsError: it exists, and the caller does not want it changed.
     :raises OSError: it cannot be written.
     """
     files, writing = run.pool.files, run.writing
-    build = await call(files, Building, path, writing.on_exists, undo=Building.close)
+    build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:
         with naming(path):
             yield build
