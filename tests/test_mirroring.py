@@ -31,7 +31,8 @@ from aiocompress.verbs.mirror import walk as twins
 from aiocompress.verbs.options import Bounds, make_reading, make_recipe, make_writing
 from aiocompress.workers.pool import WorkerPool
 
-from .support import noise, run, text, tool
+from .help.data import noise, text
+from .help.tools import run, tool
 
 KIB = 1 << 10
 CHUNK = 32 * KIB
