@@ -1,0 +1,1 @@
+"""tar archives: bytes to bytes."""
