@@ -286,7 +286,7 @@ class Reader(base.Reader):
 
     def _look_for_mark(self, header: FrameHeader) -> None:
         """Only the first frame says that all is ours: others may stand behind what is not."""
-        if not self.frames and OURS in self._live and zstd.is_marked_header(header):
+        if not self.frames and OURS in self._live and header.is_marked:
             self._live, self._is_ours = (OURS,), True
 
     # Paths.

@@ -1,4 +1,7 @@
-"""Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both."""
+"""Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both.
+
+May import: ``base`` and ``scan`` beside it, ``model`` and ``errors``; no other codec.
+"""
 
 from __future__ import annotations
 
