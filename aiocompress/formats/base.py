@@ -158,6 +158,8 @@ class Reader(ABC):
     :param strict: a damaged index is an error, not a warning.
     """
 
+    _hint = DATA_BEFORE
+
     def __init__(
         self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
     ) -> None:
@@ -263,10 +265,10 @@ class Reader(ABC):
             garbage = len(bytes(self._buffer).lstrip(b"\0"))
             self._drop(len(self._buffer) - garbage)
             if garbage:
-                raise CorruptError("garbage after the compressed data", offset=0, hint=DATA_BEFORE)
+                raise CorruptError("garbage after the compressed data", offset=0, hint=self._hint)
 
     def _cut_off(self) -> TruncatedError:
-        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=DATA_BEFORE)
+        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=self._hint)
 
     def _index_is_damaged(self) -> None:
         problem = "the index at the end does not match the frames"
