@@ -21,12 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from aiocompress.errors import (
-    AiocompressError,
-    CorruptError,
-    FormatError,
-    LimitError,
-)
+from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats import base
 from aiocompress.formats.base import Steps
 from aiocompress.formats.framed.paths import ALL, OURS, SCRIPT, Found, Variant, decoded, path_end

@@ -1,7 +1,7 @@
 """``.gz``: one gzip member a chunk, each with its own size in front: the ``IG`` subfield.
 
-Members with such a size are read in parallel: ``IG`` (ours and pgzip's), ``MZ`` (mgzip's) and
-``BC`` (BGZF: the SAM/BAM specification, 4.1); everything else is one stream. The first member of a
+Members with such a size are read in parallel: ``IG`` (written here and by pgzip), ``MZ`` (mgzip)
+and ``BC`` (BGZF: the SAM/BAM specification, 4.1); everything else is one stream. The first member of a
 file that this module writes has a comment, and the last one is empty: so a cut that falls exactly
 between two members is an error. BGZF files end with an empty member too, and get the same check.
 
@@ -48,7 +48,7 @@ def _header(data_size: int, mark: bytes = b"") -> bytes:
 _END: Final = _header(len(_EMPTY)) + _EMPTY
 _BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 ENDS: Final = (_END, _BGZF_END)
-"""The empty members that end a file: ours, and that of BGZF."""
+"""The empty members that end a file: that of ``Writer``, and that of BGZF."""
 
 _INDEX: Final = b"aiocompress index "
 GOES_ON, ENDS_HERE, POINTS = b"+", b".", b"@"
@@ -117,7 +117,7 @@ def _packed(sizes: array[int]) -> bytes:
 
 
 def table_sizes(payload: bytes) -> array[int] | None:
-    """Return (compressed, raw) sizes by turns from a table; None: it is none."""
+    """Return (compressed, raw) sizes by turns from a table; None: it is not a table."""
     if not payload.startswith(_TABLE_MAGIC):
         return None
     return little_endian(array("I", payload[_TABLE.size : len(payload) // 8 * 8]))
@@ -195,7 +195,7 @@ def needs_end(data: Buffer, start: int = 0) -> bool:
 
 
 def indexed_size(data: Buffer, start: int = 0) -> int:
-    """Return the size that the FEXTRA of a member says; 0: none, or FEXTRA is not all there."""
+    """Return the size that a member states in its FEXTRA; 0: none, or FEXTRA is not all there."""
     head = bytes(data[start : start + 4])
     if len(data) < start + 12 or head[:3] != gzip.MAGIC or not head[3] & gzip.EXTRA:
         return 0
@@ -258,7 +258,7 @@ class Reader(base.Reader):
         return members
 
     def _member(self) -> Generator[None, None, tuple[int, int] | None]:
-        """Wait for a whole member; None: it says no size, or none that is credible."""
+        """Wait for a whole member; None: it states no credible size."""
         yield from self._need(_HEADER.size + len(_MARK))
         if len(self._buffer) > 12 and self._buffer[3] & gzip.EXTRA:
             yield from self._need(12 + int.from_bytes(self._buffer[10:12], "little"))
@@ -315,6 +315,8 @@ class Reader(base.Reader):
 
     def _cut_between(self) -> TruncatedError:
         return TruncatedError(
-            "the file is cut off between two members: the empty one at its end is missing",
-            offset=0,
+            "the file is cut off between two members: the empty one at its end is missing", offset=0
         )
+
+
+CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame)

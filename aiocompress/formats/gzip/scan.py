@@ -41,7 +41,7 @@ class GzScan(Scan):
         size = gz.indexed_size(head)
         if size and at + size <= self._view.size and self.is_end(at + size):
             raw = int.from_bytes(self._view.at(at + size - 4, 4), "little")
-            # One without data is decoded at once: nobody would check it later.
+            # A member without data is decoded at once, for nothing checks it later.
             if 0 < raw <= size * gz.HIGHEST_RATIO:
                 return at + size, self._found(at, size, raw)
         return self._inflated(at)

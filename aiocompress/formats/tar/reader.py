@@ -206,7 +206,6 @@ class Reader:
         return block
 
     def _body(self, block: bytes) -> Generator[None, None, bytes]:
-        """Take the body of an extended header."""
         size = fields.size_of(block, self._offset - BLOCK)
         self._count(size)
         padded = yield from self._take(size + padding(size))
@@ -262,7 +261,6 @@ class Reader:
         return self._at < len(self._view)
 
     def _take(self, size: int) -> Generator[None, None, bytes]:
-        """Take ``size`` bytes of headers."""
         taken = bytearray()
         while len(taken) < size:
             if not (yield from self._is_more()):

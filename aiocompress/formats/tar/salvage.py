@@ -46,7 +46,7 @@ class Lost(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Something is missing, and nothing tells what it was."""
+    """Something of unknown nature is missing."""
 
     reason: str
 
@@ -101,10 +101,7 @@ class Salvager(Splices):
         return self._run()
 
     def _run(self) -> Iterator[Event]:
-        for item in self._steps:
-            if item is None:
-                return
-            yield item
+        return iter(lambda: next(self._steps, None), None)
 
     def _parse(self) -> Steps:
         while (state := (yield from self._wait())) != "end":
@@ -118,7 +115,6 @@ class Salvager(Splices):
             yield Unknown("the end of the archive is missing, and what stood there")
 
     def _member(self) -> Steps:
-        """Read a member from its headers on."""
         start = self._raw
         try:
             member = yield from self._headers()
@@ -205,7 +201,7 @@ class Salvager(Splices):
     def _headers(self) -> Generator[None, None, Member | None]:
         """Take the headers of a member; None: a block of zeros.
 
-        :raises AiocompressError: what stands there is not the headers of a member.
+        :raises AiocompressError: no headers of a member stand there.
         """
         self._pending = bytearray()
         block = yield from self._block()
@@ -267,18 +263,14 @@ class Salvager(Splices):
             except AiocompressError:
                 self._unread()
                 continue
-            yield from self._resume(member, start)
+            assert member is not None
+            self._unsure = False
+            self._raw = None if start is None else start + len(self._pending)
+            if start is None:
+                yield Unknown(f"something before {member.name!r} is missing")
+            self.guessed = start is None or not self._directory.covers(start)
+            yield from self._give(member, start)
             return
-
-    def _resume(self, member: Member | None, start: int | None) -> Steps:
-        """Go on with a member that was found."""
-        assert member is not None
-        self._unsure = False
-        self._raw = None if start is None else start + len(self._pending)
-        if start is None:
-            yield Unknown(f"something before {member.name!r} is missing")
-        self.guessed = start is None or not self._directory.covers(start)
-        yield from self._give(member, start)
 
     def _inside(self, record: Record) -> Steps:
         """Go on in a member whose beginning is lost, and give out the rest of its content."""

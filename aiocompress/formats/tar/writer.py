@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, Records
+from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, OwnerRow, Records
 from aiocompress.model import Member
 
 _UNCUT: Final = 8
@@ -39,8 +39,8 @@ class Writer:
         self._records = Records(start)
         self._view = memoryview(b"")
         self._at = 0
-        self._pending: tuple[bytes, int, int, int, int, int, Owner, bytes]
-        """The member whose head was made last, as the index stores it."""
+        self._pending: tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
+        """The member whose head was made last, as ``Records.add`` takes it."""
 
     def begin_chunk(self, view: memoryview) -> None:
         """Go on in the next chunk."""
@@ -98,7 +98,7 @@ class Writer:
             who,
             xattrs,
         )
-        self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who, link
+        self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who.row, link
         return blocks
 
     def head_of(self, member: Member) -> bytes:
@@ -140,8 +140,7 @@ class Writer:
 
     def open(self) -> None:
         """Put the member into the index; the caller lays its head and content next."""
-        name, kind, blocks, size, mode, mtime_ns, who, link = self._pending
-        self._records.add(name, kind, blocks, size, mode, mtime_ns, who.row, link)
+        self._records.add(*self._pending)
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""

@@ -202,7 +202,7 @@ class Reader(base.Reader):
             if not (yield from self._need(len(self._buffer) + 1)):
                 raise self._cut_off()
         zstd.check_header(header, self._max_window)
-        if header.is_marked:  # a file of ours begins: its seek table counts from here
+        if header.is_marked:  # a new file begins, and its seek table counts from here
             if self._table_due:
                 raise self._without_table()
             self._table, self._table_due = SeekTable(), True
@@ -210,8 +210,7 @@ class Reader(base.Reader):
 
     def _without_table(self) -> TruncatedError:
         return TruncatedError(
-            "the file is cut off between two frames: the seek table at its end is missing",
-            offset=0,
+            "the file is cut off between two frames: the seek table at its end is missing", offset=0
         )
 
     def _follower(self, start: int, before: int) -> tuple[int, int] | None:
@@ -282,3 +281,6 @@ class Reader(base.Reader):
         elif self._table is not None:
             self._table.add_skippable(size)
         self._drop(left)
+
+
+CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame, whole)
