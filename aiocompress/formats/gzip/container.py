@@ -1,9 +1,9 @@
 """``.gz``: one gzip member a chunk, each with its own size in front: the ``IG`` subfield.
 
 Members with such a size are read in parallel: ``IG`` (written here and by pgzip), ``MZ`` (mgzip)
-and ``BC`` (BGZF: the SAM/BAM specification, 4.1); everything else is one stream. The first member of a
-file that this module writes has a comment, and the last one is empty: so a cut that falls exactly
-between two members is an error. BGZF files end with an empty member too, and get the same check.
+and ``BC`` (BGZF: the SAM/BAM specification, 4.1); everything else is one stream. ``Writer`` puts a
+comment into the first member and ends with an empty one: so a cut that falls exactly between two
+members is an error. BGZF files end with an empty member too, and get the same check.
 
 An archive's index stands behind all data, in empty members, as base85 in their comments: its
 blocks, then the sizes of all members with data, then a member of fixed size that points to the
