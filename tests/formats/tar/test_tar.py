@@ -35,7 +35,9 @@ from aiocompress.formats.tar.header import BLOCK, END, padding
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import KIB, MIB, Buffer, Member
 
-from .support import SPLITS, Split, at_once, by_byte, check_offset, run, tool
+from ...help.containers import check_offset
+from ...help.data import SPLITS, Split, at_once, by_byte
+from ...help.tools import run, tool
 
 every_split = pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
 

@@ -38,10 +38,11 @@ from aiocompress import (
     UnsafeMemberError,
 )
 
-from . import hostile, trees
-from .hostile import TIME, Member, folder, hardlink, symlink
-from .support import LIBRARY, nobody, noise, run, small_disk, tool
-from .trees import IS_ROOT, Tree
+from ...help import hostile, trees
+from ...help.data import noise
+from ...help.hostile import TIME, Member, folder, hardlink, symlink
+from ...help.tools import LIBRARY, nobody, run, small_disk, tool
+from ...help.trees import IS_ROOT, Tree
 
 OUT = b"@outside@"
 """Stands for the path of the folder outside."""

@@ -47,10 +47,11 @@ from aiocompress.formats.tar import reader as tar
 from aiocompress.model import OnError
 from aiocompress.storage import walk as walked
 
-from . import hostile, trees
-from .hostile import Member, Row, folder, hardlink, symlink
-from .support import LIBRARY, module, nobody, noise, run, small_disk, text, tool
-from .trees import CHUNK, IS_ROOT, SECOND, Node, Tree
+from ...help import hostile, trees
+from ...help.data import noise, text
+from ...help.hostile import Member, Row, folder, hardlink, symlink
+from ...help.tools import LIBRARY, module, nobody, run, small_disk, tool
+from ...help.trees import CHUNK, IS_ROOT, SECOND, Node, Tree
 
 KIB, MIB = 1 << 10, 1 << 20
 SUFFIXES = {".tar.zst": "zstd", ".tar.gz": "gzip"}

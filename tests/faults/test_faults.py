@@ -24,8 +24,20 @@ import pytest
 import aiocompress
 from aiocompress import Engine, WorkerError, sync
 
-from .programs import COMMAND, alive, family, kill, limited, ours, script, started, until, workers
-from .support import noise, small_disk, text, tool
+from ..help.data import noise, text
+from ..help.programs import (
+    COMMAND,
+    alive,
+    family,
+    kill,
+    limited,
+    ours,
+    script,
+    started,
+    until,
+    workers,
+)
+from ..help.tools import small_disk, tool
 
 KIB, MIB = 1 << 10, 1 << 20
 TEXT = text(MIB) * 8

@@ -27,7 +27,8 @@ from aiocompress import (
     sync,
 )
 
-from .support import check_offset, noise, text
+from ..help.containers import check_offset
+from ..help.data import noise, text
 
 KIB = 1 << 10
 TEXT = text(200 * KIB)

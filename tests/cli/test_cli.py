@@ -22,8 +22,9 @@ import pytest
 
 from aiocompress.cli import commands as cli
 
-from .programs import COMMAND, done, failed, limited, ours, started
-from .support import noise, run, text, tool
+from ..help.data import noise, text
+from ..help.programs import COMMAND, done, failed, limited, ours, started
+from ..help.tools import run, tool
 
 KIB, MIB = 1 << 10, 1 << 20
 SMALL = text(30 * KIB)

@@ -33,8 +33,10 @@ from aiocompress.model import MIB, Member
 from aiocompress.verbs import jobs
 from aiocompress.verbs.found import Found
 
-from .programs import done, failed, ours
-from .support import indexed_member, module, noise, run, text, tool
+from ...help.built import indexed_member
+from ...help.data import noise, text
+from ...help.programs import done, failed, ours
+from ...help.tools import module, run, tool
 
 SUFFIXES = (".tar.zst", ".tar.gz")
 CHUNK = 4096

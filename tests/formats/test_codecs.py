@@ -26,20 +26,10 @@ from aiocompress.formats import FORMATS, HEAD_SIZE, detect, writable
 from aiocompress.formats.base import STREAM, Codec, Format, StreamDecoder
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
-from .support import (
-    SPLITS,
-    by_sizes,
-    check_offset,
-    gzip_member,
-    noise,
-    raw_block,
-    rle_block,
-    skippable,
-    text,
-    window_byte,
-    without_isal,
-    zstd_frame,
-)
+from ..help.built import gzip_member, raw_block, rle_block, skippable, window_byte, zstd_frame
+from ..help.containers import check_offset
+from ..help.data import SPLITS, by_sizes, noise, text
+from ..help.tools import without_isal
 
 ANY_FIXTURE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LARGEST = 2 * MIB

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from .support import noise, text
+from .data import noise, text
 
 SECOND = 1_000_000_000
 IS_ROOT = os.geteuid() == 0

@@ -32,7 +32,8 @@ from aiocompress import (
     Report,
 )
 
-from .support import noise, run, text, tool
+from ..help.data import noise, text
+from ..help.tools import run, tool
 
 KIB, MIB = 1 << 10, 1 << 20
 CHUNK = 16 * KIB

@@ -16,7 +16,7 @@ from aiocompress.formats.gzip import container as gz
 from aiocompress.formats.tar.index import Records
 from aiocompress.model import Buffer
 
-from .support import gzip_member
+from .built import gzip_member
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

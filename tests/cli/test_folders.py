@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .programs import COMMAND, done, failed, limited, ours, started
-from .support import noise, run, text, tool
+from ..help.data import noise, text
+from ..help.programs import COMMAND, done, failed, limited, ours, started
+from ..help.tools import run, tool
 
 KIB = 1 << 10
 FILES = {"a.txt": text(20 * KIB), "sub/b.bin": noise(40 * KIB), "sub/deep/c": b"", "z": b"end"}

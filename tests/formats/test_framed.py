@@ -38,22 +38,9 @@ from aiocompress.formats.framed.container import (
 from aiocompress.formats.zstd import codec as zstd
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
-from .support import (
-    SPLITS,
-    WHOLE,
-    Split,
-    at_once,
-    by_byte,
-    by_sizes,
-    check_offset,
-    encode,
-    noise,
-    raw_block,
-    rle_block,
-    text,
-    window_byte,
-    zstd_frame,
-)
+from ..help.built import raw_block, rle_block, window_byte, zstd_frame
+from ..help.containers import WHOLE, check_offset, encode
+from ..help.data import SPLITS, Split, at_once, by_byte, by_sizes, noise, text
 
 Files = list[tuple[str, list[bytes]]]
 VARIANTS = {

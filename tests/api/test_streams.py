@@ -19,7 +19,7 @@ import pytest
 import aiocompress
 from aiocompress import ClosedError, CorruptError, Engine, FormatError
 
-from .support import noise, text
+from ..help.data import noise, text
 
 KIB = 1 << 10
 TEXT = text(100 * KIB)

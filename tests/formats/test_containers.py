@@ -30,34 +30,19 @@ from aiocompress.formats import FORMATS, HEAD_SIZE, detect
 from aiocompress.formats.base import Piece
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
-from .support import (
+from ..help.built import (
     SKIPPABLE_MAGICS,
-    SPLITS,
-    TINY,
-    WHOLE,
-    Decoded,
-    Split,
-    at_once,
-    by_byte,
-    by_sizes,
-    check_offset,
-    decode,
-    encode,
-    frames_of,
     gzip_member,
     indexed_member,
-    module,
-    noise,
     raw_block,
     rle_block,
-    run,
     skippable,
-    text,
-    tool,
     window_byte,
-    without_isal,
     zstd_frame,
 )
+from ..help.containers import TINY, WHOLE, Decoded, check_offset, decode, encode, frames_of
+from ..help.data import SPLITS, Split, at_once, by_byte, by_sizes, noise, text
+from ..help.tools import module, run, tool, without_isal
 
 LARGEST = 2 * MIB
 """Bytes of the largest block that may come out of a stream."""
