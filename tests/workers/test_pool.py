@@ -22,7 +22,7 @@ from aiocompress.model import KIB
 from aiocompress.workers.job import Result
 from aiocompress.workers.pool import ExecutorOption, Job, WorkerPool
 
-from ..support import LIBRARY
+from ..help.tools import LIBRARY
 from . import jobs
 
 ROOM = 4 * KIB
