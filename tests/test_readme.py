@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import tool
+from .help.tools import tool
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

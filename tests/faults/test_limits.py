@@ -16,8 +16,8 @@ import pytest
 
 from aiocompress import AiocompressError, Engine
 
-from ..programs import COMMAND, limited
-from ..support import run, small_disk, tool
+from ..help.programs import COMMAND, limited
+from ..help.tools import run, small_disk, tool
 from .counting import count, lose, note, quick_and_whole
 from .world import (
     HIDDEN,

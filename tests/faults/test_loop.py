@@ -19,7 +19,7 @@ import pytest
 
 from aiocompress import Engine
 
-from ..support import text
+from ..help.data import text
 from .counting import WHOLE, count, lose, note, quick_and_whole
 from .world import KIB, MIB, VERBS, Watch, World, no_children
 

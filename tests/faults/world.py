@@ -20,9 +20,9 @@ import psutil
 
 from aiocompress import Engine
 
-from ..programs import alive, family
-from ..support import noise, text
-from ..trees import Node, Tree, build, look
+from ..help.data import noise, text
+from ..help.programs import alive, family
+from ..help.trees import Node, Tree, build, look
 from .counting import lose
 
 KIB, MIB = 1 << 10, 1 << 20

@@ -18,7 +18,7 @@ from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats.base import FrameTable
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
-from aiocompress.storage.atomic_folder import Building
+from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import Source
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.finish import MemberMaker
@@ -42,7 +42,7 @@ _HINT: Final = "--keep-going (on_error='skip') restores the members in the other
 async def restore_stream(
     pool: WorkerPool,
     source: Source,
-    building: Building,
+    building: AtomicFolder,
     reading: Reading,
     restoring: Restoring,
     tally: Tally,
@@ -120,7 +120,7 @@ class IndexedRestorer:
         self,
         pool: WorkerPool,
         archive: Indexed,
-        building: Building,
+        building: AtomicFolder,
         reading: Reading,
         restoring: Restoring,
         tally: Tally,

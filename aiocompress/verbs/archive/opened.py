@@ -19,7 +19,7 @@ from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member, PathLike, ProgressOption, Report
 from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import Building, free_space
+from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.restorer import Keeping
@@ -280,7 +280,7 @@ class OpenedArchive:
         return run.report()
 
     async def _restore(
-        self, building: Building, restoring: Restoring, reading: Reading, tally: Tally
+        self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
     ) -> None:
         """Restore by the index, or else from front to back.
 
@@ -312,7 +312,9 @@ class OpenedArchive:
             except UnlikeIndexError:
                 raise damage from None
 
-    async def _check_space(self, index: Indexed, building: Building, selection: Selection) -> None:
+    async def _check_space(
+        self, index: Indexed, building: AtomicFolder, selection: Selection
+    ) -> None:
         """Check, before anything is restored, that the disk has room for it.
 
         :raises OSError: it has less room than the files need.
@@ -326,7 +328,7 @@ class OpenedArchive:
                 reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
                 raise OSError(errno.ENOSPC, reason, building.path)
 
-    async def _begin_anew(self, building: Building, tally: Tally) -> None:
+    async def _begin_anew(self, building: AtomicFolder, tally: Tally) -> None:
         await call(self.pool.files, atomic_folder.empty, building.descriptor)
         tally.reset()
 
