@@ -10,7 +10,7 @@ to back: that way is right for every archive, the parallel one is only faster.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple
 
@@ -22,11 +22,12 @@ from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import Source
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.finish import MemberMaker
-from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, restore, verified
+from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, verified
 from aiocompress.verbs.archive.raw import raw_blocks
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.archive.unpack import Unpacker
 from aiocompress.verbs.base import Tally
+from aiocompress.verbs.decode import DAMAGE
 from aiocompress.verbs.found import Failures, Found, shown
 from aiocompress.verbs.options import Reading, Restoring
 from aiocompress.verbs.select import Selection
@@ -89,10 +90,6 @@ async def least_space(archive: Indexed, selection: Selection) -> int:
     return total
 
 
-class DoubtfulFrameError(UnlikeIndexError):
-    """A frame cannot be decoded: it is damaged, or does not stand where the index says."""
-
-
 class _Wanted(NamedTuple):
     """What is wanted of a frame: whole members, the rest of one, the beginning of another."""
 
@@ -140,7 +137,7 @@ class IndexedRestorer:
 
         :raises UnlikeIndexError: it has to be done from front to back.
         :raises DoubtfulFrameError: the same, or else to be done again, ``trusting``.
-        :raises CorruptError: a frame is damaged, and its members are not to be left out.
+        :raises CorruptError: a frame is damaged, and the caller wants the error.
         """
         try:
             async with aclosing(in_order(self._started(), self._pool.window)) as frames:
@@ -155,23 +152,11 @@ class IndexedRestorer:
 
     async def _started(self) -> AsyncGenerator[_Frame]:
         """Start a job for each frame that holds something wanted, in order."""
-        archive, table = self._archive, self._archive.table
+        target, keeping = self._building.reach, self._restoring.keeping
         async with aclosing(self._plan()) as plan:
             async for wanted in plan:
-                number = wanted.frame
-                raw_size = table.raw_size(number)
-                archive.check_room(number)
-                job = await self._lane.start(
-                    await archive.read_at(table.starts[number], table.sizes[number]),
-                    raw_size,
-                    restore,
-                    archive.format.name,
-                    (table.raws[number], raw_size),
-                    wanted.parts,
-                    self._building.reach,
-                    self._restoring.keeping,
-                    follows=True,
-                )
+                about = wanted.parts, target, keeping
+                job = await self._archive.start(self._lane, wanted.frame, *about, follows=True)
                 yield _Frame(wanted, job)
 
     async def _plan(self) -> AsyncGenerator[_Wanted]:
@@ -189,38 +174,30 @@ class IndexedRestorer:
 
     async def _finish(self, frame: _Frame) -> None:
         """Wait for a frame, and write the members that span it."""
-        wanted, archive, maker = frame.wanted, self._archive, self._maker
-        files, table, number = self._pool.files, archive.table, wanted.frame
+        (wanted, job), maker, table = frame, self._maker, self._archive.table
+        files, number = self._pool.files, wanted.frame
         try:
-            result = await frame.job.result()
-        except CorruptError as error:
-            data = memoryview(frame.job.input)
-            if not self._trusting and not archive.is_frame(number, data):
-                raise DoubtfulFrameError from None
-            error.located(file=archive.name, base=table.starts[number], frame=number)
+            result = await self._archive.result(job, number, trusting=self._trusting)
+        except DAMAGE as error:
             await call(files, maker.damaged, wanted, error)
             return
         self._tally.found.files += result.files
         for name, reason in result.failed:
             maker.refuse(name, reason)
         if wanted.tail or wanted.head is not None:
-            await call(files, maker.take, memoryview(frame.job.data), table.raws[number], wanted)
+            await call(files, maker.take, memoryview(job.data), table.raws[number], wanted)
         self._tally.add(result.size, table.sizes[number], 1)
 
     async def _make_rest(self) -> None:
         """Make links, now that every file exists, then set the modes of folders, inside out."""
-        maker = self._maker
-        steps = (
-            (b"%c" % HARDLINK, maker.make_hardlink, False),
-            (b"%c" % SYMLINK + _SPECIAL, maker.make_other, False),
-            (b"%c" % DIRECTORY, maker.set_folder, True),
-        )
-        for kinds, step, backwards in steps:
+        for kinds in (bytes([HARDLINK]), bytes([SYMLINK]) + _SPECIAL, bytes([DIRECTORY])):
+            backwards = kinds[0] == DIRECTORY
             async with aclosing(self._archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
-                    chosen = records.only(kinds)[:: -1 if backwards else 1]
-                    await call(self._pool.files, maker.apply, step, chosen)
-        self._building.mode = maker.root_mode
+                    chosen = records.only(kinds)
+                    order = chosen[::-1] if backwards else chosen
+                    await call(self._pool.files, self._maker.make, order)
+        self._building.mode = self._maker.root_mode
 
 
 class _Planner:
@@ -357,10 +334,10 @@ class _Maker(MemberMaker):
         elif record.kind == DIRECTORY:
             self._restorer.make_folder(place, xattrs)
 
-    def damaged(self, wanted: _Wanted, error: CorruptError) -> None:
+    def damaged(self, wanted: _Wanted, error: AiocompressError) -> None:
         """Leave out every member that a damaged frame holds a part of.
 
-        :raises CorruptError: they are not to be left out.
+        :raises AiocompressError: the caller wants the error.
         """
         names = [record.name for part in wanted.parts for record in part.chosen()]
         if wanted.tail and self._record is not None:
@@ -376,27 +353,22 @@ class _Maker(MemberMaker):
         for name in names:
             self._found.refuse(f"{shown(name)}: {error.reason} (frame {error.frame})")
 
-    # What comes last.
-
-    def apply(self, step: Callable[[Record], None], records: list[Record]) -> None:
-        """Take a step for each record that is wanted."""
+    def make(self, records: list[Record]) -> None:
+        """Make the links and special files among these, and set the modes of the folders."""
         for record in records:
             if self._restoring.selection.wants(record.name):
-                self._attempt(record.name, step, record)
+                self._attempt(record.name, self._make, record)
 
-    def make_hardlink(self, record: Record) -> None:
-        self._hardlink(checked(record.name), record.link)
-
-    def make_other(self, record: Record) -> None:
-        if record.kind == SYMLINK:
-            self._symlink(checked(record.name), record)
-            self._found.files += 1
-        else:
-            self._special(checked(record.name), record.member())
-
-    def set_folder(self, record: Record) -> None:
+    def _make(self, record: Record) -> None:
         place = checked(record.name)
-        if place:
+        if record.kind == HARDLINK:
+            self._hardlink(place, record.link)
+        elif record.kind == SYMLINK:
+            self._symlink(place, record)
+            self._found.files += 1
+        elif record.kind != DIRECTORY:
+            self._special(place, record.member())
+        elif place:
             self._folder(place, record)
         elif self.root_mode is None:
             self._root(record.mode)

@@ -36,6 +36,10 @@ class UnlikeIndexError(AiocompressError):
         super().__init__(reason)
 
 
+class DoubtfulFrameError(UnlikeIndexError):
+    """A frame cannot be decoded: it is damaged, or does not stand where the index says."""
+
+
 class Part(NamedTuple):
     """Consecutive members: ``Records``, encoded, and for each a byte, 1 if it is wanted."""
 
@@ -69,7 +73,7 @@ def restore(
     if room is None:
         room = memoryview(bytearray(size))
     if decode(FORMATS[codec].codec, data, ((len(data), size),), room) != size:
-        raise CorruptError("a damaged frame", offset=0)
+        raise CorruptError("the frame is not as long as the index says", offset=0)
     if not parts:
         return Result(size)
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)

@@ -24,13 +24,8 @@ from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
-from aiocompress.verbs.archive.extract import (
-    DoubtfulFrameError,
-    IndexedRestorer,
-    least_space,
-    restore_stream,
-)
-from aiocompress.verbs.archive.frame import UnlikeIndexError, is_same
+from aiocompress.verbs.archive.extract import IndexedRestorer, least_space, restore_stream
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
 from aiocompress.verbs.archive.raw import RawBytes, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, into_folder, verb
@@ -47,7 +42,7 @@ _MOST_NAMES: Final = 20_000
 
 
 class OpenedArchive:
-    """A tar archive, in a container or plain; ``open`` it, and ``aclose`` it always."""
+    """A tar archive, in a container or plain; an async context manager."""
 
     def __init__(self, pool: WorkerPool, source: ArchiveSource, reading: Reading) -> None:
         self.pool, self._source, self._reading = pool, source, reading
@@ -151,9 +146,10 @@ class OpenedArchive:
     async def _batches(
         self, indexed: Callable[[Records], T], scanned: Callable[[Member], T]
     ) -> AsyncGenerator[T]:
-        """Yield something of all members, by the index as far as that is whole.
+        """Yield something for all members: by the index as far as that is whole, then by a scan.
 
-        :param indexed: makes it from a block of the index, ``scanned`` from one member.
+        :param indexed: makes it of a block of the index.
+        :param scanned: makes it of one member.
         """
         told = 0
         if self.index is not None:
@@ -241,7 +237,7 @@ class OpenedArchive:
         return RawBytes(self.index, self._raw_bytes)
 
     def _again(self) -> AnySource:
-        """Return the archive as a source that begins at its first byte."""
+        """Return a source of the archive's bytes from the first one on."""
         self.check()
         if isinstance(self._source, str | os.PathLike):
             return self._source
@@ -335,7 +331,7 @@ class OpenedArchive:
     # Checked.
 
     async def test(self, progress: ProgressOption) -> Report:
-        """Read all of it, and check everything; see ``Archive.test``."""
+        """Read the whole archive and check everything; see ``Archive.test``."""
         self.check()
         writing, name = Writing(progress=progress), self.name
         async with verb(self.pool, "testing", writing, found=Found(), back=True, file=name) as run:

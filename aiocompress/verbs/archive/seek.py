@@ -11,15 +11,17 @@ from typing import Final
 
 from aiocompress import formats
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
-from aiocompress.formats.base import Format, FrameTable, Piece
+from aiocompress.formats.base import Format, FrameTable
 from aiocompress.formats.tar.header import END
 from aiocompress.formats.tar.index import Records, unpack
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Positional
-from aiocompress.verbs.archive.frame import UnlikeIndexError
-from aiocompress.verbs.decode import Decoder, outcome
+from aiocompress.storage.restorer import Keeping
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, restore
+from aiocompress.verbs.decode import DAMAGE
+from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.pool import Job, WorkerPool
 
 _HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB
@@ -86,33 +88,49 @@ class Indexed:
         if end != self.table.raws[-1] - len(END):
             raise CorruptError("the index does not cover the archive")
 
+    async def start(
+        self, lane: Lane, number: int, *restoring: object, follows: bool | None = None
+    ) -> Job:
+        """Start a job that decodes a frame; the rest of its arguments is that of ``restore``.
+
+        :raises CorruptError: the archive became shorter.
+        :raises UnlikeIndexError: the frame is too large to decode whole.
+        """
+        self.check_room(number)
+        table, raw_size = self.table, self.table.raw_size(number)
+        data = await self.read_at(table.starts[number], table.sizes[number])
+        about = self.format.name, (table.raws[number], raw_size)
+        return await lane.start(data, raw_size, restore, *about, *restoring, follows=follows)
+
+    async def result(self, job: Job, number: int, *, trusting: bool = False) -> Result:
+        """Wait for a job that decodes a frame.
+
+        :param trusting: a frame that cannot be decoded is damaged, wherever it stands.
+        :raises CorruptError: the frame is damaged.
+        :raises DoubtfulFrameError: it is damaged, or does not stand where the index says.
+        """
+        try:
+            return await job.result()
+        except DAMAGE as error:
+            if not trusting and not self.is_frame(number, memoryview(job.input)):
+                raise DoubtfulFrameError from None
+            base = self.table.starts[number]
+            raise error.located(file=self.name, base=base, frame=number) from None
+
     async def frame(self, number: int) -> bytes:
         """Return the raw bytes of a frame, decoded in a thread.
 
         :raises CorruptError: it is damaged.
-        :raises UnlikeIndexError: it is not where the table says, or too large to decode whole.
+        :raises UnlikeIndexError: it is not where the index says, or too large to decode whole.
         """
-        offset, size = self.table.starts[number], self.table.sizes[number]
-        run = ((size, self.table.raw_size(number)),)
-        self.check_room(number)
-        data = memoryview(await self.read_at(offset, size))
         # Detached: the caller may keep the bytes for long, and must not keep the slot.
-        decoder = Decoder(Lane(self._pool, small=True, detach=True), self.format)
-        item = await decoder.start(Piece(offset, number, data, run, exact=True))
+        lane = Lane(self._pool, small=True, detach=True)
+        job = await self.start(lane, number, (), "", Keeping())
         try:
-            result = await outcome(item)
-            if result is None:
-                reason = "the frame is not as long as the index says"
-                raise CorruptError(reason, offset=offset, frame=number)
-        except AiocompressError as error:
-            if not self.is_frame(number, data):
-                raise UnlikeIndexError from None
-            raise error.located(file=self.name) from None
-        else:
-            assert item.job is not None
-            return bytes(item.job.data)
+            await self.result(job, number)
+            return bytes(job.data)
         finally:
-            item.release()
+            job.release()
 
     def check_room(self, number: int) -> None:
         """Make sure that a frame can be decoded whole, whatever the table claims.
@@ -133,11 +151,10 @@ class Indexed:
 
         :raises CorruptError: one does not.
         """
-        for number, (offset, size) in enumerate(
-            zip(self.table.starts, self.table.sizes, strict=True)
-        ):
+        for number, offset in enumerate(self.table.starts):
             self.check_room(number)
-            if not self.is_frame(number, memoryview(await self.read_at(offset, size))):
+            data = memoryview(await self.read_at(offset, self.table.sizes[number]))
+            if not self.is_frame(number, data):
                 raise CorruptError("no frame is where the index says", offset=offset, frame=number)
 
 
