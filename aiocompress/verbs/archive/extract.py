@@ -371,4 +371,4 @@ class _Maker(MemberMaker):
         elif place:
             self._folder(place, record)
         elif self.root_mode is None:
-            self._root(record.mode)
+            self.root_mode = self._restoring.keeping.root_mode(record.mode)

@@ -200,9 +200,6 @@ class MemberMaker:
         """Give a folder its mode and time: nothing more is made in it."""
         self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
 
-    def _root(self, mode: int) -> None:
-        self.root_mode = self._restoring.keeping.root_mode(mode)
-
 
 class Journal:
     """Records of what has to wait for the end; many of them spill to a file without a name."""

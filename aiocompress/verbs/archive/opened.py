@@ -251,11 +251,7 @@ class OpenedArchive:
     # Restored.
 
     async def extract(
-        self,
-        destination: PathLike,
-        unpacking: Unpacking,
-        writing: Writing,
-        max_output: int | None,
+        self, destination: PathLike, unpacking: Unpacking, writing: Writing, max_output: int | None
     ) -> Report:
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()

@@ -116,7 +116,7 @@ class Unpacker(MemberMaker):
             self._later.add(place, DIRECTORY, member)
             self._number += 1
         else:
-            self._root(member.mode)
+            self.root_mode = self._restoring.keeping.root_mode(member.mode)
 
     def _keep_place(self, place: bytes, member: Member) -> None:
         self._instead(place, partial(self._restorer.make_placeholder, place, self._number))

@@ -9,9 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError
 from aiocompress.formats import FORMATS, names
@@ -27,7 +26,7 @@ from aiocompress.verbs import folders
 from aiocompress.verbs.base import Verb, into_folder, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Writing, make_packing, make_recipe
-from aiocompress.verbs.recover.frames import DamagedFile, Raw, decoded, plain, scanned
+from aiocompress.verbs.recover.frames import DamagedFile, decoded, plain, scanned
 from aiocompress.verbs.recover.members import Files, FileSaver, Saver, TarSaver
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -102,13 +101,6 @@ async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
         await call(pool.files, build.close)
 
 
-class _Plan(NamedTuple):
-    """How the source is read: its format, and the frames found in it; a plain tar has neither."""
-
-    format: Format | None = None
-    scan: Scan | None = None
-
-
 class _Rescue:
     """One damaged file, and what becomes of it."""
 
@@ -123,23 +115,29 @@ class _Rescue:
 
         :raises CorruptError: nothing is.
         """
-        plan, found = await self._plan(), self._found
-        directory = Directory(plan.scan.index() if plan.scan else ())
+        (form, scan), found = await self._search(), self._found
+        directory = Directory(scan.index() if scan else ())
         files = Files(build.descriptor, found, keep_damaged=self._keep_damaged)
         try:
-            await self._save(plan, directory, files)
+            await self._save(form, scan, directory, files)
             build.mode = files.root_mode
         finally:
             await call(self._pool.files, files.close)
-        self._tell(plan.scan, directory)
+        self._tell(scan, directory)
         if found.skipped_count and not found.files and not files.kept:
             raise CorruptError(f"nothing could be saved: {found.skipped[0]}", hint=_HINT)
 
-    async def _save(self, plan: _Plan, directory: Directory, files: Files) -> None:
+    async def _save(
+        self, form: Format | None, scan: Scan | None, directory: Directory, files: Files
+    ) -> None:
         threads, saver = self._pool.files, None
-        async with aclosing(self._raw(plan)) as items:
+        if form is None or scan is None:
+            raws = plain(self._pool, self._file)
+        else:
+            raws = decoded(self._pool, self._file, form, scan.steps())
+        async with aclosing(raws) as items:
             async for raw in items:
-                saver = saver or self._make_saver(plan, directory, files, raw.data)
+                saver = saver or self._make_saver(scan, directory, files, raw.data)
                 if raw.data is None:
                     await call(threads, saver.gap, raw.lost)
                 else:
@@ -147,42 +145,37 @@ class _Rescue:
                     self._tally.add(len(raw.data), raw.size, raw.frames)
                 if raw.bad is not None:
                     self._bad.append(raw.bad)
-        saver = saver or self._make_saver(plan, directory, files, None)
+        saver = saver or self._make_saver(scan, directory, files, None)
         await call(threads, saver.finish)
 
-    def _raw(self, plan: _Plan) -> AsyncGenerator[Raw]:
-        if plan.scan is None or plan.format is None:
-            return plain(self._pool, self._file)
-        return decoded(self._pool, self._file, plan.format, plan.scan.steps())
-
     def _make_saver(
-        self, plan: _Plan, directory: Directory, files: Files, first: Buffer | None
+        self, scan: Scan | None, directory: Directory, files: Files, first: Buffer | None
     ) -> Saver:
         """Decide, by the first raw bytes, whether it is a tar or a file."""
-        is_tar = plan.scan is None or directory or names.is_tar(self._path)
+        is_tar = scan is None or directory or names.is_tar(self._path)
         if is_tar or _is_header(first or b""):
-            size = None if plan.scan is None else plan.scan.raw_size
-            return TarSaver(files, self._found, directory, size)
+            return TarSaver(files, self._found, directory, scan.raw_size if scan else None)
         status = self._file.status
         name = os.path.basename(self._path)
         name = names.restored(name) or name + ".recovered"
         mode = stat.S_IMODE(status.st_mode)
         return FileSaver(files, Member(name, mode=mode, mtime_ns=status.st_mtime_ns))
 
-    async def _plan(self) -> _Plan:
-        """Find out what it is: by its first bytes, by its name, by the frames in it.
+    async def _search(self) -> tuple[Format | None, Scan | None]:
+        """Find out the format, by the first bytes, the name or the frames, and find the frames.
 
-        :raises FormatError: nothing known.
+        :returns: the format and its frames; a plain tar has neither.
+        :raises FormatError: it is none that is known.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
         by_magic = _by_magic(bytes(head))
         if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
-            return _Plan()
+            return None, None
         for form in dict.fromkeys((by_magic, _by_name(self._path), *FORMATS.values())):
             if form is not None and form.scan is not None:
                 scan = await scanned(self._pool, self._file, form)
                 if len(scan.frames) or scan.entries or scan.empty:
-                    return _Plan(form, scan)
+                    return form, scan
         reason = "it is not a tar, and holds no whole frame of zstd or gzip"
         raise FormatError(reason, hint=_HINT if by_magic else None)
 
