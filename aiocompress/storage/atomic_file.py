@@ -21,7 +21,7 @@ _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _umask_lock = threading.Lock()
 
 
-class Temporary:
+class AtomicFile:
     """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
 
     A link as destination stays one: the file it points to is replaced.

@@ -18,7 +18,7 @@ from aiocompress.errors import CorruptError, LimitError, UnsafeMemberError
 from aiocompress.formats.base import STREAM, FrameTable
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
-from aiocompress.storage.atomic_folder import Building
+from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import Source
 from aiocompress.storage.restorer import CONFLICTS, Restorer, checked
 from aiocompress.verbs.archive import frame as members
@@ -47,7 +47,7 @@ _HINT: Final = "--keep-going (on_error='skip') restores the members in the other
 async def restore_stream(
     pool: WorkerPool,
     source: Source,
-    building: Building,
+    building: AtomicFolder,
     reading: Reading,
     restoring: Restoring,
     tally: Tally,
@@ -129,7 +129,7 @@ class _DoubtfulFrameError(UnlikeIndexError):
 async def restore_indexed(
     pool: WorkerPool,
     archive: Indexed,
-    building: Building,
+    building: AtomicFolder,
     reading: Reading,
     restoring: Restoring,
     tally: Tally,
@@ -166,7 +166,7 @@ async def restore_indexed(
 async def _start(
     lane: Lane,
     archive: Indexed,
-    building: Building,
+    building: AtomicFolder,
     restoring: Restoring,
     plan: AsyncGenerator[_Wanted],
 ) -> AsyncGenerator[_Frame]:
@@ -417,7 +417,7 @@ class _Spanning:
 
 
 async def _restore_rest(
-    pool: WorkerPool, archive: Indexed, building: Building, restoring: Restoring, found: Found
+    pool: WorkerPool, archive: Indexed, building: AtomicFolder, restoring: Restoring, found: Found
 ) -> None:
     """Make links, when all files are there, and set folders, from the inside out."""
     rest = _Rest(building.descriptor, restoring, found)

@@ -20,7 +20,7 @@ from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member, PathLike, ProgressOption, Report
 from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import Building, free_space
+from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.restorer import Keeping
@@ -297,7 +297,7 @@ class OpenedArchive:
         return run.report()
 
     async def _restore(
-        self, building: Building, restoring: Restoring, reading: Reading, tally: Tally
+        self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
     ) -> None:
         about = building, reading, restoring, tally
         index, outcome = self.index, None
@@ -323,7 +323,9 @@ class OpenedArchive:
             if again is not Restored.ALL:
                 raise
 
-    async def _check_space(self, index: Indexed, building: Building, selection: Selection) -> None:
+    async def _check_space(
+        self, index: Indexed, building: AtomicFolder, selection: Selection
+    ) -> None:
         """Look at the disk before anything is restored.
 
         :raises OSError: it has less room than the files need.
@@ -337,7 +339,7 @@ class OpenedArchive:
                 reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
                 raise OSError(errno.ENOSPC, reason, building.path)
 
-    async def _begin_anew(self, building: Building, tally: Tally) -> None:
+    async def _begin_anew(self, building: AtomicFolder, tally: Tally) -> None:
         await call(self.pool.files, atomic_folder.empty, building.descriptor)
         tally.reset()
 

@@ -15,23 +15,15 @@ from concurrent.futures import Executor
 from functools import cache
 from typing import Any, Final
 
-from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding, to_bytes
+from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
 from aiocompress.storage.base import Source
-from aiocompress.storage.walk import (
-    FILE_FLAGS,
-    OURS,
-    Entry,
-    Skip,
-    is_folder,
-    kind_of,
-    walk,
-    without_prefix,
-)
+from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
+from aiocompress.verbs.tree import Tree, open_file
 from aiocompress.workers.threads import call
 
 _SECOND: Final = 1_000_000_000
@@ -49,10 +41,10 @@ class TreeSource(Source):
     """
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
-        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
         self.found = Found()
         self._executor = executor
         self._packer = Packer(packing, self.found)
+        self.name = self._packer.tree.name
 
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return self._packer.more
@@ -61,7 +53,7 @@ class TreeSource(Source):
         return self._packer.take_index()
 
     def leave_out(self, status: os.stat_result) -> None:
-        self._packer.own.add((status.st_dev, status.st_ino))
+        self._packer.tree.leave_out(status)
 
     async def fill(self, view: memoryview) -> int:
         """Lay the next chunk; returns its bytes, 0 at the end."""
@@ -84,13 +76,11 @@ class Packer:
     def __init__(self, packing: Packing, found: Found) -> None:
         self.more = True
         """Whether another chunk follows one that was not filled."""
-        self.own: set[tuple[int, int]] = set()
-        """Device and inode of files that are left out: those that the archive goes to."""
+        self.tree = Tree(packing, found)
         self._packing, self._found = packing, found
         self._writer = Writer()
         self._links: dict[tuple[int, int], list[Any]] = {}
         self._owner = cache(self._find_owner)
-        self._root, self._cut = b"", 0
         self._steps = self._lay_all()
 
     def fill(self, view: memoryview) -> int:
@@ -111,7 +101,7 @@ class Packer:
     # What there is.
 
     def _lay_all(self) -> Generator[None]:
-        with contextlib.closing(self._entries()) as entries:
+        with contextlib.closing(self.tree.entries()) as entries:
             for entry in entries:
                 if (steps := self._lay_entry(entry)) is not None:
                     yield from steps
@@ -119,58 +109,25 @@ class Packer:
 
     def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
         if isinstance(entry, Skip):
-            self._skip(entry.name, entry.error)
+            self.tree.skip(entry.name, entry.error)
             return None
         try:
-            if entry.is_folder:
-                return self._lay_folder(entry)
-            return self._lay_file(entry) if entry.is_file else self._lay_other(entry)
+            return self._lay_folder(entry) if entry.is_folder else self._lay_file(entry)
         except OSError as error:
-            self._skip(entry.name, error)
+            self.tree.skip(entry.name, error)
             return None
-
-    def _entries(self) -> Generator[Entry | Skip]:
-        """Yield all members in order, from all roots, with their names in the archive."""
-        packing = self._packing
-        prefix = to_bytes(packing.prefix)
-        for path, name in packing.roots:
-            self._root = os.fsencode(path)
-            inside = prefix + (os.fsencode(name) + b"/" if name else b"")
-            self._cut = len(inside)
-            yield from self._root_entries(os.fsencode(name), inside)
-
-    def _root_entries(self, name: bytes, inside: bytes) -> Generator[Entry | Skip]:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        if not is_folder(self._root):
-            folder, base = os.path.split(self._root)
-            parent = os.open(folder or b".", flags)
-            try:
-                whole = to_bytes(self._packing.prefix) + name
-                is_file = stat.S_ISREG(os.lstat(base, dir_fd=parent).st_mode)
-                yield Entry(whole, base, parent, is_file=is_file)
-            finally:
-                os.close(parent)
-            return
-        descriptor = os.open(self._root, flags)
-        try:
-            if inside:
-                yield Entry(inside[:-1], b".", descriptor, is_folder=True, descriptor=descriptor)
-            yield from walk(descriptor, inside, without_prefix(self._packing.excluded, self._cut))
-        finally:
-            os.close(descriptor)
 
     # How it is laid. A function lays what fits at once, and returns the steps for what does not.
 
     def _lay_folder(self, entry: Entry) -> Generator[None] | None:
+        if not entry.name:
+            return None  # the members of the only source stand there by themselves
         status = os.fstat(entry.descriptor)
         return self._lay_head(entry, status, DIRECTORY, self._xattrs(entry.descriptor))
 
-    def _lay_other(self, entry: Entry) -> Generator[None] | None:
+    def _lay_other(self, entry: Entry, status: os.stat_result) -> Generator[None] | None:
         """Lay what has no content."""
-        status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
         mode = status.st_mode
-        if stat.S_ISREG(mode):
-            return self._lay_file(entry)
         if stat.S_ISLNK(mode):
             link = os.readlink(entry.base, dir_fd=entry.parent)
             path = b"/proc/self/fd/%d/%b" % (entry.parent, entry.base)
@@ -182,19 +139,12 @@ class Packer:
         raise OSError(errno.EINVAL, f"is {kind_of(mode)}, which no archive holds")
 
     def _lay_file(self, entry: Entry) -> Generator[None] | None:
-        try:
-            descriptor = os.open(entry.base, FILE_FLAGS, dir_fd=entry.parent)
-        except OSError as error:
-            if error.errno in {errno.ELOOP, errno.ENXIO}:  # it is a link, or a socket, by now
-                return self._lay_other(entry)
-            raise
+        descriptor, status = open_file(entry)
+        if descriptor < 0:
+            return self._lay_other(entry, status)
         steps = None
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return self._lay_other(entry)
-            if (status.st_dev, status.st_ino) in self.own:
-                self._found.warn(f"{self._shown(entry.name)}: is the output, and not packed")
+            if self.tree.is_output(entry.name, status):
                 return None
             if status.st_nlink > 1 and (first := self._first_link(status)):
                 return self._lay_head(entry, status, HARDLINK, link=first)
@@ -244,7 +194,7 @@ class Packer:
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
         what = "shrank" if done < size else "grew"
         kept = f"its first {size} bytes are packed" if done > size else f"padded to {size} bytes"
-        self._found.change(f"{self._shown(name)}: {what} while it was read, {kept}")
+        self._found.change(f"{self.tree.shown(name)}: {what} while it was read, {kept}")
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
@@ -265,7 +215,7 @@ class Packer:
             if after.st_size > size:
                 self._tell_changed(name, after.st_size, size)
             elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
-                self._found.change(f"{self._shown(name)}: changed while it was read")
+                self._found.change(f"{self.tree.shown(name)}: changed while it was read")
         finally:
             os.close(descriptor)
 
@@ -290,8 +240,8 @@ class Packer:
     def _fail(self, name: bytes, error: OSError, offset: int) -> None:
         """Tell of a read error: it is never silently zeros."""
         if self._packing.on_error == "raise":
-            raise OSError(error.errno, error.strerror, self._shown(name)) from None
-        text = f"{self._shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
+            raise OSError(error.errno, error.strerror, self.tree.shown(name)) from None
+        text = f"{self.tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
         self._found.change(text)
 
     def _lay_head(
@@ -335,7 +285,9 @@ class Packer:
         about = name, kind, mode, size, time, who, link
         head = self._writer.head(*about, xattrs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
-            self._found.change(f"{self._shown(name)}: its attributes are too large, and not packed")
+            self._found.change(
+                f"{self.tree.shown(name)}: its attributes are too large, and not packed"
+            )
             return self._writer.head(*about)
         return head
 
@@ -361,17 +313,6 @@ class Packer:
                 with contextlib.suppress(OSError):
                     found.append((key, os.getxattr(place, key, follow_symlinks=follow)))
         return tuple(found)
-
-    def _shown(self, name: bytes) -> str:
-        """Return the path of a member as its user knows it."""
-        rest = name[self._cut :]
-        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
-
-    def _skip(self, name: bytes, error: OSError) -> None:
-        path = self._shown(name)
-        if self._packing.on_error == "raise" or error.errno in OURS:
-            raise OSError(error.errno, error.strerror, path) from None
-        self._found.skip(f"{path}: {error.strerror}")
 
 
 @cache

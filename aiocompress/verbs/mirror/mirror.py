@@ -22,7 +22,7 @@ from aiocompress.formats import names
 from aiocompress.formats.base import STREAM
 from aiocompress.model import OnError, Report
 from aiocompress.storage.atomic_file import exists, hidden_name, publish
-from aiocompress.storage.atomic_folder import Building, sync_all
+from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.files import FileSink, FileSource
 from aiocompress.storage.walk import FILE_FLAGS, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
@@ -188,7 +188,7 @@ class _Trees:
     def __init__(self, source: str, destination: str, writing: Writing) -> None:
         self._root = os.open(source, _ROOT_FLAGS)
         self._target = -1
-        self._building: Building | None = None
+        self._building: AtomicFolder | None = None
         self.fsync = writing.syncs
         try:
             own = self._open_target(destination, writing)
@@ -211,7 +211,7 @@ class _Trees:
         if writing.on_exists != "error" and os.path.isdir(destination):
             self._target = os.open(destination, _ROOT_FLAGS)
         else:
-            self._building = Building(destination, writing.on_exists)
+            self._building = AtomicFolder(destination, writing.on_exists)
             self._building.mode = stat.S_IMODE(os.fstat(self._root).st_mode) & 0o777
             self._target = self._building.descriptor
         return [*own, os.fstat(self._target)]

@@ -22,7 +22,7 @@ from aiocompress.formats.tar.fields import check_sum
 from aiocompress.formats.tar.header import BLOCK, END
 from aiocompress.model import Buffer, Member, PathLike, Report
 from aiocompress.storage.atomic_file import hidden_name
-from aiocompress.storage.atomic_folder import Building, sync_all
+from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.verbs import folders
 from aiocompress.verbs.base import Verb, into_folder, verb
 from aiocompress.verbs.found import Found
@@ -86,7 +86,7 @@ async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
     recipe = make_recipe(names.codec_for(target), None, None)
     packing = make_packing("", (), reproducible=False, xattrs=False, on_error="raise")
     hidden = os.path.join(os.path.dirname(target), hidden_name())
-    build = await call(pool.files, Building, hidden, "error", undo=Building.close)
+    build = await call(pool.files, AtomicFolder, hidden, "error", undo=AtomicFolder.close)
     try:
         await rescue.save(build)
         folder = os.readlink(build.reach)
@@ -115,7 +115,7 @@ class _Rescue:
         self._saver: Saver | None = None
         self._bad: list[Frame] = []
 
-    async def save(self, build: Building) -> None:
+    async def save(self, build: AtomicFolder) -> None:
         """Save what is whole into a folder.
 
         :raises CorruptError: nothing is.
