@@ -10,6 +10,7 @@ import pytest
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import Format
 
+from ..help.codecs import READERS
 from ..help.tools import without_isal
 
 
@@ -18,9 +19,6 @@ def library(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both libraries that read DEFLATE."""
     with nullcontext() if request.param == "isal" else without_isal():
         yield request.param
-
-
-READERS = ["zstd", "gzip", "zlib", "gzip without isal", "zlib without isal"]
 
 
 @pytest.fixture(params=READERS)

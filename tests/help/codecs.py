@@ -14,6 +14,7 @@ from .data import noise, text
 
 LARGEST = 2 * MIB
 """Bytes of the largest block that may come out of a stream, whatever goes in."""
+READERS = ["zstd", "gzip", "zlib", "gzip without isal", "zlib without isal"]
 CHUNKS = {
     "empty": b"",
     "one byte": b"a",

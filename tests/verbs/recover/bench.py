@@ -14,6 +14,7 @@ from aiocompress import Engine, Report
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Member
 
+from ...help.containers import table_of
 from ...help.data import noise, text
 
 SUFFIXES = (".tar.zst", ".tar.gz")
@@ -101,8 +102,7 @@ async def make_bench(
     bench = Bench(engine, folder, archive.read_bytes(), suffix)
     async with engine.open_archive(archive) as opened:
         members = [member async for member in opened.members()]
-        assert opened._opened.index is not None
-        table = opened._opened.index.table
+    table = table_of(bench.data)
     for number, (start, size) in enumerate(zip(table.starts, table.sizes, strict=True)):
         first, last = table.raws[number], table.raws[number + 1]
         names = {
