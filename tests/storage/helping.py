@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,18 @@ def nobody() -> Iterator[None]:
     finally:
         os.seteuid(0)
         os.setegid(0)
+
+
+@contextmanager
+def anybodys_folder() -> Iterator[Path]:
+    """A folder that every user can reach and write: those of pytest are for one user alone."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        with nobody():
+            reached = os.access(name, os.W_OK, effective_ids=True)
+        if not reached:
+            pytest.skip("folders for temporary files are for one user alone here")
+        yield Path(name)
 
 
 @contextmanager

@@ -251,6 +251,15 @@ async def test_positional_is_read_in_order(pool: WorkerPool) -> None:
     assert store.asked[:3] == [(0, 4), (4, 4), (8, 4)]
 
 
+@pytest.mark.xfail(strict=True, reason="it asks for bytes until there are none")
+async def test_positional_is_not_asked_beyond_its_end(pool: WorkerPool) -> None:
+    """Nothing is asked for at or behind ``size()``: a web server answers that with error 416."""
+    store = Store(b"0123456789")
+    async with opened(PositionalSource(store), pool) as source:
+        assert await read_all(source, [4], [False]) == store.data
+    assert all(offset < len(store.data) for offset, _ in store.asked)
+
+
 def test_protocols() -> None:
     """What callers bring is known by its methods."""
     assert isinstance(Reader(b""), AsyncReader)
