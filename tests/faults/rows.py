@@ -90,8 +90,8 @@ CORRUPT: Final[Rows] = {
     ),
     "bombs, a window of 2 GiB, dictionary ids, header sizes that lie": (
         "formats/test_container_damage::test_bombs_stay_flat",
-        "formats/test_codecs::test_windows_above_the_limit_are_refused",
-        "formats/test_codecs::test_a_needed_dictionary_is_named",
+        "formats/test_streams::test_windows_above_the_limit_are_refused",
+        "formats/test_streams::test_a_needed_dictionary_is_named",
         "formats/test_gzip_container::test_sizes_that_lie_give_no_wrong_bytes",
         "verbs/archive/test_extraction_limits::test_max_output",
         "verbs/archive/test_extraction_limits::test_max_members",
@@ -133,19 +133,19 @@ SINKS: Final[Rows] = {
         "faults/test_calls::test_all_calls_fail_from_the_nth_on",
     ),
     "consumer closes the pipe; stdin or stdout closed; empty stdin": (
-        "faults/test_faults::test_nobody_reads",
-        "cli/test_cli::test_a_closed_stdin",
-        "cli/test_cli::test_a_closed_stdout",
-        "cli/test_cli::test_stdin_from_a_file_and_from_nowhere",
+        "faults/test_resources::test_nobody_reads",
+        "cli/test_terminals::test_a_closed_stdin",
+        "cli/test_terminals::test_a_closed_stdout",
+        "cli/test_files::test_stdin_from_a_file_and_from_nowhere",
     ),
     "slow reader, slow writer": (
-        "api/test_engine::test_a_slow_reader_holds_bounded_memory",
-        "cli/test_cli::test_a_slow_pipe_is_not_waited_for_with_a_busy_loop",
+        "api/test_bounds::test_a_slow_reader_holds_bounded_memory",
+        "cli/test_files::test_a_slow_pipe_is_not_waited_for_with_a_busy_loop",
     ),
     "SIGINT, SIGTERM at any moment, twice": (
         "faults/test_signals::test_signals_at_random_moments",
-        "faults/test_faults::test_a_signal_ends_a_pipe",
-        "faults/test_faults::test_a_second_signal_ends_at_once",
+        "faults/test_interrupting::test_a_signal_ends_a_pipe",
+        "faults/test_interrupting::test_a_second_signal_ends_at_once",
     ),
     "SIGKILL at any moment": (
         "faults/test_signals::test_signals_at_random_moments",
@@ -155,13 +155,13 @@ SINKS: Final[Rows] = {
     ),
     "worker killed in the middle of a chunk, all workers, during shutdown": (
         "faults/test_signals::test_signals_at_random_moments",
-        "faults/test_faults::test_chunks_of_dead_workers_are_redone",
-        "faults/test_faults::test_a_chunk_that_kills_twice_is_an_error",
+        "faults/test_dying_workers::test_chunks_of_dead_workers_are_redone",
+        "faults/test_dying_workers::test_a_chunk_that_kills_twice_is_an_error",
         "test_mirroring::test_workers_killed",
     ),
     "/dev/shm full, read-only or absent; RLIMIT_NOFILE 32; RLIMIT_AS": (
-        "faults/test_faults::test_without_semaphores_the_engine_uses_threads",
-        "faults/test_faults::test_without_semaphores_the_command_line_works",
+        "faults/test_processes::test_without_semaphores_the_engine_uses_threads",
+        "faults/test_processes::test_without_semaphores_the_command_line_works",
         "faults/test_limits::test_few_descriptors",
         "faults/test_limits::test_little_memory",
         "faults/test_limits::test_no_more_threads",
@@ -173,8 +173,8 @@ ASYNCIO: Final[Rows] = {
         "faults/test_cancelling::test_cancelled_at_every_await",
         "faults/test_cancelling::test_cancelled_at_every_step_of_the_loop",
         "faults/test_cancelling::test_a_sibling_that_fails",
-        "faults/test_faults::test_cancelled_at_every_await",
-        "faults/test_faults::test_timeouts",
+        "faults/test_giving_up::test_cancelled_at_every_await",
+        "faults/test_giving_up::test_timeouts",
         "api/test_engine::test_a_stream_left_unclosed",
     ),
     "1,000 streams at once, some stuck": (
@@ -187,8 +187,8 @@ ASYNCIO: Final[Rows] = {
         "api/test_engine::test_on_another_loop",
     ),
     "a script without a `__main__` guard, stdin script, notebook, daemonic worker process": (
-        "faults/test_faults::test_scripts_need_no_guard",
-        "faults/test_faults::test_daemonic_callers_get_threads",
+        "faults/test_processes::test_scripts_need_no_guard",
+        "faults/test_processes::test_daemonic_callers_get_threads",
         "test_sync::test_inside_a_running_loop",
     ),
     "same input with other numbers of workers": (

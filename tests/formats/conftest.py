@@ -1,4 +1,4 @@
-"""Both libraries that read DEFLATE."""
+"""Every codec, and both libraries that read DEFLATE."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from contextlib import nullcontext
 
 import pytest
 
+from aiocompress.formats import FORMATS
+from aiocompress.formats.base import Format
+
+from ..help.codecs import READERS
 from ..help.tools import without_isal
 
 
@@ -15,3 +19,14 @@ def library(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both libraries that read DEFLATE."""
     with nullcontext() if request.param == "isal" else without_isal():
         yield request.param
+
+
+@pytest.fixture(params=READERS)
+def codec(request: pytest.FixtureRequest) -> Iterator[Format]:
+    """Every codec, and those of DEFLATE also with the standard library alone."""
+    name, _, alone = request.param.partition(" ")
+    if alone:
+        with without_isal():
+            yield FORMATS[name]
+    else:
+        yield FORMATS[name]

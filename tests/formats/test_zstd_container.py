@@ -45,19 +45,36 @@ def windows(window: int) -> dict[str, bytes]:
     return frames
 
 
-@pytest.mark.parametrize("window", [2 * MIB, 256 * MIB])
-@pytest.mark.parametrize("kind", ["unknown size", "known size", "one segment"])
 @pytest.mark.parametrize("whole", [WHOLE, MIB])
-def test_windows_above_the_limit_are_refused(window: int, kind: str, whole: int) -> None:
-    """The error names the option; allowed, the frame decodes."""
-    frame = windows(window).get(kind)
-    if frame is None:
-        return
+@pytest.mark.parametrize(
+    ("window", "frame"),
+    [
+        pytest.param(window, frame, id=f"{kind}, {window >> 20} MiB")
+        for window in (2 * MIB, 256 * MIB)
+        for kind, frame in windows(window).items()
+    ],
+)
+def test_windows_within_the_limit_are_allowed(window: int, frame: bytes, whole: int) -> None:
+    """A window of exactly as many bytes as are allowed decodes."""
     assert decode(frame, whole=whole, max_window=window).data == bytes(2 * MIB)
-    before = zstd_of(b"a frame before it")
-    if kind == "one segment" and whole > window:
-        assert decode(frame, whole=whole, max_window=window // 2).data == bytes(2 * MIB)
-        return
+
+
+def test_one_segment_that_is_given_out_whole_needs_no_window() -> None:
+    """Its window is its content, which has its room already."""
+    frame = windows(2 * MIB)["one segment"]
+    assert decode(frame, whole=WHOLE, max_window=MIB).data == bytes(2 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("window", "kind", "whole"),
+    [
+        *product([2 * MIB, 256 * MIB], ["unknown size", "known size"], [WHOLE, MIB]),
+        (2 * MIB, "one segment", MIB),
+    ],
+)
+def test_windows_above_the_limit_are_refused(window: int, kind: str, whole: int) -> None:
+    """The error names the option."""
+    frame, before = windows(window)[kind], zstd_of(b"a frame before it")
     for split in (at_once, by_sizes(3), by_sizes(len(before))):
         error, _ = failure(before + frame, split, whole=whole, max_window=window - 1)
         assert type(error) is LimitError

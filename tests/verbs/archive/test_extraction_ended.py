@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from aiocompress import Engine
 from ...help import hostile
 from ...help.archives import two_threads
 from ...help.places import INDEXED, MANY, WAYS, Place
+from ...help.programs import descriptors
 
 # Modes, owners, times.
 
@@ -62,17 +61,6 @@ class Slow:
         return self._data[offset : offset + size]
 
 
-def _descriptors() -> Counter[str]:
-    gc.collect()
-    found: Counter[str] = Counter()
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            found[os.readlink(f"/proc/self/fd/{name}")] += 1
-        except FileNotFoundError:
-            continue
-    return found
-
-
 @pytest.mark.parametrize("way", ["foreign zst", "indexed zst", "a frame a block"])
 async def test_cancelled_at_every_read(way: str, place: Place) -> None:
     """CancelledError goes out; no file, descriptor or task is left, and the engine works on."""
@@ -85,7 +73,7 @@ async def test_cancelled_at_every_read(way: str, place: Place) -> None:
 
         await extract(Slow(data, -1, int))
         shutil.rmtree(place.dest)
-        before, tasks = _descriptors(), len(asyncio.all_tasks())
+        before, tasks = descriptors(), len(asyncio.all_tasks())
         for stop in range(1, 200):
             source = Slow(data, stop, int)
             task = asyncio.ensure_future(extract(source))
@@ -99,7 +87,7 @@ async def test_cancelled_at_every_read(way: str, place: Place) -> None:
         else:
             raise AssertionError
         assert len(place.tree()) == len(MANY)
-        assert not _descriptors() - before
+        assert descriptors() == before
         assert engine.statistics().slots_in_use == 0
 
 
@@ -109,7 +97,7 @@ async def test_cancelled_at_any_moment(place: Place) -> None:
     async with two_threads() as engine:
         await engine.decompress_folder(path, place.dest, fsync=False)
         shutil.rmtree(place.dest)
-        before = _descriptors()
+        before = descriptors()
         for steps in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377):
             work = engine.decompress_folder(path, place.dest, fsync=False)
             task = asyncio.ensure_future(work)
@@ -122,7 +110,7 @@ async def test_cancelled_at_any_moment(place: Place) -> None:
             else:
                 assert len(place.tree()) == len(MANY)
                 shutil.rmtree(place.dest)
-        assert not _descriptors() - before
+        assert descriptors() == before
 
 
 async def test_no_worker_left(place: Place) -> None:
