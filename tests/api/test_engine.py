@@ -1,7 +1,7 @@
-"""The engine and its verbs: the same bytes whoever works, within bounds, fair to all streams."""
+"""The engine: round trips, what it tells, where it may be used, and its arguments."""
 
 # They look at files, and wait for what has no event:
-# ruff: noqa: ASYNC110, ASYNC240, FBT001, PT012, PT031
+# ruff: noqa: ASYNC240, FBT001, PT031
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -22,35 +21,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiocompress
-from aiocompress import (
-    AiocompressError,
-    ClosedError,
-    Engine,
-    EngineStatistics,
-    LimitError,
-    Progress,
-    Report,
-)
+from aiocompress import AiocompressError, ClosedError, Engine, EngineStatistics, Progress, Report
 
-from ..help.data import noise, text
+from ..help.data import text
 from ..help.tools import run, tool
-
-KIB, MIB = 1 << 10, 1 << 20
-CHUNK = 16 * KIB
-TEXT = text(300 * KIB) + noise(100 * KIB)
-
-
-async def _pieces(data: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
-
-
-async def _all(stream: aiocompress.ByteStream) -> bytes:
-    async with stream:
-        return b"".join([data async for data in stream])
-
+from .sample import CHUNK, KIB, MIB, TEXT, all_of, pieces
 
 # Round trips.
+
 
 levels = st.tuples(st.just("zstd"), st.none() | st.integers(-7, 12)) | st.tuples(
     st.just("gzip"), st.none() | st.integers(0, 12)
@@ -73,9 +51,9 @@ def test_round_trips(recipe: tuple[str, int | None], border: tuple[int, int], se
     async def there_and_back() -> None:
         async with Engine(2, "1MiB", executor="thread") as engine:
             options: Any = {"codec": codec, "compression_level": level, "chunk_size": chunk}
-            packed = await _all(engine.compress_stream(data, **options))
+            packed = await all_of(engine.compress_stream(data, **options))
             assert await engine.decompress(packed) == data
-            assert await _all(engine.decompress_stream(_pieces(packed, 7001))) == data
+            assert await all_of(engine.decompress_stream(pieces(packed, 7001))) == data
             report = await engine.test(packed)
             assert (report.raw_bytes, report.compressed_bytes) == (size, len(packed))
             # An empty member ends a .gz.
@@ -104,9 +82,9 @@ async def test_the_same_bytes_whoever_works(codec: str, tmp_path: Path) -> None:
                 path = tmp_path / f"{number}"
                 await engine.compress_file(source, path, CHUNK, codec=codec)
                 results.add(path.read_bytes())
-                for given_as in (source, TEXT, _pieces(TEXT)):
+                for given_as in (source, TEXT, pieces(TEXT)):
                     stream = engine.compress_stream(given_as, codec=codec, chunk_size=CHUNK)
-                    results.add(await _all(stream))
+                    results.add(await all_of(stream))
                 await engine.decompress_file(path, tmp_path / "back", on_exists="replace")
                 assert (tmp_path / "back").read_bytes() == TEXT
                 assert await engine.decompress(path.read_bytes()) == TEXT
@@ -128,7 +106,7 @@ async def test_module_functions(tmp_path: Path) -> None:
     small = await aiocompress.compress(TEXT, codec="gzip", compression_level=1)
     assert await aiocompress.decompress(small, max_output=len(TEXT)) == TEXT
     stream = aiocompress.compress_stream(TEXT, chunk_size="16KiB", num_workers=2)
-    assert await _all(aiocompress.decompress_stream(stream, num_workers=1)) == TEXT
+    assert await all_of(aiocompress.decompress_stream(stream, num_workers=1)) == TEXT
 
 
 # What it says.
@@ -138,7 +116,7 @@ async def test_statistics() -> None:
     """They count what is in flight and what went through."""
     async with Engine(2, "1MiB", executor="thread") as engine:
         assert engine.statistics() == EngineStatistics(2, 0, 0, 4, 0, 0, MIB, 0, 0, 0)
-        packed = await _all(engine.compress_stream(TEXT, chunk_size=CHUNK))
+        packed = await all_of(engine.compress_stream(TEXT, chunk_size=CHUNK))
         after = engine.statistics()
         assert (after.raw_bytes, after.compressed_bytes) == (len(TEXT), len(packed))
         assert after.slots_in_use == after.memory_in_use == after.chunks_redone == 0
@@ -163,7 +141,7 @@ async def test_a_report(tmp_path: Path) -> None:
         assert skipped.skipped == (str(packed),)
         assert skipped.ratio == 0
         stream = engine.compress_stream(source, chunk_size=CHUNK)
-        assert len(await _all(stream)) == stream.report.compressed_bytes == size
+        assert len(await all_of(stream)) == stream.report.compressed_bytes == size
 
 
 async def test_progress(tmp_path: Path) -> None:
@@ -213,143 +191,8 @@ async def test_progress_of_a_pipe(tmp_path: Path) -> None:
     """Nobody knows the total."""
     seen: list[Progress] = []
     async with Engine(1, executor="thread") as engine:
-        await engine.compress_file(_pieces(TEXT), tmp_path / "a.zst", progress=seen.append)
+        await engine.compress_file(pieces(TEXT), tmp_path / "a.zst", progress=seen.append)
     assert (seen[-1].done, seen[-1].total) == (len(TEXT), None)
-
-
-# Bounds.
-
-
-@pytest.mark.parametrize("executor", ["process", "thread"])
-async def test_many_streams_share_bounded_memory(executor: Any) -> None:
-    """Slots and bytes stay within what the engine says, and everyone gets the right answer."""
-    async with Engine(2, "256KiB", executor=executor) as engine:
-        streams = [engine.compress_stream(_pieces(TEXT), chunk_size=CHUNK) for _ in range(20)]
-        results = await asyncio.gather(*map(_all, streams))
-        assert len(set(results)) == 1
-        back = await asyncio.gather(*(engine.decompress(result) for result in results))
-        assert set(back) == {TEXT}
-        statistics = engine.statistics()
-        assert statistics.slots_peak <= statistics.slots_total == 4
-        assert statistics.memory_peak <= statistics.memory_limit == 256 * KIB
-
-
-async def test_stuck_streams_stop_nobody() -> None:
-    """Of 100 streams the stuck ones, readers and writers both ways, hold no slot."""
-
-    async def stuck(data: bytes) -> AsyncIterator[bytes]:
-        yield data[: len(data) // 2]
-        await asyncio.sleep(3600)
-
-    async with Engine(2, "512KiB", executor="thread") as engine:
-        packed = await _all(engine.compress_stream(TEXT, chunk_size=CHUNK))
-        readers, writers = [], []
-        for _ in range(10):
-            for stream in (
-                engine.compress_stream(TEXT, chunk_size=CHUNK),
-                engine.decompress_stream(packed),
-            ):
-                assert await anext(stream)  # and never again
-                readers.append(stream)
-            writers.append(asyncio.create_task(_all(engine.compress_stream(stuck(TEXT)))))
-            writers.append(asyncio.create_task(_all(engine.decompress_stream(stuck(packed)))))
-        async with asyncio.timeout(20):
-            others = [_all(engine.compress_stream(TEXT, chunk_size=CHUNK)) for _ in range(30)]
-            assert set(await asyncio.gather(*others)) == {packed}
-            again = [engine.decompress(packed) for _ in range(30)]
-            assert set(await asyncio.gather(*again)) == {TEXT}
-        assert engine.statistics().slots_in_use == 0
-        for task in writers:
-            task.cancel()
-        await asyncio.gather(*writers, return_exceptions=True)
-        for stream in readers:
-            await stream.aclose()
-
-
-async def test_first_come_first_served() -> None:
-    """A short stream that comes while a long one runs does not wait for its end."""
-    async with Engine(1, executor="thread") as engine:
-        long = engine.compress_stream(text(4 * MIB), chunk_size="256K", compression_level=12)
-        finished: list[str] = []
-
-        async def go(name: str, stream: aiocompress.ByteStream) -> None:
-            await _all(stream)
-            finished.append(name)
-
-        first = asyncio.create_task(go("long", long))
-        while not engine.statistics().raw_bytes:
-            await asyncio.sleep(0.001)
-        await go("short", engine.compress_stream(b"short"))
-        await first
-        assert finished == ["short", "long"]
-
-
-async def test_a_slow_reader_holds_bounded_memory() -> None:
-    """What was read of the source stays a window ahead of a reader that takes its time."""
-    pulled = 0
-
-    async def source() -> AsyncIterator[bytes]:
-        nonlocal pulled
-        while pulled < 4 * MIB:
-            pulled += CHUNK
-            yield noise(CHUNK)
-
-    async with Engine(2, executor="thread") as engine:
-        stream = engine.compress_stream(source(), chunk_size=CHUNK)
-        async with stream:
-            for taken in range(1, 5):
-                await anext(stream)
-                await asyncio.sleep(0.05)
-                assert pulled <= (taken + engine.statistics().slots_total + 2) * CHUNK
-
-
-async def test_too_little_memory() -> None:
-    """Fewer chunks in flight, and below one an error that says how much is needed."""
-    async with Engine(4, 64 * KIB, executor="thread") as engine:
-        assert await engine.decompress(await _all(engine.compress_stream(TEXT, chunk_size=CHUNK)))
-        for source in (TEXT, _pieces(TEXT)):
-            with pytest.raises(LimitError, match=r"needs \d+ bytes.* memory_limit"):
-                await _all(engine.compress_stream(source, chunk_size="64KiB"))
-        assert engine.statistics().slots_in_use == 0
-
-
-async def test_sizes_that_no_machine_has(tmp_path: Path) -> None:
-    """They are an error of ours or harmless, never a MemoryError."""
-    packed = tmp_path / "a.zst"
-    async with Engine(2, executor="thread") as engine:
-        with pytest.raises(LimitError, match="memory"):
-            await _all(engine.compress_stream(_pieces(TEXT), chunk_size="64TiB"))
-        await engine.compress_file(TEXT, packed, "64TiB")
-        report = await engine.decompress_file(packed, tmp_path / "b", "64TiB")
-        assert report.raw_bytes == len(TEXT)
-
-
-@pytest.mark.parametrize("limit", [1, len(TEXT) - 1])
-async def test_max_output(limit: int, tmp_path: Path) -> None:
-    """It holds real bytes, for bytes, streams and files."""
-    async with Engine(2, executor="thread") as engine:
-        packed = await _all(engine.compress_stream(TEXT, chunk_size=CHUNK))
-        with pytest.raises(LimitError, match="max_output"):
-            await engine.decompress(packed, max_output=limit)
-        with pytest.raises(LimitError, match="max_output"):
-            await engine.decompress_file(packed, tmp_path / "x", max_output=limit)
-        seen = 0
-        with pytest.raises(LimitError, match="max_output"):
-            async for data in engine.decompress_stream(packed, max_output=limit):
-                seen += len(data)
-        assert seen <= limit
-        assert not os.listdir(tmp_path)
-        assert await engine.decompress(packed, max_output=len(TEXT)) == TEXT
-
-
-async def test_max_window() -> None:
-    """A window above it is refused with a hint, and read if asked to."""
-    data = text(300 * KIB)
-    packed = run(tool("zstd"), "-qc", "--long=28", "--no-check", data=data)
-    async with Engine(1, executor="thread") as engine:
-        with pytest.raises(LimitError, match="max_window"):
-            await _all(engine.decompress_stream(_pieces(packed)))
-        assert await _all(engine.decompress_stream(packed, max_window="256MiB")) == data
 
 
 # Where it may be used.
@@ -396,7 +239,7 @@ async def test_one_stream_in_two_tasks() -> None:
             await anext(stream)
         with pytest.raises(AiocompressError, match="another task"):
             await stream.aclose()
-        rest = await first + await _all(stream)
+        rest = await first + await all_of(stream)
         assert await engine.decompress(rest) == TEXT
 
 
@@ -519,5 +362,5 @@ async def test_an_executor_that_fails() -> None:
     own.shutdown()
     async with Engine(2, executor=own) as engine:
         with pytest.raises(aiocompress.WorkerError, match="executor"):
-            await _all(engine.compress_stream(TEXT, chunk_size=CHUNK))
+            await all_of(engine.compress_stream(TEXT, chunk_size=CHUNK))
         assert engine.statistics().slots_in_use == 0

@@ -14,7 +14,7 @@ import pytest
 from aiocompress import Engine
 
 from .counting import count, dice, lose, quick_and_whole
-from .test_faults import At
+from .waiting import At
 from .world import VERBS, Verb, Watch, World, idle
 
 KIND = "a cancellation"

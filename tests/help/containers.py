@@ -8,12 +8,13 @@ to ``Codec.decompress``; parts of streams, and all that follows a frame of which
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiocompress.errors import AiocompressError, CorruptError
 from aiocompress.formats import FORMATS, HEAD_SIZE, detect
-from aiocompress.formats.base import STREAM, Codec, Piece, StreamDecoder
+from aiocompress.formats.base import STREAM, Codec, FrameTable, Piece, Search, StreamDecoder
 from aiocompress.model import DEFAULT_MAX_WINDOW, MIB
 
 from .data import Split, at_once
@@ -43,6 +44,25 @@ def frames_of(
 def encode(chunks: Iterable[bytes], codec: str = "zstd", level: int | None = None) -> bytes:
     """Write a container of these chunks."""
     return b"".join(frames_of(chunks, codec, level))
+
+
+def table_of(data: bytes) -> FrameTable:
+    """Return where the frames of one of our archives stand, as its own index says."""
+    search = FORMATS[detect(data[:HEAD_SIZE]).name].container.search
+    assert search is not None
+    found: list[FrameTable | None] = []
+
+    def run() -> Search:
+        found.append((yield from search(len(data))))
+        return found[0]
+
+    steps, part = run(), None
+    with suppress(StopIteration):
+        while True:
+            at, size = steps.send(part)  # type: ignore[arg-type]
+            part = data[at : at + size]
+    assert found[0] is not None
+    return found[0]
 
 
 # Back.

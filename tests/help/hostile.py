@@ -231,11 +231,19 @@ def _zst_table(end: bytes, change: Table) -> bytes:
 def _gz_table(end: bytes, change: Table) -> bytes:
     if change is list:
         return end
-    tail = len(gz._tail(0))
+    tail = sum(_member_sizes(end)[-2:])
     payload = gz.index_payload(end[:-tail])
     assert payload is not None
     rows = [list(struct.unpack_from("<II", payload, at)) for at in range(16, len(payload), 8)]
     rows = change(rows)
     body = struct.pack("<8sII", b"aiocmpft", 1, 2 * len(rows))
     body += b"".join(struct.pack("<II", *row) for row in rows)
-    return gz._index_members(body) + end[-tail:]
+    return gz.Writer().index(body) + end[-tail:]
+
+
+def _member_sizes(data: bytes) -> list[int]:
+    """How many bytes each of our gzip members has, as its ``IG`` subfield says."""
+    sizes = []
+    while sum(sizes) < len(data):
+        sizes += struct.unpack_from("<I", data, sum(sizes) + 16)
+    return sizes
