@@ -22,7 +22,7 @@ from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import KIB, Kind, Member
 
 from ...help.data import noise
-from ...trees import NAMES, SIZES, TARGETS, TIMES
+from ...help.trees import NAMES, SIZES, TARGETS, TIMES
 
 SECOND = 1_000_000_000
 LARGEST = (1 << 63) - 1
