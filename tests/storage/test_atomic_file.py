@@ -16,7 +16,7 @@ import pytest
 
 from aiocompress.model import OnExists
 from aiocompress.storage import atomic_file
-from aiocompress.storage.atomic_file import Temporary as AtomicFile
+from aiocompress.storage.atomic_file import AtomicFile
 
 from ..support import noise, small_disk
 from .helping import (

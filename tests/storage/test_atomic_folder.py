@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from aiocompress.model import OnExists
 from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import Building as AtomicFolder
+from aiocompress.storage.atomic_folder import AtomicFolder
 
 from ..support import small_disk
 from ..trees import Node, Tree, build, check_same, look
