@@ -20,8 +20,8 @@ from aiocompress.model import OnExists
 from aiocompress.storage import atomic_folder
 from aiocompress.storage.atomic_folder import AtomicFolder
 
-from ..support import small_disk
-from ..trees import Node, Tree, build, check_same, look
+from ..help.tools import small_disk
+from ..help.trees import Node, Tree, build, check_same, look
 from .helping import anybodys_folder, as_root, descriptors, no_more_descriptors, nobody, opened
 
 TREE: Tree = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked
 
-from ..trees import look
+from ..help.trees import look
 from .helping import as_root, descriptors, no_more_descriptors, opened
 
 SECOND = 1_000_000_000

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from aiocompress.storage import walk
 from aiocompress.storage.walk import OURS, Enter, Entry, Excluded, Skip
 
-from ..trees import NAMES
+from ..help.trees import NAMES
 from .helping import as_root, descriptors, no_more_descriptors, nobody, opened
 
 
