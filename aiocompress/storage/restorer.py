@@ -109,7 +109,7 @@ class Restorer:
         """Return a descriptor of the folder that a name is in, and its name there."""
         folder, _, base = name.rpartition(b"/")
         if folder != self._folder:
-            descriptor = self._open_folder(folder, _open_or_make)
+            descriptor = self._open_folder(folder, _open_or_make) if folder else self._root
             self.close()
             self._folder, self._descriptor = folder, descriptor
         return self._descriptor, base
