@@ -116,8 +116,8 @@ class WorkerPool:
     """Runs jobs in processes, threads or the caller's executor, within a memory limit.
 
     :param num_workers: how many chunks are worked on at the same time.
-    :param memory_limit: bytes of all slots together; None: 64 MiB for each of workers + 2, at
-        most a quarter of the memory of this machine or cgroup.
+    :param memory_limit: bytes of all slots together; None: 64 MiB for each of ``num_workers + 2``,
+        at most a quarter of the memory of this machine or cgroup.
     :param executor: "process", "thread", or the caller's own executor.
     :param preload: modules that worker processes import before they are forked: those of the jobs.
     """
@@ -132,8 +132,9 @@ class WorkerPool:
         self.num_workers = num_workers
         self._preload = preload
         self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
-        total = num_workers + 2
-        self._memory_limit = memory_limit or min(total * _SLOT_MEMORY, limits.memory() // 4)
+        self.window = num_workers + 2
+        """How many chunks of one stream are under way at once."""
+        self._memory_limit = memory_limit or min(self.window * _SLOT_MEMORY, limits.memory() // 4)
         self._own = None if isinstance(executor, str) else executor
         self._wants_processes = executor == "process"
         self._workers: Workers | None = None
@@ -149,31 +150,26 @@ class WorkerPool:
     @cached_property
     def slots(self) -> Slots:
         """The memory of all chunks in flight."""
-        return Slots(self.num_workers + 2, self._memory_limit)
+        return Slots(self.window, self._memory_limit)
 
     @cached_property
     def threads(self) -> Threads:
-        """Threads that compute: single chunks, streams, everything where processes cannot run."""
+        """Threads that compute: single chunks, streams, and all jobs if processes cannot run."""
         return Threads(self.num_workers, "aiocompress-compute")
 
     @cached_property
     def files(self) -> Threads:
-        """Threads that wait for files: the loop's own would starve (``getaddrinfo`` uses it)."""
+        """Threads that wait for files: stuck reads would starve the loop's, and getaddrinfo."""
         return Threads(_FILE_THREADS, "aiocompress-files")
 
     @property
-    def window(self) -> int:
-        """How many chunks of one stream are under way at once."""
-        return self.num_workers + 2
-
-    @property
     def has_processes(self) -> bool:
-        """Whether worker processes run already."""
+        """Whether worker processes have been started."""
         return self._workers is not None
 
     @property
     def shares_files(self) -> bool:
-        """Whether workers run here, as this user, and can be told of open files."""
+        """Whether workers run on this machine as this user, and so can reach our open files."""
         return self._own is None and self._user in {None, _user()}
 
     @property
@@ -183,7 +179,7 @@ class WorkerPool:
 
     @property
     def is_used(self) -> bool:
-        """Whether it has worked."""
+        """Whether a loop has used it."""
         return self._loop is not None
 
     def check(self) -> None:
@@ -224,9 +220,9 @@ class WorkerPool:
     ) -> Job:
         """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
 
-        :param alone: nothing else runs beside it, so a thread will do.
-        :param detach: free the slot as soon as the worker is done; the job keeps a copy
-            of what came out, and, where asked to, of what went in.
+        :param alone: no other job runs beside it, so a thread will do.
+        :param detach: free the slot as soon as the worker is done; the job keeps a copy of the
+            output, and with ``keep_input`` one of the input.
         """
         job = Job(slot, used, function, arguments)
         job.alone, job.detach, job.keep_input = alone, detach, keep_input
@@ -242,7 +238,7 @@ class WorkerPool:
         return job
 
     def statistics(self) -> EngineStatistics:
-        """Return what is in flight now, and what went through."""
+        """Return what is in flight now, and what has gone through."""
         slots = self.slots
         return EngineStatistics(
             num_workers=self.num_workers,
@@ -258,7 +254,7 @@ class WorkerPool:
         )
 
     async def aclose(self) -> None:
-        """End the workers, at once those that still work, and wait for them.
+        """End the workers, even those at work, and wait for them.
 
         :raises AiocompressError: it is bound to another loop.
         """
@@ -278,7 +274,7 @@ class WorkerPool:
                 await self._in_thread(self._workers.close)
         while self._repairs:
             await asyncio.wait(self._repairs)
-        # What runs in threads cannot be stopped: at most one chunk each.
+        # Threads cannot be stopped: each of them finishes its chunk.
         if "threads" in vars(self):
             await self._in_thread(self.threads.shutdown)
         if "files" in vars(self):
@@ -287,11 +283,11 @@ class WorkerPool:
             self.slots.arena.close()
 
     def abandon(self) -> None:
-        """Give everything up: nobody closed the pool, and its loop may be gone."""
+        """End the processes of a pool that was never closed, and whose loop may be gone."""
         if self._workers is not None and not self._closed:
             self._closed = True
             self._workers.kill()
-            with suppress(RuntimeError):  # collected in a thread of the executor's own
+            with suppress(RuntimeError):  # the executor's own thread cannot wait for itself
                 self._workers.close()
 
     # Which executor runs a job, and how it is told the place.
@@ -397,7 +393,7 @@ class WorkerPool:
                         self._workers = launch.result()
                     raise
                 except Exception as error:  # noqa: BLE001
-                    # No semaphores, a daemonic process, too few descriptors or processes ...
+                    # No semaphores, a daemonic process, too few descriptors, another Python ...
                     self._give_up_processes(error)
 
     def _give_up_processes(self, error: Exception) -> None:
