@@ -1,7 +1,8 @@
 """An archive that is open: its members found, read and restored, by its index if it has one.
 
-By its index only what is asked for is read; any other tar, compressed or not, is read from front to
-back. An index that proves wrong is given up for good, and the archive is read as if it had none.
+With an index, a caller reads only what it asks for; any other tar, compressed or not, is read from
+front to back. An index that proves wrong is given up for good, and the archive read as if it had
+none.
 """
 
 from __future__ import annotations

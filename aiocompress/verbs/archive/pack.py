@@ -208,7 +208,7 @@ class _Packer:
             os.close(descriptor)
 
     def _lay_stream(self, name: bytes, descriptor: int, left: int) -> Generator[None]:
-        """Lay content chunk by chunk; zeros, and a line in the report, for what is gone."""
+        """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so."""
         size = left
         while left:
             room = yield from self.writer.rest(left)

@@ -72,8 +72,8 @@ class Peeked(Source):
 class RawBytes:
     """The raw bytes of an archive at any offset; a block is kept for the next read; ``aclose`` it.
 
-    With an index it decodes only the frames that hold what is asked for. Without one it reads from
-    front to back, and begins again at the front for what lies behind.
+    With an index it decodes only the frames that hold the bytes. Without one it reads forward, and
+    starts again from the front for an offset that it has passed.
 
     :param restart: opens the archive as raw blocks from the front.
     """

@@ -1,7 +1,7 @@
-"""Archives with an index: only the frames that hold what is asked for are read.
+"""Archives with an index: callers read the frames that they need, and no others.
 
-The index and the table of frames are hints: bounds, counts and checksums are verified when they are
-read, and a member counts only if the header in front of its content agrees.
+The index and the table of frames are hints: this module verifies their bounds, counts and checksums
+as it reads them, and a member counts only if the header in front of its content agrees.
 """
 
 from __future__ import annotations
@@ -91,8 +91,9 @@ class Indexed:
     async def start(
         self, lane: Lane, number: int, *restoring: object, follows: bool | None = None
     ) -> Job:
-        """Start a job that decodes a frame; the rest of its arguments is that of ``restore``.
+        """Start a job that decodes a frame, and restores members from it.
 
+        :param restoring: the last arguments of ``restore``.
         :raises CorruptError: the archive became shorter.
         :raises UnlikeIndexError: the frame is too large to decode whole.
         """

@@ -1,4 +1,4 @@
-"""What is left of an archive, or of a file, becomes files: those that are whole, and no others.
+"""The remains of an archive, or of a file, become files: those that are whole, and no others.
 
 Plain blocking code, for a file thread. A member is written as it arrives; if it proves damaged, it
 is removed, or kept as ``NAME.damaged`` on request, with zeros for what is missing.

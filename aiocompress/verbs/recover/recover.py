@@ -165,7 +165,7 @@ class _Rescue:
         """Find out the format, by the first bytes, the name or the frames, and find the frames.
 
         :returns: the format and its frames; a plain tar has neither.
-        :raises FormatError: it is none that is known.
+        :raises FormatError: the format is unknown.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
         by_magic = _by_magic(bytes(head))
@@ -196,7 +196,7 @@ class _Rescue:
             (directory.damaged, "blocks of the index are damaged"),
             (scan.unplaced, "frames that the table at the end does not list were left out"),
             (scan.unverified, "frames have no checksum: what they hold cannot be verified"),
-            (scan.gave_up, "search given up: too much of it looks like the beginning of a frame"),
+            (scan.gave_up, "search given up: too much of the file looks like the start of a frame"),
         ):
             if count:
                 found.warn(f"{int(count):,} {what}")
