@@ -20,7 +20,7 @@ from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import Member, OnError, OnExists
 from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, take_after
-from aiocompress.storage.atomic_folder import Building, sync_all
+from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
 from aiocompress.verbs.archive.finish import Journal
@@ -57,7 +57,7 @@ class Trees:
         self.on_exists: OnExists | None = None
         """What to do with what exists; None: the target is new."""
         self.fsync = writing.syncs
-        self._new: Building | None = None
+        self._new: AtomicFolder | None = None
         with ExitStack() as stack:
             root = os.open(source, _ROOT_FLAGS)
             stack.callback(os.close, root)
@@ -72,7 +72,9 @@ class Trees:
                 target = os.open(destination, _ROOT_FLAGS)
                 stack.callback(os.close, target)
             else:
-                self._new = stack.enter_context(closing(Building(destination, writing.on_exists)))
+                self._new = stack.enter_context(
+                    closing(AtomicFolder(destination, writing.on_exists))
+                )
                 self._new.mode = stat.S_IMODE(os.fstat(root).st_mode) & 0o777
                 target = self._new.descriptor
             self.source, self.target = Side(source, root), Side(destination, target)
