@@ -167,8 +167,8 @@ def check_index(items: list[Item], written: Written, members: list[Member], star
     assert at == start + len(written.raw) - len(END)
     borders = [start + end for end in accumulate(map(len, written.chunks))]
     for (number, _), records in zip(written.blocks, blocks, strict=True):
-        # Each of its members has begun by then.
-        assert all(record.offset < borders[number] for record in records)
+        # Each of its members has begun by then, or begins right behind it.
+        assert all(record.offset <= borders[number] for record in records)
     rows: list[Record] = [record for records in blocks for record in records]
     assert [row.offset - start for row in rows] == [member.offset for member in members]
     for row, member, (original, _) in zip(rows, members, items, strict=True):
