@@ -401,7 +401,7 @@ def test_blocks_of_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [a_file(f"{number}") for number in range(25)]
     written = write(items, [4 * BLOCK])
     assert [at for at, _ in written.blocks] == [2, 5, 6]
-    assert [len(records) for records in written.records()] == [12, 12, 1]
+    assert [len(records) for records in written.records()] == [13, 12, 0]
     check(items, written)
 
 
