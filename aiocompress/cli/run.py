@@ -285,7 +285,7 @@ class _Session:
             if report.skipped_count > len(report.skipped):
                 say(f"skipped: {report.skipped_count - len(report.skipped)} more")
         if options.as_json:
-            import json  # costs what a small file does
+            import json  # importing it takes as long as compressing a small file
 
             about = {"source": task.source, "destination": task.destination}
             text = json.dumps(about | report._asdict() | {"ratio": report.ratio})
