@@ -19,8 +19,8 @@ import pytest
 import aiocompress
 from aiocompress import CorruptError, sync
 
-from .programs import until
-from .support import text
+from .help.data import text
+from .help.programs import until
 
 TEXT = text(200 << 10)
 

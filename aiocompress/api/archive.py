@@ -1,4 +1,4 @@
-"""Archives as callers hold them: their members listed, read, extracted, one of them or all."""
+"""Archives as callers hold them: list, read or extract their members, one of them or all."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Self
 
 from aiocompress.api.member import MemberFile
-from aiocompress.model import (
-    Member,
-    OnError,
-    OnExists,
-    PathLike,
-    ProgressOption,
-    Report,
-    Size,
-)
+from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
 from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
 from aiocompress.verbs.options import Reading, make_reading, make_unpacking, make_writing
 from aiocompress.workers.pool import WorkerPool
@@ -27,7 +19,7 @@ __all__ = ["Archive", "ArchiveSource", "MemberFile", "Members"]
 class Members(AsyncIterator[Member]):
     """Members in the order of the archive: an async iterator, and an async context manager.
 
-    Its end closes it; one that is left earlier is closed by ``async with`` or ``aclose()``.
+    It closes at its end; if you stop earlier, close it by ``async with`` or ``aclose()``.
     """
 
     def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
@@ -39,8 +31,8 @@ class Members(AsyncIterator[Member]):
     async def __anext__(self) -> Member:
         """Return the next member.
 
-        :raises AiocompressError: the archive is damaged, or none.
-        :raises ClosedError: it was closed.
+        :raises AiocompressError: the archive is damaged, or not an archive.
+        :raises ClosedError: the archive was closed.
         """
         self._check()
         return await anext(self._steps)
@@ -52,14 +44,14 @@ class Members(AsyncIterator[Member]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop, and give everything back."""
+        """Stop reading."""
         await self._steps.aclose()
 
 
 class Archive:
     """A tar archive, in a container or plain; use it as an async context manager.
 
-    ``open_archive`` makes one. It is for one event loop; several tasks may read it.
+    ``open_archive`` makes one. It belongs to one event loop; several tasks may read it.
     """
 
     def __init__(
@@ -86,7 +78,7 @@ class Archive:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what is open. Closing twice does no harm."""
+        """Close the archive; closing twice does no harm."""
         stack, self._stack = self._stack, None
         if stack is not None:
             await stack.aclose()
@@ -102,7 +94,7 @@ class Archive:
 
     @property
     def is_indexed(self) -> bool:
-        """Whether members are found by an index, without reading all of the archive."""
+        """Whether an index finds members without reading the whole archive."""
         return self._opened.index is not None
 
     @property
@@ -112,7 +104,7 @@ class Archive:
 
     @property
     def warnings(self) -> list[str]:
-        """What was odd about the archive, told once."""
+        """What was odd about the archive, each thing once."""
         return self._opened.warnings
 
     # What there is.
@@ -134,9 +126,9 @@ class Archive:
         return self._opened.names()
 
     async def member(self, name: str) -> Member:
-        """Return the member of that name; the last one, where there are several.
+        """Return the member of that name, the last one if there are several.
 
-        :raises MemberNotFoundError: there is none; the closest names are in its hint.
+        :raises MemberNotFoundError: there is none; its hint has the closest names.
         """
         return await self._opened.member(name)
 
@@ -153,7 +145,7 @@ class Archive:
     def open(self, name: str) -> MemberFile:
         """Open a member for reading: ``async with archive.open(name) as file``.
 
-        :raises ClosedError: the archive is not open. When opened: as ``read``.
+        :raises ClosedError: the archive is not open; entering the result raises as ``read``.
         """
         self._opened.check()
         return MemberFile(self._opened, name)
@@ -176,25 +168,26 @@ class Archive:
     ) -> Report:
         """Restore members into a folder, which appears under its name when it is whole.
 
-        Nothing outside of it is touched, whatever the archive says. Permissions and times come
-        back; named pipes and devices do not, and are reported as skipped.
+        Nothing outside of it is touched, whatever the archive says. Permissions and times are
+        restored; named pipes and devices are not, and the report names them as skipped.
 
         :param destination: a path.
         :param members: names, folders (with all that is in them) or shell patterns; None: all.
-        :param on_exists: "error" if there is a folder with something in it; "replace" and "skip"
-            move what was restored into it, file by file.
+        :param on_exists: "error" if the folder exists and is not empty; "replace" and "skip" move
+            the restored files into it, one by one, and say which of two files is kept.
         :param on_error: what to do about members that are damaged or refused: "raise", or "skip"
             and report them.
-        :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
-        :param max_output: the most raw bytes of the archive that are decoded.
-        :param max_members: the most members that are restored.
-        :param max_member_size: the most bytes of one; what is larger is refused.
-        :param fsync: whether all is on the disk before the folder gets its name; default: yes.
+        :param preserve: restore owners, set-user-ID bits, extended attributes, pipes and devices.
+        :param max_output: the most raw bytes of the archive to decode.
+        :param max_members: the most members to restore.
+        :param max_member_size: the most bytes of a member; larger ones are refused.
+        :param fsync: whether everything is on the disk before the folder gets its name; default:
+            yes.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
         :raises FileExistsError: the destination exists.
         :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
-        :raises UnsafeMemberError: a member would harm what is outside.
-        :raises MemberNotFoundError: nothing has one of the names given.
+        :raises UnsafeMemberError: a member would be created, or linked to, outside of the folder.
+        :raises MemberNotFoundError: no member matches one of ``members``.
         :raises LimitError: there is more than ``max_output``, ``max_members``,
             ``max_member_size``, or than ``max_metadata`` of ``open_archive``.
         :raises OSError: a member cannot be created; the disk has no room for all of them.
@@ -205,7 +198,7 @@ class Archive:
         return await self._opened.extract(destination, unpacking, writing, limit)
 
     async def test(self, *, progress: ProgressOption = False) -> Report:
-        """Read all of it, and check everything: frames, headers, the index; keep nothing.
+        """Read the whole archive and check its frames, headers and index; write nothing.
 
         :param progress: as of ``extract``.
         :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.

@@ -1,4 +1,4 @@
-"""One member of an archive, as a file: read from any place, without what stands before it."""
+"""One member of an archive as a file: read from any offset, without what stands before it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Self
 from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.model import MIB, Buffer, Member
-from aiocompress.verbs.archive.frame import is_same
+from aiocompress.verbs.archive.frame import UnlikeIndexError, is_same
 from aiocompress.verbs.archive.opened import OpenedArchive
-from aiocompress.verbs.archive.raw import RawAccess
-from aiocompress.verbs.archive.seek import UnlikeIndexError
+from aiocompress.verbs.archive.raw import RawBytes
 
 
 class MemberFile:
     """The content of a member; ``async with archive.open(name) as file``, or await it.
 
-    It is for one task at a time. A hard link gives the content of what it is linked to.
+    It is for one task at a time. A hard link has the content of the file that it is linked to.
     """
 
     def __init__(self, archive: OpenedArchive, name: str) -> None:
         self._archive, self.name = archive, name
         self._member: Member | None = None
-        self._raw: RawAccess | None = None
+        self._raw: RawBytes | None = None
         self._closed = False
         self._at = 0
         self._extents: tuple[tuple[int, int], ...] = ()
@@ -36,7 +35,7 @@ class MemberFile:
         """Find the member, and check that it is where the index says.
 
         :raises MemberNotFoundError: there is none of that name.
-        :raises FormatError: it is no file.
+        :raises FormatError: it is not a file.
         """
         try:
             member = await self._find(self.name)
@@ -60,18 +59,19 @@ class MemberFile:
         """Return a member; the index is believed only if the header there agrees."""
         member = await self._archive.member(name)
         self._raw = self._raw or self._archive.raw_access()
-        if self._archive.index is not None and not await self._agrees(member):
-            await self._read_through()
+        if self._archive.index is not None and not await self._agrees(self._raw, member):
+            await self._raw.give_up_index()
             member = await self._archive.scan_for(name)
-            self._archive.distrust()  # and not earlier: it could have been damage
+            self._archive.distrust()  # only now: if the scan fails, it was damage
         return member
 
-    async def _agrees(self, member: Member) -> bool:
+    async def _agrees(self, raw: RawBytes, member: Member) -> bool:
+        parts, at, end = [], member.offset, member.data_offset
         try:
-            head = await self._exactly(member.offset, member.data_offset - member.offset)
-            return is_same(tar.parse(head), member)
-        except UnlikeIndexError:
-            return False
+            while at < end and (part := await raw.read_at(at, end - at)):
+                parts.append(part)
+                at += len(part)
+            return is_same(tar.parse(b"".join(parts)), member)
         except CorruptError as error:
             if error.frame is not None:
                 raise  # the frame is damaged, not the header
@@ -79,25 +79,11 @@ class MemberFile:
         except AiocompressError:
             return False
 
-    async def _read_through(self) -> None:
-        """Go on without the index, from front to back."""
-        if self._raw is not None:
-            await self._raw.aclose()
-        self._raw = self._archive.stream_access()
-
-    async def _exactly(self, offset: int, size: int) -> bytes:
-        assert self._raw is not None
-        parts = []
-        while size and (part := await self._raw.read_at(offset, size)):
-            parts.append(part)
-            offset, size = offset + len(part), size - len(part)
-        return b"".join(parts)
-
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close it; the archive stays open."""
+        """Close the member; the archive stays open."""
         self._closed = True
         raw, self._raw = self._raw, None
         if raw is not None:
@@ -109,7 +95,7 @@ class MemberFile:
         return self._opened().size
 
     async def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes, fewer at the end; all that is left if negative.
+        """Return the next ``size`` bytes, fewer at the end; all the rest if it is negative.
 
         :raises CorruptError: the frame that holds them is damaged.
         :raises ClosedError: the file is not open.
@@ -131,7 +117,7 @@ class MemberFile:
         return len(data)
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place, counted in bytes as ``io.IOBase.seek`` does; returns it.
+        """Move to an offset in bytes, counted as ``io.IOBase.seek`` does; returns the new one.
 
         :raises ValueError: it is before the beginning.
         """
@@ -143,22 +129,20 @@ class MemberFile:
         return self._at
 
     async def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the offset of the next byte."""
         self._opened()
         return self._at
 
     async def _read_some(self, size: int) -> bytes:
-        """Return some of the bytes that are next; a sparse member has holes."""
+        """Return some of the next bytes; a sparse member has holes between its extents."""
         member, stored = self._opened(), 0
-        assert self._raw is not None
         for start, length in self._extents:
             if self._at < start:
                 size = min(size, start - self._at)
                 break
             if self._at < start + length:
                 at = member.data_offset + stored + self._at - start
-                size = min(size, start + length - self._at)
-                data = await self._raw_at(at, size)
+                data = await self._raw_at(at, min(size, start + length - self._at))
                 if not data:
                     raise CorruptError("the archive ends in this member", file=self._archive.name)
                 self._at += len(data)
@@ -172,7 +156,7 @@ class MemberFile:
         try:
             return await self._raw.read_at(offset, size)
         except UnlikeIndexError:
-            await self._read_through()
+            await self._raw.give_up_index()
         data = await self._raw.read_at(offset, size)
         self._archive.distrust()
         return data

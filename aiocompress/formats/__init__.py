@@ -17,16 +17,14 @@ from aiocompress.formats import gzip, zlib, zstd
 from aiocompress.formats.base import Format
 
 HEAD_SIZE: Final = 18
-"""Bytes that ``detect`` wants to see: the longest frame header."""
-FORMATS: Final[dict[str, Format]] = {
-    row.name: row for row in (zstd.FORMAT, gzip.FORMAT, zlib.FORMAT)
-}
+"""How many bytes of a file ``detect`` needs: the longest frame header."""
+FORMATS: Final = {row.name: row for row in (zstd.FORMAT, gzip.FORMAT, zlib.FORMAT)}
 
 
 def detect(head: bytes) -> Format:
     """Return the format of a file by its first ``HEAD_SIZE`` bytes.
 
-    :raises FormatError: no compressed file that is known here begins like this.
+    :raises FormatError: no format in the table begins like this.
     """
     for row in FORMATS.values():
         if row.is_magic(head):
@@ -37,9 +35,9 @@ def detect(head: bytes) -> Format:
 
 
 def writable(name: str) -> Format:
-    """Return the format of that name, if it can be written.
+    """Return the format of that name, which has to be one that can be written.
 
-    :raises ValueError: there is none, or it is read only.
+    :raises ValueError: there is no such format, or it is read only.
     """
     if name not in FORMATS or not FORMATS[name].codec.levels:
         writers = " or ".join(repr(row.name) for row in FORMATS.values() if row.codec.levels)

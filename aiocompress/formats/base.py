@@ -1,15 +1,16 @@
-"""What a format is: a codec, the container of its frames, and how both are told from others.
+"""What a format is: a codec, a container for its frames, and the marks that tell it from others.
 
-Nothing here reads or writes: a container is fed bytes and gives frames, and the other way round.
+Nothing here reads or writes files: a reader is fed bytes and returns frames, a writer the reverse.
 """
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
 from aiocompress.model import MIB, Buffer
@@ -21,17 +22,15 @@ PART: Final = MIB
 LARGEST_TABLE: Final = 64 * MIB
 """Bytes of the largest table of frames that is read whole: 28 TB in chunks of 5 MiB."""
 _RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
-
-
 STREAM = -1
-"""Said by ``Codec.decompress``: this frame is not what its index says, decode it as a stream."""
+"""Returned by ``Codec.decompress``: the frame is not what its index says; decode it as a stream."""
 
 
 class StreamDecoder(Protocol):
-    """Decodes bytes that come in pieces, in blocks of bounded size whatever the input claims."""
+    """Decodes bytes that arrive in pieces, in blocks of bounded size whatever the input claims."""
 
     boundary: bool
-    """Whether all that was fed is decoded, and ends where a frame ends."""
+    """Whether everything fed so far is decoded and ends exactly where a frame ends."""
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         """Yield the raw blocks (at most 2 MiB each) that ``data`` completes.
@@ -41,9 +40,9 @@ class StreamDecoder(Protocol):
         ...
 
     def finish(self) -> None:
-        """Say that nothing follows.
+        """Check, after the last ``feed``, that the input ended with a frame.
 
-        :raises TruncatedError: unless a frame has just ended.
+        :raises TruncatedError: it did not.
         """
         ...
 
@@ -52,27 +51,27 @@ class Codec(NamedTuple):
     """How to compress a chunk into a frame, and back."""
 
     open_stream: Callable[[int], StreamDecoder]
-    """A decoder for one stream, given the largest window in bytes."""
+    """Returns a decoder for one stream, given the largest window allowed, in bytes."""
     decompress: Callable[[memoryview, memoryview], int]
-    """Decode one whole frame into a room; returns its raw length, or ``STREAM``."""
+    """Decodes one whole frame into a buffer; returns its raw length in bytes, or ``STREAM``."""
     levels: range = range(0)
-    """Empty: this codec is read only."""
+    """Empty for a codec that is read only."""
     default_level: int = 0
     chunk_size: Callable[[int], int] = lambda _level: 0
-    """The default chunk size in bytes by level."""
+    """Returns the default chunk size in bytes for a level."""
     bound: Callable[[int], int] = lambda _size: 0
-    """The largest frame in bytes of a chunk of that many bytes."""
+    """Returns the size of the largest frame that a chunk of that many bytes can become."""
     compress: Callable[[memoryview, int], Buffer] = lambda data, _level: data
-    """One chunk into one frame, at a level."""
+    """Compresses one chunk into one frame, at a level."""
 
 
 class Piece(NamedTuple):
     """A run of bytes of a container: whole frames, or a part of a stream.
 
-    Where ``frames`` is not None it holds (compressed, raw) bytes of each whole frame in ``data``;
-    a raw size is exact, or a bound, as ``exact`` says. Where it is None, ``data`` is for a
-    ``StreamDecoder``, finished after the piece that is ``last``. ``offset`` counts bytes,
-    ``first_frame`` frames, from the start of the container. ``data`` is valid until the
+    ``frames`` holds (compressed, raw) bytes of each whole frame in ``data``; the raw sizes are
+    exact, or upper bounds, as ``exact`` says. Where ``frames`` is None, ``data`` belongs to a
+    ``StreamDecoder``, which ends with the piece that is ``last``. ``offset`` counts bytes,
+    ``first_frame`` frames, from the start of the container. ``data`` stays valid until the
     reader is fed again.
     """
 
@@ -85,39 +84,39 @@ class Piece(NamedTuple):
 
     @property
     def room(self) -> int:
-        """Bytes that the raw data of the whole frames takes at most."""
+        """The most bytes that the raw data of the whole frames can take."""
         return sum(raw for _, raw in self.frames or ())
 
 
 class Writer(Protocol):
     """Frames in, the container's bytes out."""
 
+    index_last: bool
+    """Whether index blocks stand behind all frames: the caller keeps them until then."""
+
     def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
-        """Return what to write for this frame, in order: views of it, and bytes of our own."""
+        """Return the buffers to write for a frame, in order: views of it, and added bytes."""
         ...
 
-    index_last: bool
-    """Whether index blocks stand behind all frames: the caller keeps them till then."""
-
     def index(self, block: bytes) -> bytes:
-        """Return what holds a block of an archive's index, in the order of the frames."""
+        """Return the bytes that store a block of an archive's index in the container."""
         ...
 
     def finish(self) -> bytes:
-        """Return what ends the container."""
+        """Return the bytes that end the container."""
         ...
 
 
 Request: TypeAlias = tuple[int, int]
-"""Offset and size of bytes that are wanted."""
+"""Offset and size, in bytes, of a part of the file."""
 
 
 class FrameTable(NamedTuple):
-    """Where the frames of a container stand, as its own index says: a hint, to be verified.
+    """Where the frames of a container stand according to its own index: a hint, to be verified.
 
-    ``starts`` and ``raws`` are the compressed and raw offsets of each frame that holds data;
-    ``sizes`` their compressed sizes; the last of ``raws`` is the raw size of it all. ``blocks`` are
-    (offset, size) of what holds the blocks of an archive's index, in order.
+    ``starts`` and ``raws`` are the compressed and raw offsets of the frames that hold data, and
+    ``sizes`` their compressed sizes; ``raws`` ends with the raw size of the whole container.
+    ``blocks`` are (offset, size) of the places that store an archive's index blocks, in order.
     """
 
     starts: array[int]
@@ -126,57 +125,66 @@ class FrameTable(NamedTuple):
     blocks: list[Request]
 
     def find(self, raw_offset: int) -> int:
-        """Return the number of the frame that holds the byte there."""
+        """Return the number of the frame that holds the byte at a raw offset."""
         return bisect_right(self.raws, raw_offset, 0, len(self.starts)) - 1
 
     def raw_size(self, frame: int) -> int:
-        """Return the raw bytes of a frame."""
+        """Return the raw size of a frame in bytes."""
         return self.raws[frame + 1] - self.raws[frame]
 
 
 Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
-"""Yields what it wants to read, is sent those bytes (fewer at the end), and returns the table;
-None: there is none that can be believed."""
-
+"""Yields the part of the file it needs, is sent those bytes (fewer at the end of the file), and
+returns the table; None: there is no credible one."""
 Steps: TypeAlias = Iterator[Piece | None]
+
+
+def little_endian(column: array[Any]) -> array[Any]:
+    """Return numbers in the byte order of files, or numbers from a file in that of this machine."""
+    if sys.byteorder == "big":
+        column = array(column.typecode, column)
+        column.byteswap()
+    return column
 
 
 class Reader(ABC):
     """Bytes in, pieces out: ``feed`` and ``next_piece`` by turns, then ``end``, ``next_piece``.
 
-    A format writes ``_parse``, a generator that yields pieces, and None for "more bytes".
+    A format implements ``_parse``, a generator that yields pieces, and None for "more bytes".
 
-    :param run: raw bytes of small frames that travel together, unless one alone is larger.
-    :param whole: raw plus compressed bytes of the largest frame that is given out whole.
-    :param max_window: bytes of the largest zstd window allowed.
+    :param whole: the most raw plus compressed bytes of a frame that is given out whole.
+    :param max_window: the largest zstd window allowed, in bytes.
+    :param run: the raw bytes after which a run of small frames is given out.
     :param strict: a damaged index is an error, not a warning.
     """
+
+    _hint = DATA_BEFORE
 
     def __init__(
         self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
     ) -> None:
         self.warnings: list[str] = []
         self.frames = 0
-        """Frames given out so far; a stream whose frames cannot be found counts as one."""
+        """How many frames were given out; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
         self._run_size = run
         self._store = bytearray()
         self._buffer = memoryview(self._store)
-        """What was fed and not dropped: a view of ``_store``, which never shrinks, for the pages
-        of memory that is given back come back one page fault each."""
+        """What was fed and not dropped: a view of ``_store``. That never shrinks: memory that is
+        given back to the system comes back with one page fault a page."""
         self._start = 0
         self._offset = 0
         self._ended = False
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> None:
-        """Take the next bytes, after ``next_piece`` has returned None."""
+        """Take the next bytes; allowed once ``next_piece`` has returned None."""
         size = len(data)
         self.room(size)[:size] = data
         self.fill(size)
 
     def room(self, size: int) -> memoryview:
-        """Return room to read the next ``size`` bytes into; ``fill`` then says how many came."""
+        """Return a buffer to read the next ``size`` bytes into; ``fill`` says how many came."""
         end = len(self._buffer)
         if self._start + end + size > len(self._store):
             store = self._store if end + size <= len(self._store) else bytearray(2 * (end + size))
@@ -187,19 +195,19 @@ class Reader(ABC):
         return memoryview(self._store)[at : at + size]
 
     def fill(self, size: int) -> None:
-        """Take the bytes that were read into ``room``."""
+        """Take the ``size`` bytes that the caller has read into ``room``."""
         end = self._start + len(self._buffer) + size
         self._buffer = memoryview(self._store)[self._start : end]
 
     def end(self) -> None:
-        """Say that no bytes follow."""
+        """Declare that no bytes follow."""
         self._ended = True
 
     def next_piece(self) -> Piece | None:
         """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.
 
-        :raises CorruptError: the container is damaged there.
-        :raises TruncatedError: after ``end``: the container is not whole.
+        :raises CorruptError: the container is damaged at the error's offset.
+        :raises TruncatedError: after ``end``, the container is incomplete.
         :raises FormatError: a frame needs a dictionary.
         :raises LimitError: a frame needs a larger window than allowed.
         """
@@ -210,10 +218,10 @@ class Reader(ABC):
 
     @abstractmethod
     def _parse(self) -> Steps:
-        """Yield the pieces of the whole container; the buffer begins where one does."""
+        """Yield the pieces of the whole container, each with its first byte first in the buffer."""
 
     def _need(self, size: int) -> Generator[None, None, bool]:
-        """Wait until the buffer holds ``size`` bytes; returns whether it does at the end."""
+        """Wait for ``size`` bytes in the buffer; returns False where the input ends before."""
         while len(self._buffer) < size and not self._ended:
             yield None
         return len(self._buffer) >= size
@@ -233,13 +241,12 @@ class Reader(ABC):
 
     def _give_part(self, size: int, *, last: bool) -> Steps:
         """Give out the first bytes as part of a stream, and drop them when asked again."""
-        data = self._buffer[:size]
-        yield Piece(self._offset, self.frames, data, last=last)
+        yield Piece(self._offset, self.frames, self._buffer[:size], last=last)
         self.frames += last
         self._drop(size)
 
     def _is_full(self, frames: list[tuple[int, int]], compressed: int) -> bool:
-        """Whether a run is worth a worker's task."""
+        """Whether a run is large enough to be worth a worker's task."""
         return (
             compressed >= _RUN_COMPRESSED
             or len(frames) >= _RUN_FRAMES
@@ -247,21 +254,21 @@ class Reader(ABC):
         )
 
     def _rest(self) -> Steps:
-        """Give out all that follows as one stream, which finds its own end."""
+        """Give out all that follows as one stream, whose decoder finds the end."""
         while (yield from self._need(1)):
             yield from self._give_part(min(len(self._buffer), PART), last=False)
         yield from self._give_part(0, last=True)
 
     def _padding(self) -> Steps:
-        """Zeros may follow the last frame, as on tapes; anything else is garbage."""
+        """Skip zeros up to the end, as tapes add them; anything else there is garbage."""
         while (yield from self._need(1)):
             garbage = len(bytes(self._buffer).lstrip(b"\0"))
             self._drop(len(self._buffer) - garbage)
             if garbage:
-                raise CorruptError("garbage after the compressed data", offset=0, hint=DATA_BEFORE)
+                raise CorruptError("garbage after the compressed data", offset=0, hint=self._hint)
 
     def _cut_off(self) -> TruncatedError:
-        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=DATA_BEFORE)
+        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=self._hint)
 
     def _index_is_damaged(self) -> None:
         problem = "the index at the end does not match the frames"
@@ -272,26 +279,26 @@ class Reader(ABC):
 
 
 class StreamReader(Reader):
-    """A container whose frames cannot be found: all of it is one stream."""
+    """Reads a container whose frames cannot be found: all of it is one stream."""
 
     def _parse(self) -> Steps:
         return self._rest()
 
 
 class Container(NamedTuple):
-    """How to write a container, unless it is read only, and how to read it."""
+    """How to read a container and, unless it is read only, how to write it."""
 
     reader: type[Reader]
     writer: Callable[[], Writer] | None = None
     search: Callable[[int], Search] | None = None
     """Looks for the table of frames of a file of that many bytes."""
     index_payload: Callable[[bytes], bytes | None] = lambda _: None
-    """Takes a block of an archive's index out of what holds it; None: it is something else."""
+    """Unpacks an archive's index block from the bytes that store it; None: they store none."""
     is_frame: Callable[[memoryview, int], bool] = lambda _data, _raw_size: False
     """Whether bytes begin and end as one frame of that raw size does, damaged inside or not."""
     whole: Callable[[bytes, int, int], bytes | None] = lambda _data, _most, _max_window: None
-    """Decodes a small file of one frame in one go, given the most raw bytes and the largest window;
-    None: it is something else, and has to be read as any other."""
+    """Decodes a small file of one frame at once, given the most raw bytes and the largest window
+    allowed; None: the file is anything else, and ``reader`` has to read it."""
 
 
 class Format(NamedTuple):
@@ -299,12 +306,12 @@ class Format(NamedTuple):
 
     name: str
     suffixes: tuple[str, ...]
-    """Of compressed files; the first one is what is written."""
+    """Suffixes of compressed files; files are written with the first one."""
     is_magic: Callable[[bytes], bool]
     """Whether a file that begins with these bytes (up to 18) is of this format."""
     codec: Codec
     container: Container
     tar_suffixes: tuple[str, ...] = ()
-    """Short names of a tar in this container, such as ``.tgz``."""
+    """Short suffixes of a tar in this container, such as ``.tgz``."""
     scan: Callable[[View, int], Scan] | None = None
-    """Looks through a damaged file, given the largest window in bytes; None: not recoverable."""
+    """Opens the scan of a damaged file, given the largest window; None: it is not recoverable."""

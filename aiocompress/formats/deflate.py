@@ -20,15 +20,16 @@ class Wrapper(NamedTuple):
 
     name: str
     wbits: int
-    """As zlib's ``decompressobj`` takes it."""
+    """The argument of zlib's ``decompressobj``."""
     parse: Callable[[bytes], tuple[int, bytes] | None]
-    """Given the first bytes of a stream, the size of its header and one that says the same in
-    the plainest way; None: more bytes are needed. Raises ``FormatError`` or ``CorruptError``."""
+    """Takes the first bytes of a stream; returns the size of its header, and the same header
+    without optional fields; None: more bytes are needed. Raises ``FormatError``, ``CorruptError``.
+    """
 
 
 @cache
 def inflater() -> Any:
-    """Return ISA-L's zlib module, twice as fast, or the standard library's where it is not."""
+    """Return ISA-L's zlib module, which is twice as fast, or else the standard library's."""
     try:
         return importlib.import_module("isal.isal_zlib")
     except ImportError:
@@ -36,10 +37,10 @@ def inflater() -> Any:
 
 
 class StreamDecoder:
-    """Decodes concatenated streams; zeros may stand around them (tapes pad); see ``base``.
+    """Decodes concatenated streams, and zeros behind them, as on tapes; see ``base``.
 
-    Headers are parsed here, whole: ISA-L misreads some that come in two pieces, and accepts
-    reserved flags.
+    Headers are gathered and parsed here, and the decoder sees a plain one: ISA-L misreads headers
+    that arrive in two pieces, and accepts reserved flags.
     """
 
     def __init__(self, wrapper: Wrapper) -> None:
@@ -63,7 +64,6 @@ class StreamDecoder:
                 view = view[min(_INPUT_AT_ONCE, len(view)) - left :]
 
     def _pad(self, view: memoryview) -> None:
-        """Nothing but zeros may follow."""
         self._padding = self.boundary = True
         data = bytes(view)
         self._taken += len(data) - len(data.lstrip(b"\0"))
@@ -72,7 +72,7 @@ class StreamDecoder:
         self._head = b""
 
     def _begin(self, view: memoryview) -> memoryview:
-        """Gather a header; returns what follows it."""
+        """Gather a header; returns the bytes behind it."""
         self.boundary = False
         before = len(self._head)
         self._head += bytes(view[:_INPUT_AT_ONCE])
@@ -96,7 +96,7 @@ class StreamDecoder:
         return CorruptError(message, offset=self._taken, hint=DATA_BEFORE)
 
     def _inflate(self, data: bytes) -> Generator[Buffer, None, int]:
-        """Yield what ``data`` gives; returns how many of its bytes belong to what follows."""
+        """Yield the raw blocks of ``data``; returns how many of its bytes the stream left over."""
         size = len(data)
         while True:
             try:

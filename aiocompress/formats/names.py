@@ -1,6 +1,6 @@
-"""What names of files say: every suffix, both ways. The rows of the table are asked each time.
+"""Suffixes to codecs and layouts, and names of files with and without their suffix.
 
-A suffix only names a result. What a file holds, its content says.
+A suffix only decides how a result is written and named; what a file holds is told by its content.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _FOREIGN: Final = (
     *(".zip", ".7z", ".rar", ".tar", ".xz", ".txz", ".bz2", ".tbz", ".tbz2", ".lz", ".lzma"),
     *(".lz4", ".br", ".cpio", ".jar", ".whl", ".iso", ".cab", ".deb", ".rpm", ".apk", ".ar"),
 )
-"""Suffixes of other archives and codecs: nobody means a folder by such a name."""
+"""Suffixes of other archives and codecs: no folder is meant by such a name."""
 
 
 def suffix_of(codec: str) -> str:
-    """Return the suffix of files that a codec writes."""
+    """Return the suffix of the files that a codec writes."""
     return FORMATS[codec].suffixes[0]
 
 
 def codec_for(destination: PathLike) -> str:
     """Return the name of the codec that a destination's suffix asks for.
 
-    :raises ValueError: the suffix is unknown, or of a codec that is read only.
+    :raises ValueError: the suffix is unknown, or that of a read-only codec.
     """
     name = os.fspath(destination)
     for row in FORMATS.values():
@@ -38,15 +38,15 @@ def codec_for(destination: PathLike) -> str:
 
 
 def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
-    """Return the layout that the caller asks for, or else the destination's suffix.
+    """Return the layout that the caller asks for, or the one that the destination's suffix implies.
 
     :raises ValueError: there is no such layout, or the suffix is that of another format.
     """
-    if layout is not None and layout not in get_args(Layout):
+    if layout is not None:
+        if layout in get_args(Layout):
+            return layout
         msg = f"layout must be 'archive', 'mirror' or 'framed', not {layout!r}"
         raise ValueError(msg)
-    if layout is not None:
-        return layout
     name = os.fspath(destination)
     if name.lower().endswith(_FOREIGN):
         msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
@@ -59,14 +59,14 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
 
 
 def is_tar(name: str) -> bool:
-    """Whether a name is that of a compressed tar."""
+    """Whether a name is that of a tar, compressed or not."""
     base, suffix = os.path.splitext(name.lower())
     ending = _ending(suffix)
     return ending == _TAR or (ending == "" and base.endswith(_TAR))
 
 
 def restored(name: str) -> str | None:
-    """Return the name of what a compressed file holds; None: its suffix is unknown.
+    """Return the name of the decompressed file; None: the suffix is unknown.
 
     :param name: without its folder. ``a.zst`` gives ``a``, ``a.tgz`` gives ``a.tar``.
     """
@@ -77,7 +77,7 @@ def restored(name: str) -> str | None:
 
 
 def stem(path: str) -> str | None:
-    """Return the path of an archive without its suffixes; None: it has none that is known."""
+    """Return the path of an archive without its suffixes; None: they are unknown."""
     folder, name = os.path.split(path)
     base = restored(name) or (name if name.lower().endswith(_TAR) else None)
     base = base and base.removesuffix(_TAR)
@@ -85,7 +85,7 @@ def stem(path: str) -> str | None:
 
 
 def _ending(suffix: str) -> str | None:
-    """Return what stands in the place of a suffix once the file is decompressed."""
+    """Return what replaces a suffix once the file is decompressed; None: the suffix is unknown."""
     for row in FORMATS.values():
         if suffix in row.suffixes:
             return ""

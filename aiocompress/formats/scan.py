@@ -1,11 +1,11 @@
-"""What is left of a damaged container: frames that may be whole, and what is known of the rest.
+"""What is left of a damaged container: frames that may be whole, and how much is missing between.
 
 ``Scan`` looks for frames by their magic, and trusts a frame's size where the next one, or the end
 of the file, stands behind it; otherwise the frame must decode before the scan goes on behind it.
-``steps`` then puts the frames in order by the container's own table, if it survived: it tells how
-much of the raw data is missing where, whatever became of the compressed bytes.
+``steps`` then puts the frames in order by the container's own table, if that survived: it says how
+many raw bytes are missing in each place, whatever became of the compressed ones.
 
-Frames are only *candidates* here: whoever decodes them drops those whose checksum is wrong.
+Frames are only *candidates* here: recover decodes them, and drops those with a wrong checksum.
 """
 
 from __future__ import annotations
@@ -16,24 +16,27 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError
-from aiocompress.model import KIB, MIB
+from aiocompress.model import KIB, MIB, Buffer
 
 _UNKNOWN: Final = (1 << 64) - 1
 _WINDOW, _SEARCHED = 256 * KIB, 4 * MIB
 _TRIED_FOR_EACH: Final = 4
-"""Bytes that may be looked at in vain for each byte of the file: more is malice."""
+"""How often each byte may be looked at in vain, on average: beyond, the file is hostile."""
+_FEW: Final = 4
 LARGEST_INDEX: Final = 64 * MIB
-"""Bytes of all index blocks that are kept: they hold some million members."""
+"""Bytes of index blocks that a scan keeps: enough for some million members."""
 
 
 class Frame(NamedTuple):
-    """A frame that may be whole: ``raw`` bytes as it says, None if it does not say.
+    """A frame that may be whole; sizes in bytes.
 
-    ``room``: what it can hold at most; ``checksum`` as the table knows it (0: it does not).
-    ``chained``: found where another one ends, not by searching.
+    ``raw`` is the raw size that it states, or None, ``room`` the most it can hold. ``checksum`` is
+    the number that a table has for it, 0 where tables have none. ``chained``: the scan met it where
+    another frame ends, not by searching.
     """
 
     offset: int
@@ -53,7 +56,7 @@ class Entry(NamedTuple):
 
 
 class Frames:
-    """Many frames, in little memory."""
+    """A list of frames that takes 48 bytes for each."""
 
     def __init__(self) -> None:
         self._columns = array("Q")
@@ -62,7 +65,7 @@ class Frames:
         return len(self._columns) // 6
 
     def add(self, frame: Frame) -> None:
-        """Append one."""
+        """Append a frame."""
         raw = _UNKNOWN if frame.raw is None else frame.raw
         self._columns.extend((*frame[:2], raw, *frame[3:]))
 
@@ -81,11 +84,16 @@ def key_of(frame: Frame | Entry) -> tuple[int, int]:
     return frame.size, frame.checksum
 
 
-class Step(NamedTuple):
-    """What comes next in the raw data: a frame, or without one, what is missing.
+def is_nearly(data: Buffer, expected: bytes) -> bool:
+    """Whether bytes differ from others, as many, in so few places that damage explains it."""
+    return sum(one != other for one, other in zip(data, expected, strict=True)) <= _FEW
 
-    ``lost``: how many raw bytes are missing if there is no frame, or it proves damaged; None:
-    nobody knows.
+
+class Step(NamedTuple):
+    """The next part of the raw data: a frame, or, where ``frame`` is None, a gap.
+
+    ``lost``: how many raw bytes are missing if there is no frame, or if it proves damaged; None:
+    that is unknown.
     """
 
     frame: Frame | None
@@ -93,11 +101,11 @@ class Step(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The container's own table of frames that hold data, as it was found."""
+    """The container's own table: its entries for frames with data."""
 
     entries: list[Entry]
     blocks: frozenset[int] = frozenset()
-    """Bytes of the payloads of what it knows to hold no data: index blocks are among them."""
+    """Payload sizes, in bytes, of its entries without data, index blocks among them."""
 
 
 class Index(NamedTuple):
@@ -107,13 +115,13 @@ class Index(NamedTuple):
 
 
 class Other(NamedTuple):
-    """Bytes that hold no data, and are as they should be; ``ends``: they end the container."""
+    """Sound bytes of the container that hold no data; ``ends``: they end it."""
 
     ends: bool = False
 
 
 Found = tuple[int, Frame | Table | Index | Other]
-"""Where it ends, and what it is."""
+"""The offset at which something ends, and what it is."""
 
 
 class View:
@@ -124,7 +132,7 @@ class View:
         self._start, self._window = 0, memoryview(b"")
 
     def at(self, offset: int, size: int) -> memoryview:
-        """Return bytes; fewer at the end."""
+        """Return ``size`` bytes from an offset on; fewer at the end of the file."""
         end = min(offset + size, self.size)
         if not self._start <= offset or end > self._start + len(self._window):
             self._window = memoryview(self._read(offset, max(size, _WINDOW)))
@@ -132,7 +140,7 @@ class View:
         return self._window[offset - self._start :][: max(0, end - offset)]
 
     def find(self, pattern: re.Pattern[bytes], offset: int, width: int) -> int:
-        """Return where a pattern of ``width`` bytes is met next; the file's size: nowhere."""
+        """Return the offset of the next match of ``width`` bytes, or else the file's size."""
         while offset < self.size:
             part = self.at(offset, _SEARCHED)
             match = pattern.search(part)
@@ -143,10 +151,10 @@ class View:
 
 
 class Scan(ABC):
-    """Looks through a container: ``run`` it to the end, then see what it has found."""
+    """Looks through a container: ``run`` it to the end, then see its attributes and ``steps``."""
 
     magic: re.Pattern[bytes]
-    """What frames begin with, 4 bytes or fewer."""
+    """The first bytes of frames, 4 or fewer."""
 
     def __init__(self, view: View, max_window: int) -> None:
         self._view, self._max_window = view, max_window
@@ -154,35 +162,36 @@ class Scan(ABC):
         self._chained = True
         self.frames = Frames()
         self.entries: list[Entry] = []
-        """What the tables say, one after another."""
+        """The entries of all tables, one table after another."""
         self._payloads: list[tuple[int, bytes]] = []
         self._blocks: frozenset[int] = frozenset()
         self._payload_bytes = 0
         self.gaps: list[tuple[int, int]] = []
-        """Offset and size of compressed bytes that are nothing that is known."""
+        """Offset and size of compressed bytes that were not recognised."""
         self._gap_before = array("Q")
         self.end_due = False
-        """Whether something belongs at the end that has not been met."""
+        """Whether the container has to end with a part that has not been met."""
         self.cut_off = False
-        """Whether the last thing that was measured went on to the end of the file, and beyond."""
+        """Whether the last part that was measured reaches beyond the end of the file."""
         self.gave_up = False
+        """Whether too much was looked at in vain: the rest of the file was not searched."""
         self.unplaced = 0
-        """Frames that no table knows, and that are left out for that."""
+        """How many frames were left out because no table knows them; ``steps`` sets it."""
         self.unverified = 0
-        """Frames without a checksum."""
+        """How many frames have no checksum."""
         self.empty = False
-        """Whether there is something of the container that holds no data."""
+        """Whether parts of the container that hold no data were met."""
         self.raw_size: int | None = None
-        """Raw bytes of it all, if a table says so; ``steps`` sets it."""
+        """Raw bytes of the whole container, if a table says so; ``steps`` sets it."""
 
     def run(self) -> Iterator[int]:
-        """Look; yields how far it has come, from time to time."""
+        """Look through the file; yields the offset that has been reached, from time to time."""
         at = known = 0
         while at < self._view.size:
             found = self._find(at)
             if found is None:
                 if self.cut_off and self._chained and not self.has_table():
-                    break  # what is inside the last frame may look like frames
+                    break  # the content of the last frame may look like frames
                 self._chained = False
                 at = self._next(at)
                 continue
@@ -192,8 +201,11 @@ class Scan(ABC):
             self._take(found[1])
             self._chained = True
             yield at
-        if known < self._view.size:
-            self._lose_end(known)
+        at = known
+        while at < self._view.size and not any(part := self._view.at(at, MIB)):
+            at += len(part)
+        if at < self._view.size or (self.end_due and known < self._view.size):
+            self._lose(known, self._view.size - known)  # more than padding, which is zeros
 
     def _find(self, at: int) -> Found | None:
         tried, self.cut_off = self._tried, False
@@ -207,26 +219,26 @@ class Scan(ABC):
 
     @abstractmethod
     def has_table(self) -> bool:
-        """Whether a table seems to stand at the end: it tells frames from what looks like them."""
+        """Whether a table seems to end the file: it tells frames from bytes that look like one."""
 
     @abstractmethod
     def measure(self, at: int) -> Found | None:
-        """Return what begins there; None: nothing that can be believed.
+        """Return what begins at an offset, and where it ends; None: nothing credible.
 
-        :raises AiocompressError: as well.
+        :raises AiocompressError: nothing credible, too.
         """
 
     def held_nothing(self, start: int, end: int, following: Found) -> bool:  # noqa: ARG002
-        """Whether damaged bytes in front of what was found surely held no data."""
+        """Whether damaged bytes in front of what was found certainly held no data."""
         return False
 
     def _next(self, at: int) -> int:
-        """Return where to look next: at the next magic, unless that was tried too often."""
+        """Return where to look next: at the next magic, unless too much was tried in vain."""
         self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 16 * MIB
         return self._view.find(self.magic, at + 1, 4) if not self.gave_up else self._view.size
 
     def tried(self, size: int) -> None:
-        """Count bytes that were looked at, and may have to be once more."""
+        """Count bytes that were looked at, in vain if ``measure`` then finds nothing."""
         self._tried += size
 
     def is_end(self, at: int) -> bool:
@@ -252,18 +264,11 @@ class Scan(ABC):
         self.gaps.append((offset, size))
         self._gap_before.append(len(self.frames))
 
-    def _lose_end(self, known: int) -> None:
-        """Tell padding, which is zeros, from what is lost."""
-        at = known
-        while at < self._view.size and not any(part := self._view.at(at, MIB)):
-            at += len(part)
-        if at < self._view.size or self.end_due:
-            self._lose(known, self._view.size - known)
-
     def index(self) -> list[bytes]:
-        """Return the blocks of the index; not those of an archive in the archive.
+        """Return the blocks of the archive's index, without those of an archive inside of it.
 
-        A table knows the sizes of the blocks, or stands with them behind all frames.
+        The table lists the sizes of the right ones (``.zst``), or they stand together behind all
+        frames (``.gz``).
         """
         return [
             payload
@@ -273,10 +278,8 @@ class Scan(ABC):
             or (not self._blocks and number == len(self.frames))
         ]
 
-    # What comes in which order.
-
     def steps(self) -> Iterator[Step]:
-        """Yield all frames and what is missing between them, in the order of the raw data."""
+        """Yield all frames, and the gaps between them, in the order of the raw data."""
         places = placed(self.frames, self.entries)
         if self._is_believed(places):
             self.raw_size = sum(entry.raw for entry in self.entries)
@@ -284,16 +287,17 @@ class Scan(ABC):
         return self._as_they_stand(len(places), at_end=True)
 
     def _is_believed(self, places: array[int]) -> bool:
-        """Whether enough frames are where the tables say; one is, if checksums agree.
+        """Whether the tables are those of these frames: one with its checksum is enough.
 
-        Frames that were met by searching may be those of a file in the file: they do not count.
+        Without checksums it takes half of the frames that are chained; frames that were met by
+        searching do not count, for they may be those of a file inside the file.
         """
         placed = sum(place >= 0 for place in places)
         chained = sum(frame.chained for frame in self.frames)
         return placed > 0 and (self.entries[0].checksum != 0 or 2 * placed >= chained)
 
     def _as_they_stand(self, count: int, *, at_end: bool = False) -> Iterator[Step]:
-        """Yield the first frames, and that something is missing where bytes mean nothing."""
+        """Yield the first frames as they stand in the file, with gaps of unknown size."""
         gaps = set(self._gap_before)
         for number in range(count):
             if number in gaps:
@@ -304,13 +308,13 @@ class Scan(ABC):
             yield Step(None, None)
 
     def _by_table(self, places: array[int]) -> Iterator[Step]:
-        """Put frames where the tables want them; of two for one place, the first."""
+        """Put frames where the tables want them; of two for one place, the first counts."""
         numbers: dict[int, int] = {}
         for number, place in enumerate(places):
             if place >= 0:
                 numbers.setdefault(place, number)
         first = numbers.get(0, 0)
-        if all(place < 0 for place in places[:first]):  # of a file in front, without its table
+        if all(place < 0 for place in places[:first]):  # of a file in front that lost its table
             yield from self._as_they_stand(first)
         self.unplaced = sum(place < 0 for place in places[first:])
         last = -1
@@ -324,27 +328,28 @@ class Scan(ABC):
                 yield Step(None, entry.raw)
 
     def _stands_behind(self, number: int, entry: Entry) -> bool:
-        """Whether what a damaged entry speaks of is there: behind that frame, and holds no data."""
+        """Whether a damaged entry stands for the bytes without data behind the frame ``number``."""
         if not 0 <= number < len(self.frames) - 1 or number + 1 in self._gap_before:
             return False
         frame, following = self.frames[number], self.frames[number + 1]
         return following.offset - frame.offset - frame.size == entry.size
 
 
-# Which frame belongs where.
-
-
 def placed(frames: Frames, entries: list[Entry]) -> array[int]:
-    """Return for each frame the number of its entry, -1 for those that have none.
+    """Return for each frame the number of its entry in the table, or -1.
 
-    What agrees from the front, and from the end, is in its place. Between, any frame may have any
-    entry that is free and looks like it. Sizes alone look alike where data does not compress: a
-    table without checksums must agree on offsets, too, or there must be no other frame like it.
+    Neither offsets nor the order tell where a frame belongs: lost bytes move all that follows, and
+    a missing frame, or one of a file inside the file, shifts the rest. So size and checksum decide.
+    What agrees one by one from the front, and from the end, is in its place: nearly always all but
+    the damage. Between, a frame may take any free entry that looks like it. Incompressible chunks
+    all have one size: a table without checksums must agree on the offset too, or the size must be
+    unique. A frame in the wrong place would be wrong content under a right name; one without a
+    place is only reported as missing.
     """
     places = array("q", [-1]) * len(frames)
     if not frames or not entries:
         return places
-    starts = _starts(entries)
+    starts = array("Q", accumulate((entry.size for entry in entries), initial=0))
     count, most = len(entries), min(len(frames), len(entries))
     moved = frames[-1].offset - starts[-2]
     front = back = 0
@@ -356,7 +361,7 @@ def placed(frames: Frames, entries: list[Entry]) -> array[int]:
     ):
         places[-1 - back] = count - 1 - back
         back += 1
-    _place_rest(places, frames, entries, range(front, len(frames) - back))
+    _place_rest(places, frames, entries, starts, range(front, len(frames) - back))
     _fill(places, frames, count)
     return places
 
@@ -365,13 +370,15 @@ def _agree(frame: Frame, entry: Entry, offset: int) -> bool:
     return key_of(frame) == key_of(entry) and (entry.checksum != 0 or frame.offset == offset)
 
 
-def _place_rest(places: array[int], frames: Frames, entries: list[Entry], numbers: range) -> None:
-    """Place frames in the middle."""
+def _place_rest(
+    places: array[int], frames: Frames, entries: list[Entry], starts: array[int], numbers: range
+) -> None:
+    """Place the frames in the middle by what they look like."""
     free: dict[tuple[int, int], list[int]] = {}
     for place in range(numbers.start, len(entries) - len(frames) + numbers.stop):
         free.setdefault(key_of(entries[place]), []).append(place)
     seen = Counter(key_of(frames[number]) for number in numbers)
-    starts, expected = _starts(entries), numbers.start
+    expected = numbers.start
     for number in numbers:
         key = key_of(frames[number])
         same = free.get(key)
@@ -381,15 +388,8 @@ def _place_rest(places: array[int], frames: Frames, entries: list[Entry], number
             places[number], expected = place, place + 1
 
 
-def _starts(entries: list[Entry]) -> array[int]:
-    starts = array("Q", [0])
-    for entry in entries:
-        starts.append(starts[-1] + entry.size)
-    return starts
-
-
 def _choice(same: list[int], expected: int, starts: array[int], offset: int) -> int:
-    """Choose among entries that look the same: the next one, or the one that stands nearest."""
+    """Choose among entries that look the same: the next one in order, or else the nearest."""
     at = bisect_left(same, expected)
     if at < len(same) and same[at] == expected:
         return expected
@@ -397,10 +397,7 @@ def _choice(same: list[int], expected: int, starts: array[int], offset: int) -> 
 
 
 def _fill(places: array[int], frames: Frames, count: int) -> None:
-    """Place frames that the table does not know, where as many are missing as there are.
-
-    So are those whose checksum, or whose entry in the table, is what was damaged.
-    """
+    """Place runs of frames without an entry where exactly as many entries have no frame."""
     taken = set(places)
     number = 0
     while number < len(places):

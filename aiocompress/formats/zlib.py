@@ -16,8 +16,8 @@ _LARGEST_WINDOW: Final = 7
 def parse_header(head: bytes) -> tuple[int, bytes] | None:
     """Return the size of a stream's header, and the header; see ``Wrapper``.
 
-    :raises CorruptError: it is none.
-    :raises FormatError: a dictionary is needed.
+    :raises CorruptError: these bytes are not the header of a zlib stream.
+    :raises FormatError: the stream needs a dictionary.
     """
     if len(head) < 2:
         return None

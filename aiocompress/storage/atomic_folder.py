@@ -27,7 +27,7 @@ _HIDDEN: Final = re.compile(r"\.aiocompress-[0-9a-f]{16}\.tmp")
 _HINT: Final = "exists already and is not empty; -f replaces what is in it"
 
 
-class Building:
+class AtomicFolder:
     """A folder in the making; ``descriptor`` is that of the hidden one, where all is made.
 
     :param path: where it belongs in the end.

@@ -19,7 +19,7 @@ import aiofiles
 import aiofiles.os
 
 from aiocompress.model import MIB, Buffer, OnExists
-from aiocompress.storage.atomic_file import Temporary
+from aiocompress.storage.atomic_file import AtomicFile
 from aiocompress.storage.base import Sink, Source, naming
 from aiocompress.workers.threads import FileThreads, call, ended, settled
 
@@ -111,13 +111,13 @@ class FilePositions:
 
 
 class FileSink(Sink):
-    """A file that appears under its name only when it is whole; see ``Temporary``.
+    """A file that appears under its name only when it is whole; see ``AtomicFile``.
 
     :param fsync: what is written is on the disk before it gets its name; most of it already
         is by then, since syncing goes on in the background.
     """
 
-    def __init__(self, temporary: Temporary, executor: Executor, *, fsync: bool) -> None:
+    def __init__(self, temporary: AtomicFile, executor: Executor, *, fsync: bool) -> None:
         self.name = temporary.path
         self._temporary, self._executor, self._fsync = temporary, executor, fsync
         self._threads = FileThreads(executor)
@@ -133,7 +133,7 @@ class FileSink(Sink):
         :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
         :raises OSError: it cannot be created there.
         """
-        temporary = await call(executor, Temporary, path, on_exists, undo=Temporary.close)
+        temporary = await call(executor, AtomicFile, path, on_exists, undo=AtomicFile.close)
         return cls(temporary, executor, fsync=fsync)
 
     @property

@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that are not about what is looked at: no source is skipped for them."""
@@ -174,13 +174,17 @@ def _by_name(row: bytes) -> bytes:
 def spilled(rows: list[bytes]) -> Iterator[bytes]:
     """Sort rows by their names, and keep them in a file without a name till they are read."""
     rows.sort(key=_by_name)
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the run has been read
-    file.write(b"\0".join(rows) + b"\0")
-    return _read_back(file)
+    run = _spilled(rows)
+    next(run)
+    return run
 
 
-def _read_back(file: IO[bytes]) -> Iterator[bytes]:
-    with file:
+def _spilled(rows: list[bytes]) -> Iterator[bytes]:
+    with tempfile.TemporaryFile() as file:
+        file.write(b"\0".join(rows) + b"\0")
+        del rows
+        # Only a generator that has begun closes its file when it is dropped unread.
+        yield b""
         file.seek(0)
         left = b""
         while data := file.read(_READ_SIZE):

@@ -1,8 +1,8 @@
-"""What every verb has in common: both sides opened, counted, told, committed, reported.
+"""What every verb has in common: it opens both sides, counts, tells, commits and reports.
 
 A verb reads as ``async with verb(...) as run, opened(source, pool) as data, into(run, data,
-destination) as sink``: leaving the body commits what was written, and an error or a cancellation
-leaves nothing behind.
+destination) as sink``. Leaving the body commits what was written; an error or a cancellation leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import PathLike, Progress, ProgressOption, Report
-from aiocompress.storage.atomic_folder import Building
+from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -32,7 +32,7 @@ _INTERVAL: Final = 0.1
 
 
 class Verb:
-    """One call of a verb: what it counts, and the sum of it."""
+    """One call of a verb: what it counts, and how far it has come."""
 
     def __init__(
         self, pool: WorkerPool, writing: Writing, found: Found | None, *, back: bool
@@ -41,9 +41,9 @@ class Verb:
         self.total: int | None = None
         """Bytes of the source, if they are known."""
         self.also: list[Tally] = []
-        """What is under way beside ``tally``, and part of the progress."""
+        """Tallies of work under way that the progress includes, and ``tally`` not yet."""
         self.kept: str | None = None
-        """The destination, if it exists and is kept as it is."""
+        """The path of the destination, if it exists and the caller wants it kept."""
         self.pool, self.writing = pool, writing
         self._back = back
         self._begun = time.perf_counter()
@@ -75,12 +75,12 @@ async def verb(
     back: bool = False,
     file: str | None = None,
 ) -> AsyncGenerator[Verb]:
-    """Count what a verb does, tell of its progress, and name its source in its errors.
+    """Count what a verb does, show its progress, and name its source in its errors.
 
-    :param label: what a bar says that it does.
-    :param found: where to note what is found; None: the verb is about one file.
+    :param label: what the bar says: "compressing", say.
+    :param found: takes note of files and of what is left out; None: the verb is about one file.
     :param back: whether the source is the compressed side.
-    :param file: the source, if that is not for ``opened`` to say.
+    :param file: the source, unless ``opened`` opens it, which names it in errors, too.
     """
     pool.check()
     run = Verb(pool, writing, found, back=back)
@@ -100,11 +100,11 @@ async def verb(
 
 @asynccontextmanager
 async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGenerator[Sink | None]:
-    """Open where a file goes; None where it exists, and is to be kept.
+    """Open a destination, and commit it when the body is done; None: it exists and is kept.
 
-    :raises FileExistsError: it exists, and is not to be replaced.
+    :raises FileExistsError: it exists, and the caller does not want it replaced.
     :raises OSError: it cannot be written.
-    :raises TypeError: neither a path nor an object with ``async write``.
+    :raises TypeError: it is neither a path nor an object with ``async write``.
     :raises ValueError: it is the source.
     """
     sink = await _open_sink(run, source, destination)
@@ -140,7 +140,7 @@ async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sin
 
 
 async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
-    """Open a file that replaces the one there, or what is there and is not a file."""
+    """Open a new file; but write into an existing pipe or device as it is."""
     files, writing = run.pool.files, run.writing
     await call(files, _check_not_same, source, path)
     if writing.on_exists == "skip" and await call(files, os.path.lexists, path):
@@ -171,14 +171,14 @@ def _check_not_same(source: Origin, path: str) -> None:
 
 
 @asynccontextmanager
-async def into_folder(run: Verb, path: str) -> AsyncGenerator[Building]:
-    """Build a folder that gets its name when all is in it.
+async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
+    """Build a folder, and give it its name when the body is done.
 
-    :raises FileExistsError: it exists, and is not to be changed.
+    :raises FileExistsError: it exists, and the caller does not want it changed.
     :raises OSError: it cannot be written.
     """
     files, writing = run.pool.files, run.writing
-    build = await call(files, Building, path, writing.on_exists, undo=Building.close)
+    build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:
         with naming(path):
             yield build
@@ -192,16 +192,16 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[Building]:
 
 
 class Tally:
-    """What has gone through a stream so far; ``read_bytes`` also what is only on its way."""
+    """What has gone through a stream; ``read_bytes`` counts bytes still on their way, too."""
 
     def __init__(self, pool: WorkerPool, found: Found | None = None) -> None:
         self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.warnings: list[str] = []
         self.found = Found(files=1) if found is None else found
-        """What a tree is found to hold, if one is packed or restored."""
+        """Files, and what was left out."""
         self.observer: Callable[[], object] | None = None
-        """Called when something has gone through."""
+        """Called whenever something has gone through."""
 
     def add(self, raw: int, compressed: int, frames: int) -> None:
         """Count bytes and frames, here and in the engine's statistics."""
@@ -214,13 +214,13 @@ class Tally:
             self.observer()
 
     def merge(self, other: Tally) -> None:
-        """Add what the statistics know of already."""
+        """Add another tally, which the engine's statistics know already."""
         self.raw_bytes += other.raw_bytes
         self.compressed_bytes += other.compressed_bytes
         self.frames += other.frames
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again from nothing."""
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.found = Found()
 
@@ -256,17 +256,17 @@ class Meter:
             self._tell = option
 
     def finish(self) -> None:
-        """Tell of the end."""
+        """Tell the final progress."""
         if self._tell is not None:
             self._tell(self._measure())
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
     def update(self) -> None:
-        """Tell it, unless it was told a moment ago."""
+        """Tell the progress, unless that was done a moment ago."""
         if self._tell is not None and (now := time.monotonic()) - self._told >= _INTERVAL:
             self._told = now
             self._tell(self._measure())

@@ -63,11 +63,11 @@ async def compress_folder(
 def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     """Return what to pack, as (path, name in the archive).
 
-    The members of a single folder stand there by themselves; several sources, and files, under
-    their own names.
+    The members of a single folder stand at the top of the archive; several sources, and files,
+    keep their own names there.
 
-    :raises OSError: a source is not there.
-    :raises ValueError: there is none, or two have the same name.
+    :raises OSError: a source does not exist.
+    :raises ValueError: there is no source, or two would have the same name.
     """
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not paths:
@@ -113,7 +113,7 @@ async def decompress_folder(
 async def test_archive(
     pool: WorkerPool, source: PathLike, reading: Reading, progress: ProgressOption
 ) -> Report | None:
-    """Check an archive whose members are known; None: it is something else."""
+    """Check an archive of ours or a plain tar; None: the file is something else."""
     try:
         async with OpenedArchive(pool, source, reading) as archive:
             if archive.index is not None or archive.is_plain:

@@ -1,4 +1,4 @@
-"""What a verb finds on its way through a tree or an archive, and what it leaves out."""
+"""What a verb found on its way through a tree or an archive, and what it left out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from aiocompress.storage.restorer import FATAL, checked
 HINT: Final = "--keep-going (on_error='skip') restores the others"
 _MOST_TOLD: Final = 1000
 _MOST_TEXT: Final = 8 * MIB
-"""Characters of all names that are told: a name of an archive can be long."""
+"""Characters of all names together: an archive may hold very long ones."""
 
 
 class Found:
-    """What was found on the way: counts, and the first names of what went wrong.
+    """Counts of files, and the names of those that were skipped, changed or damaged.
 
-    :param most_told: how many names; all of them together hold 8 MiB at most.
+    :param most_told: how many names to keep; together they hold 8 MiB at most.
     """
 
     def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
@@ -36,21 +36,21 @@ class Found:
             self.skipped.append(text)
 
     def refuse(self, text: str) -> None:
-        """Note a member that was refused, or is damaged."""
+        """Note a member that is damaged, or that we refused to restore."""
         self.damaged += 1
         self.skip(text)
 
     def keep(self) -> None:
-        """Count a file that is there already, and is not replaced."""
+        """Count a file that existed already and was not replaced."""
         self.kept += 1
 
     def change(self, text: str) -> None:
-        """Note that something did not stay as it was while it was read."""
+        """Note that a file changed while it was read."""
         self.changed += 1
         self.warn(text)
 
     def add(self, other: Found) -> None:
-        """Add what somebody else has found."""
+        """Add what another one has found."""
         for text in other.warnings:
             self.warn(text)
         for text in other.skipped:
@@ -62,7 +62,7 @@ class Found:
         self.kept += other.kept
 
     def report(self, report: Report) -> Report:
-        """Add it to what is known of the bytes."""
+        """Complete a report that knows only bytes and frames."""
         kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
         return report._replace(
             files=self.files,
@@ -80,14 +80,14 @@ class Found:
 
 
 class Failures:
-    """Decides what a member that cannot be restored means: an error, or a line of the report."""
+    """Decides whether a member that cannot be restored is an error or a line in the report."""
 
     def __init__(self, on_error: OnError, found: Found) -> None:
         self._raises, self._found = on_error == "raise", found
         self._stripped = False
 
     def place(self, name: bytes) -> bytes:
-        """Return where a member goes; see ``checked``. One warning tells of absolute names."""
+        """Return where a member goes (see ``checked``), and warn once about absolute names."""
         place = checked(name)
         if name[:1] == b"/" and not self._stripped:
             self._stripped = True
@@ -95,26 +95,26 @@ class Failures:
         return place
 
     def member(self, name: bytes, error: AiocompressError | OSError) -> None:
-        """Take the error of one member.
+        """Raise the error of one member, or report it and go on.
 
-        :raises AiocompressError: members are not to be left out, or it concerns all.
+        :raises AiocompressError: the caller wants errors raised.
+        :raises OSError: so does this, and an error that the next members would meet, too.
         """
         if isinstance(error, OSError):
-            if error.errno in FATAL:
-                raise OSError(error.errno, error.strerror, os.fsdecode(name)) from None
-            reason = error.strerror or str(error)
+            if self._raises or error.errno in FATAL:
+                raise OSError(error.errno, error.strerror, shown(name)) from None
+            self._found.refuse(f"{shown(name)}: {error.strerror or error}")
+            return
+        reason = f"{shown(name)}: {error.reason}"
+        if not self._raises:
+            self._found.refuse(reason)
+        elif isinstance(error, LimitError):
+            raise LimitError(f"member {reason}", hint=error.hint)
         else:
-            reason = error.reason
-        if self._raises and isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, os.fsdecode(name)) from None
-        if self._raises and isinstance(error, LimitError):
-            raise LimitError(f"member {shown(name)}: {reason}", hint=error.hint)
-        if self._raises:
-            raise UnsafeMemberError(f"member {shown(name)}: {reason}", hint=HINT)
-        self._found.refuse(f"{shown(name)}: {reason}")
+            raise UnsafeMemberError(f"member {reason}", hint=HINT)
 
     def special(self, name: bytes, what: str) -> None:
-        """Tell of a member that is not made unless asked for."""
+        """Report a member that is created only on request."""
         self._found.skip(f"{shown(name)}: {what}, not created (--preserve does)")
 
 

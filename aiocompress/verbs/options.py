@@ -38,9 +38,9 @@ class Recipe(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """How a container is read: bytes of one read, and the caller's limits, in bytes.
+    """How a container is read: the size of one read, and the caller's limits, all in bytes.
 
-    ``max_metadata`` is of the headers in front of one member of an archive.
+    ``max_metadata`` bounds the names and attributes in front of one member of an archive.
     """
 
     read_size: int = READ_SIZE
@@ -49,7 +49,7 @@ class Reading(NamedTuple):
     max_metadata: int = DEFAULT_MAX_METADATA
 
     def check_output(self, raw_bytes: int) -> None:
-        """Hold the limit on the bytes that really came out, whatever headers claim."""
+        """Hold the limit on bytes that really came out, whatever the headers claim."""
         if self.max_output is not None and raw_bytes > self.max_output:
             raise LimitError(
                 f"the data is larger than the {self.max_output} bytes allowed",
@@ -58,7 +58,7 @@ class Reading(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """How a result is written: over an older one or not, synced or not, and who is told."""
+    """How a result is written: what happens to an older one, whether it is synced, who is told."""
 
     on_exists: OnExists = "error"
     fsync: bool | None = None

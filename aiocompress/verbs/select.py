@@ -1,4 +1,4 @@
-"""Which members of an archive are meant: by name, by folder, by pattern."""
+"""Which members of an archive the caller wants: by name, by folder, by pattern."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _WILD: Final = re.compile(r"[*?\[]")
 
 
 class Selection:
-    """Members by names or shell patterns, folders with all that is in them; None: all.
+    """Members by name or shell pattern; a folder stands for everything in it. None: all members.
 
-    It remembers which of them were found, and names that are close to those that were not.
+    It remembers which names were found, and others that are close to those that were not.
     """
 
     def __init__(self, patterns: Iterable[str] | None = None) -> None:
@@ -35,7 +35,7 @@ class Selection:
         self._seen: dict[str, None] = {}
 
     def wants(self, name: bytes) -> bool:
-        """Whether a member is meant."""
+        """Whether the caller wants a member."""
         if self._all:
             return True
         name = plain(name)
@@ -55,13 +55,13 @@ class Selection:
         return bool(pattern.match(name)) or any(pattern.match(name[:end]) for end in ends)
 
     def mask(self, names: list[bytes]) -> bytes | None:
-        """Return a byte for each name, 1 if it is meant; None: all are."""
+        """Return a byte for each name, 1 if it is wanted; None: all are."""
         return None if self._all else bytes(map(self.wants, names))
 
     def check_found(self) -> None:
-        """Make sure that each of them stood for something.
+        """Make sure that each name or pattern matched a member.
 
-        :raises MemberNotFoundError: one did not.
+        :raises MemberNotFoundError: one matched nothing.
         """
         for given in sorted(self._missing):
             raise not_found(self._names[given], self._seen)
@@ -73,7 +73,7 @@ def plain(name: bytes) -> bytes:
 
 
 def not_found(name: str, names: Iterable[str]) -> MemberNotFoundError:
-    """Return an error that names the closest ones."""
+    """Return an error that suggests the closest names."""
     known = list(names)
     base = name.rpartition("/")[2].casefold()
     close = [other for other in known if other.rpartition("/")[2].casefold() == base]

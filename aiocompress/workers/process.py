@@ -1,94 +1,120 @@
-"""Worker processes as this library needs them, by ``ProcessPoolExecutor``.
+"""Worker processes, by the standard library's ``ProcessPoolExecutor``.
 
-They differ from the standard library's in two ways: they never import the caller's main module,
-so that a script needs no ``__main__`` guard, and the server they are forked from is our own, so
-that the application's is not touched, and ours can end with the last pool.
+The executor takes its processes from a context. Ours differ from the standard library's in three
+ways: they never import the caller's main module, so that a script needs no ``__main__`` guard;
+none outlives the application, however that ends; and the server that forks them (``server``) is
+no business of the application's, and ends with the pool. The command line, which has no threads
+yet, forks its workers itself.
+
+What stands here on names that Python does not promise, and why:
+
+- ``ProcessPoolExecutor._executor_manager_thread``: when that thread dies, for want of memory say,
+  no future is ever settled, and nothing public tells;
+- ``multiprocessing.context.set_spawning_popen``, ``reduction.ForkingPickler`` and ``DupFd``
+  (undocumented): the queues of an executor can only be pickled for a process that is starting;
+- ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options.
+
+Where a Python has lost one of them, starting fails, and the pool uses threads with one warning.
 """
 
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from concurrent.futures.process import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
-from multiprocessing import (
-    context,
-    forkserver,
-    popen_forkserver,
-    resource_tracker,
-    spawn,
-)
-from types import FunctionType, SimpleNamespace
+from contextlib import contextmanager
+from multiprocessing import context
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
-from aiocompress.workers import job
+from aiocompress.workers import job, server
 from aiocompress.workers.arena import Arena
 
-_server = forkserver.ForkServer()
-_users = 0
-_users_lock = threading.Lock()
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WATCH_SECONDS = 0.1
 
 
 class Workers:
-    """A process pool whose processes can be ended at once."""
+    """A process pool whose processes can be ended at once.
+
+    :param preload: modules that are imported before the workers are forked: those of the jobs.
+    :param fork: fork this very process, which must not have threads.
+    :raises Exception: they cannot run here: no semaphores, too few descriptors or threads ...
+    """
 
     def __init__(self, number: int, arena: Arena, preload: tuple[str, ...], *, fork: bool) -> None:
-        self._number = number
-        self._context = _Fork() if fork else _Server(preload)
+        _check_threads()
+        self._context = _Forking() if fork else _Served((__name__, *preload))
         try:
+            # Who is idle gets the next job, and no new process is started for it. Behind the
+            # gate nobody is idle, until there is one for each of the first jobs.
+            gate = self._context.Semaphore(0)
             self.executor = ProcessPoolExecutor(
-                number, self._context, initializer=initialize, initargs=(arena,)
+                number, self._context, initializer=initialize, initargs=(arena, gate)
             )
             with self._context.signals_blocked():
-                # In the order of submission each finds no idle worker yet, and starts one.
-                self._start_feeder()
                 self._first = [self.executor.submit(ready) for _ in range(number)]
+            self._minder: threading.Thread = self.executor._executor_manager_thread  # type: ignore[assignment]  # noqa: SLF001
+            for _ in range(number):
+                gate.release()
         except BaseException:
             self.kill()
+            if "executor" in vars(self):
+                self.executor.shutdown(cancel_futures=True)
             self._context.close()
             raise
-
-    def _start_feeder(self) -> None:
-        """Start the thread that hands out work here, where it is noticed if it cannot start."""
-        queue: Any = self.executor._call_queue  # type: ignore[attr-defined]  # noqa: SLF001
-        with queue._notempty:  # noqa: SLF001
-            if queue._thread is None:  # noqa: SLF001
-                queue._start_thread()  # noqa: SLF001
 
     def wait(self) -> None:
         """Wait until the workers answer.
 
         :raises BrokenExecutor: they cannot run here.
         """
+        while futures.wait(self._first, _WATCH_SECONDS).not_done:
+            if not self.is_minded:
+                raise futures.BrokenExecutor("its thread has ended")
         for first in self._first:
             first.result()
-        # One that was idle early may have served two of them.
-        while len(self._context.started) < self._number:
-            self.executor._spawn_process()  # type: ignore[attr-defined]  # noqa: SLF001
 
     @property
     def is_minded(self) -> bool:
         """Whether the executor's own thread runs, without which no work is ever done."""
-        thread: Any = self.executor._executor_manager_thread  # noqa: SLF001
-        return thread is None or bool(thread.is_alive())
+        return self._minder.is_alive()
 
     def kill(self) -> None:
         """End the processes, whatever they are doing."""
         for process in self._context.started:
             if process.pid is not None:
-                process.terminate()
+                process.kill()
 
     def close(self) -> None:
-        """Wait for the processes to end, and for their server if nobody else uses it."""
-        self.executor.shutdown(wait=True, cancel_futures=True)
-        self._context.close()
+        """Wait for the processes to end, and end their server."""
+        try:
+            self.executor.shutdown(cancel_futures=True)
+        finally:
+            self._context.close()
 
 
-def initialize(arena: Arena) -> None:
+def _check_threads() -> None:
+    """Try whether two more threads can run: the executor's.
+
+    Its first thread starts the second, and would die, with a traceback, where it cannot.
+
+    :raises RuntimeError: they cannot.
+    """
+    ending = threading.Event()
+    with futures.ThreadPoolExecutor(2) as threads:
+        try:
+            for _ in range(2):
+                threads.submit(ending.wait)
+        finally:
+            ending.set()
+
+
+def initialize(arena: Arena, gate: Semaphore) -> None:
     """Make this process a worker: it ends with its parent, and leaves its terminal alone."""
     job.attach(arena.view)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -99,40 +125,32 @@ def initialize(arena: Arena) -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     os.close(null)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if (parent := multiprocessing.parent_process()) is not None:  # forked by the command line
+        server.end_with(parent.sentinel)
     gc.freeze()
-
-
-def _end_with_parent() -> None:
-    import multiprocessing.connection  # only in worker processes
-
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
+    gate.acquire()
 
 
 def ready() -> None:
-    """Do nothing: who gets an answer knows that this worker runs."""
+    """Do nothing: an answer says that the worker runs."""
 
 
-class _Fork(context.ForkContext):
+class _Forking(context.ForkContext):
     """Forks this very process: right only before it has threads."""
 
     def __init__(self) -> None:
         self.started: list[context.ForkProcess] = []
 
     def Process(  # type: ignore[override]  # noqa: N802
-        self, *args: Any, **kwargs: Any
+        self, **options: Any
     ) -> context.ForkProcess:
-        process = context.ForkProcess(*args, **kwargs)
-        self.started.append(process)
-        return process
+        self.started.append(context.ForkProcess(**options))
+        return self.started[-1]
 
     @contextmanager
     def signals_blocked(self) -> Iterator[None]:
         """Hold signals back until the workers have their own handlers."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, server.SIGNALS)
         try:
             yield
         finally:
@@ -142,85 +160,25 @@ class _Fork(context.ForkContext):
         pass
 
 
-class _Server(context.ForkServerContext):
-    """Has a small server process of ours fork."""
+class _Served(context.SpawnContext):
+    """Has a server process fork."""
 
     def __init__(self, preload: tuple[str, ...]) -> None:
-        global _users  # noqa: PLW0603 - one server for all pools of this process
-        self.started: list[_ServerProcess] = []
-        _server.set_forkserver_preload([__name__, *preload])
-        with _users_lock:
-            _users += 1
+        self._server = server.Server(preload)
+        self.started: list[server.Process] = []
 
     def Process(  # type: ignore[override]  # noqa: N802
-        self, *args: Any, **kwargs: Any
-    ) -> _ServerProcess:
-        process = _ServerProcess(*args, **kwargs)
-        self.started.append(process)
-        return process
+        self, **options: Any
+    ) -> server.Process:
+        self.started.append(server.Process(self._server, **options))
+        return self.started[-1]
 
     @contextmanager
     def signals_blocked(self) -> Iterator[None]:
-        """Start the server so that its children hold signals back until they have handlers."""
-        resource_tracker.ensure_running()  # it would unblock the signals
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
-            _server.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Leave that to the server, which was started so."""
         yield
 
     def close(self) -> None:
-        global _users  # noqa: PLW0603
-        with _users_lock:
-            _users -= 1
-            if not _users:
-                _stop_server()
-
-
-def _stop_server() -> None:
-    """End the server: at once, for it waits for a pipe that forks of the application hold too."""
-    pid = _server._forkserver_pid  # type: ignore[attr-defined]  # noqa: SLF001
-    if pid is None:
-        return
-    with suppress(OSError):
-        os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):  # somebody has waited for it already
-        _server._stop()  # type: ignore[attr-defined]  # noqa: SLF001
-    _server._forkserver_pid = None  # type: ignore[attr-defined]  # noqa: SLF001
-    _server._forkserver_address = None  # type: ignore[attr-defined]  # noqa: SLF001
-
-
-def _forget_server() -> None:
-    """Forget the parent's server in a fork of the application."""
-    global _users, _users_lock
-    _users, _users_lock = 0, threading.Lock()
-    _server.__init__()  # type: ignore[misc]
-
-
-os.register_at_fork(after_in_child=_forget_server)
-
-
-def _preparation_data(name: str) -> dict[str, Any]:
-    data: dict[str, Any] = spawn.get_preparation_data(name)
-    data.pop("init_main_from_name", None)
-    data.pop("init_main_from_path", None)
-    return data
-
-
-class _Popen(popen_forkserver.Popen):
-    # The same launch, but for what it finds under these two names.
-    _launch = FunctionType(
-        popen_forkserver.Popen._launch.__code__,  # type: ignore[attr-defined]  # noqa: SLF001
-        vars(popen_forkserver)
-        | {
-            "spawn": SimpleNamespace(get_preparation_data=_preparation_data),
-            "forkserver": SimpleNamespace(
-                **vars(forkserver) | {"connect_to_new_process": _server.connect_to_new_process}
-            ),
-        },
-    )
-
-
-class _ServerProcess(context.ForkServerProcess):
-    _Popen = staticmethod(_Popen)
+        for process in self.started:
+            process.close()
+        self._server.close()

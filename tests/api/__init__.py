@@ -1,1 +1,1 @@
-"""What callers hold: the engine, the functions, streams and archives."""
+"""What callers hold."""

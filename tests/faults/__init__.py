@@ -3,6 +3,7 @@
 A quick choice runs with every test run; all of them with ``pytest -m faults``, as many of each as
 ``AIOCOMPRESS_FAULTS`` says (1,000). What was tried, and lost, is told at the end.
 
+    waiting          work that takes long enough, and a way to cancel it at its k-th await
     world            what is compressed and extracted here, and what may be found afterwards
     counting         how many, and the sum
     test_signals     SIGINT, SIGTERM, SIGKILL of programs and of workers, at random moments
@@ -12,5 +13,7 @@ A quick choice runs with every test run; all of them with ``pytest -m faults``, 
     test_sources     sources that grow, shrink and vanish while they are read
     test_damage      files cut at every byte, with every bit flipped, damaged at random
     test_fuzzing     every parser, fed with what was mutated
+    test_interrupting, test_dying_workers, test_resources, test_giving_up, test_processes
+                     the same for single cases: signals, dead workers, no room, cancellation
     test_loop        the event loop while level 19 runs; a thousand streams
 """

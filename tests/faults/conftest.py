@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from . import counting
+from .waiting import TEXT
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -20,3 +24,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line(
         f"in all: {counting.tried.total():,} tried, {counting.lost.total() or 'none'} lost"
     )
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """A file that takes SLOW more than a second."""
+    path = tmp_path / "big"
+    path.write_bytes(TEXT)
+    return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -21,6 +21,22 @@ quick_and_whole = pytest.mark.parametrize(
     "whole", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["quick", "whole"]
 )
 """A choice in every run; all of it with ``-m faults``."""
+
+
+def quick_or_whole(
+    names: str, rows: Iterable[tuple[Any, ...]], is_quick: Callable[..., bool]
+) -> pytest.MarkDecorator:
+    """Give a test all rows with ``-m faults``, and those that are quick in every run."""
+    rows = list(rows)
+    quick = [pytest.param(*row, False, id=_named(row, "quick")) for row in rows if is_quick(*row)]
+    whole = [
+        pytest.param(*row, True, id=_named(row, "whole"), marks=pytest.mark.faults) for row in rows
+    ]
+    return pytest.mark.parametrize((*names.split(), "whole"), [*quick, *whole])
+
+
+def _named(row: tuple[Any, ...], much: str) -> str:
+    return "-".join(map(str, (*row, much)))
 
 
 class Loss(AssertionError):  # noqa: N818 - it is what the sum counts

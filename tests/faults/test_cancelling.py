@@ -13,8 +13,8 @@ import pytest
 
 from aiocompress import Engine
 
-from ..test_faults import At
 from .counting import count, dice, lose, quick_and_whole
+from .waiting import At
 from .world import VERBS, Verb, Watch, World, idle
 
 KIND = "a cancellation"

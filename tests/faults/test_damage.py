@@ -16,9 +16,10 @@ import pytest
 
 from aiocompress import AiocompressError, CorruptError, Engine
 
-from ..hostile import Member, compressed, folder, indexed, symlink, tar
-from ..support import check_offset, encode, noise, text
-from ..trees import Tree, in_seconds, look
+from ..help.containers import check_offset, encode
+from ..help.data import noise, text
+from ..help.hostile import Member, compressed, folder, indexed, symlink, tar
+from ..help.trees import Tree, in_seconds, look
 from .counting import WHOLE, chosen, count, dice, lose, quick_and_whole
 from .mutations import FOLDER
 from .world import Watch

@@ -24,7 +24,7 @@ from aiocompress.formats.zstd import codec as zstd
 from aiocompress.formats.zstd import container as zst
 from aiocompress.model import MIB
 
-from ..support import Decoded, decode
+from ..help.containers import Decoded, decode
 from .counting import SEED, WHOLE, count, lose, note, quick_and_whole
 from .mutations import corpus, mutated, split, summed
 

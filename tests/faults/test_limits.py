@@ -10,15 +10,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import product
 from typing import Any
 
 import pytest
 
 from aiocompress import AiocompressError, Engine
 
-from ..programs import COMMAND, limited
-from ..support import run, small_disk, tool
-from .counting import count, lose, note, quick_and_whole
+from ..help.programs import COMMAND, limited
+from ..help.tools import run, small_disk, tool
+from .counting import count, lose, note, quick_or_whole
 from .world import (
     HIDDEN,
     MIB,
@@ -34,6 +35,9 @@ from .world import (
 
 FLAGS = ("--no-fsync", "--no-progress", "-T", "2")
 QUICK = ("compress a folder", "extract", "mirror")
+
+
+every_verb = quick_or_whole("name", [(name,) for name in VERBS], QUICK.__contains__)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +58,19 @@ def _small_disk(world: World, options: str) -> Iterator[None]:
             world.out = before
 
 
-@quick_and_whole
-@pytest.mark.parametrize("executor", ["thread", "process"])
-@pytest.mark.parametrize("options", ["size=400K", "size=2M", "size=100M,nr_inodes=90"])
+QUICK_DISKS = (
+    ("size=400K", "thread"),
+    ("size=2M", "process"),
+    ("size=100M,nr_inodes=90", "thread"),
+)
+DISKS = list(product(["size=400K", "size=2M", "size=100M,nr_inodes=90"], ["thread", "process"]))
+
+
+@quick_or_whole("options executor", DISKS, lambda *disk: disk in QUICK_DISKS)
 async def test_no_space(options: str, executor: Any, whole: bool, world: World) -> None:
     """An OSError that names a file; the older one stays, nothing else; with space it works."""
     kind, failed = "a full disk", 0
     names = [name for name in VERBS if " over " not in name and (whole or name in QUICK)]
-    if not whole and (executor == "process") == ("size=2M" not in options):
-        pytest.skip("only with -m faults")
     async with Engine(2, executor=executor) as engine:
         for name in names[:1] * (executor == "process"):  # workers that run have descriptors
             await VERBS[name].run(engine, world, world.reset(VERBS[name]), fsync=False)
@@ -137,12 +145,12 @@ class _LossyDisk:
         self._image.unlink()
 
 
-@quick_and_whole
-@pytest.mark.parametrize("name", VERBS)
-async def test_a_disk_that_loses_what_was_written(name: str, whole: bool, world: World) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.faults) for name in VERBS],
+)
+async def test_a_disk_that_loses_what_was_written(name: str, world: World) -> None:
     """What the system tells when it syncs is an error; no name stands for what is not there."""
-    if not whole and name not in QUICK:
-        pytest.skip("only with -m faults")
     kind, verb = "a disk that loses writes", VERBS[name]
     async with Engine(2, executor="thread") as engine:
         with _small_disk(world, "size=4K"), closing(_LossyDisk(world)) as disk:
@@ -194,12 +202,9 @@ def _starts(limit: str) -> bool:
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
-@quick_and_whole
-@pytest.mark.parametrize("name", VERBS)
+@every_verb
 def test_few_descriptors(name: str, whole: bool, world: World) -> None:
     """With RLIMIT_NOFILE 32 it works, or says in a line why not; and so with fewer."""
-    if not whole and name not in QUICK:
-        pytest.skip("only with -m faults")
     said = {n: _under(f"ulimit -n {n}", VERBS[name], world, "few descriptors") for n in _few(whole)}
     note("few descriptors", f"{name}: done with {[n for n in said if said[n] == 'done']}")
 
@@ -219,12 +224,9 @@ def test_few_descriptors_and_many_files(world: World) -> None:
         count("few descriptors")
 
 
-@quick_and_whole
-@pytest.mark.parametrize("name", VERBS)
+@every_verb
 def test_little_memory(name: str, whole: bool, world: World) -> None:
     """With RLIMIT_AS it works, or says in a line why not: never a MemoryError, nor a hang."""
-    if not whole and name not in QUICK:
-        pytest.skip("only with -m faults")
     sizes = (*range(100, 500, 20), 600, 800, 1000) if whole else (240,)
     said = {
         size: _under(f"ulimit -v {size << 10}", VERBS[name], world, "little memory")
@@ -235,30 +237,25 @@ def test_little_memory(name: str, whole: bool, world: World) -> None:
 
 @contextmanager
 def _threads(most: int) -> Iterator[None]:
-    """Let no more than that many threads start: as a limit of tasks in a container does."""
-    start, left = threading._start_new_thread, [most]  # type: ignore[attr-defined]
+    """Let no more than that many threads run at once: as a limit of tasks in a container does."""
+    start, most = threading.Thread.start, threading.active_count() + most
 
-    def count_down(*arguments: Any) -> int:
-        left[0] -= 1
-        if left[0] < 0:
+    def limited_start(thread: threading.Thread) -> None:
+        if threading.active_count() >= most:
             raise RuntimeError("can't start new thread")
-        return int(start(*arguments))
+        start(thread)
 
-    threading._start_new_thread = count_down  # type: ignore[attr-defined]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", limited_start)
         yield
-    finally:
-        threading._start_new_thread = start  # type: ignore[attr-defined]
 
 
-@quick_and_whole
-@pytest.mark.parametrize("executor", ["thread", "process"])
-@pytest.mark.parametrize("name", VERBS)
+@quick_or_whole(
+    "name executor", product(VERBS, ["thread", "process"]), lambda name, _: name in QUICK
+)
 async def test_no_more_threads(name: str, executor: Any, whole: bool, world: World) -> None:
     """With some threads it works with these; with none it says so; nothing is done twice."""
     verb, kind = VERBS[name], "no more threads"
-    if not whole and name not in QUICK:
-        pytest.skip("only with -m faults")
     for most in range(14) if whole else (0, 1, 2, 4):
         result = world.reset(verb)
         engine = Engine(2, executor=executor)
@@ -281,14 +278,9 @@ async def test_no_more_threads(name: str, executor: Any, whole: bool, world: Wor
     no_children(kind)
 
 
-@quick_and_whole
-@pytest.mark.parametrize("name", VERBS)
+@quick_or_whole("name", [(name,) for name in VERBS if "recover" not in name], QUICK.__contains__)
 def test_a_largest_file(name: str, whole: bool, world: World) -> None:
     """RLIMIT_FSIZE is one line that names a file, and nothing is left."""
-    if not whole and name not in QUICK:
-        pytest.skip("only with -m faults")
-    if name.startswith("recover"):
-        pytest.skip("leaves out that file, and saves the others")
     for blocks in (0, 1, 100, 1000) if whole else (100,):
         limit = f"ulimit -f {blocks}"
         said = _under(limit, VERBS[name], world, "a largest file")

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ import pytest
 
 from aiocompress import Engine
 
-from ..support import text
-from .counting import WHOLE, count, lose, note, quick_and_whole
+from ..help.data import text
+from .counting import WHOLE, count, lose, note, quick_and_whole, quick_or_whole
 from .world import KIB, MIB, VERBS, Watch, World, no_children
 
 BAR, NOISY = 0.05, 0.25
@@ -47,16 +48,16 @@ async def _ticking() -> AsyncIterator[list[float]]:
         late.sort(reverse=True)
 
 
-@quick_and_whole
-@pytest.mark.parametrize("level", [3, 19])
-@pytest.mark.parametrize("executor", ["process", "thread"])
+@quick_or_whole(
+    "executor level",
+    product(["process", "thread"], [3, 19]),
+    lambda *row: row in {("process", 19), ("thread", 3)},
+)
 async def test_the_loop_is_never_blocked(
     executor: Any, level: int, whole: bool, tmp_path: Path
 ) -> None:
     """No callback waits over 50 ms for a turn while a folder goes out and back."""
     kind = f"the loop, level {level}, {executor}"
-    if not whole and (level == 3) == (executor == "process"):
-        pytest.skip("only with -m faults")
     world = await asyncio.to_thread(World, tmp_path, "large")
     if level == 19 and not whole:
         os.unlink(world.tree / "noise")

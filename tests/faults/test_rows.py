@@ -15,7 +15,6 @@ def test_every_row_has_tests_that_exist(row: str) -> None:
     assert ROWS[row]
     for place in ROWS[row]:
         module, name = place.split("::")
-        where = f"tests.{module}" if module.startswith("faults.") else f"tests.test_{module}"
-        test = getattr(importlib.import_module(where), name)
+        test = getattr(importlib.import_module(f"tests.{module.replace('/', '.')}"), name)
         assert callable(test), place
         assert test.__doc__, place

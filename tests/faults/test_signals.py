@@ -21,7 +21,7 @@ import pytest
 
 from aiocompress import Engine
 
-from ..programs import COMMAND, alive, family, ours, started, workers
+from ..help.programs import COMMAND, alive, family, ours, started, workers
 from .counting import SEED, WHOLE, count, dice, lose, quick_and_whole
 from .world import HIDDEN, VERBS, Verb, World, left_in_shared_memory, shared_memory
 

@@ -18,8 +18,8 @@ import pytest
 
 from aiocompress import AiocompressError, Engine
 
-from ..support import run, tool
-from ..trees import build
+from ..help.tools import run, tool
+from ..help.trees import build
 from .counting import WHOLE, count, dice, lose, quick_and_whole
 from .world import HIDDEN, Watch, World, raw, tree
 

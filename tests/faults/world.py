@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import tarfile
@@ -20,16 +19,16 @@ import psutil
 
 from aiocompress import Engine
 
-from ..programs import alive, family
-from ..support import noise, text
-from ..trees import Node, Tree, build, look
+from ..help.containers import table_of
+from ..help.data import noise, text
+from ..help.programs import alive, descriptors, family
+from ..help.trees import Node, Tree, build, look
 from .counting import lose
 
 KIB, MIB = 1 << 10, 1 << 20
 SECOND = 10**9
 TIME = 10**9 * SECOND
 OLDER = b"older"
-ARENA = "/memfd:aiocompress"
 HIDDEN = ".aiocompress-"
 Found = Literal["old", "new", "mixed"]
 Size = Literal["small", "large"]
@@ -114,13 +113,12 @@ class World:
         """Have a byte wrong in a frame that holds nothing but a part of the last file."""
         async with engine.open_archive(self.archive) as archive:
             *_, last = [member async for member in archive.members()]
-            assert archive._opened.index is not None
-            table = archive._opened.index.table
+        data = bytearray(self.archive.read_bytes())
+        table = table_of(bytes(data))
         middle = last.data_offset + last.size // 2
         number = bisect_right(table.raws, middle) - 1
         assert last.data_offset < table.raws[number]
         assert table.raws[number + 1] < last.data_offset + last.size
-        data = bytearray(self.archive.read_bytes())
         data[table.starts[number] + table.sizes[number] // 2] ^= 1
         self.damaged.write_bytes(data)
 
@@ -379,15 +377,6 @@ def _unused(names: set[str]) -> set[str]:
     return names
 
 
-def descriptors() -> list[str]:
-    """Return files and pipes that are open, but for the memory of engines, made when needed."""
-    names = []
-    for number in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            names.append(os.readlink(f"/proc/self/fd/{number}"))
-    return sorted(name for name in names if name.startswith(("/", "pipe")) and ARENA not in name)
-
-
 class Watch:
     """What is there before a fault, and may not be more afterwards.
 
@@ -396,16 +385,12 @@ class Watch:
 
     def __init__(self, kind: str, *, shared: bool = False) -> None:
         self._kind, self._looks = kind, shared
-        gc.collect()
         self._descriptors, self._shared = descriptors(), shared_memory()
         self._tasks = asyncio.all_tasks(_loop()) if _loop() else set()
 
     def check(self, about: Any) -> None:
         """Compare."""
-        now = descriptors()
-        if now != self._descriptors:
-            gc.collect()
-            now = descriptors()
+        now = descriptors(but=self._descriptors)
         if now != self._descriptors:
             lose(self._kind, f"{about}: descriptors {now} and not {self._descriptors}")
         if self._looks and (shared := left_in_shared_memory(self._shared)):

@@ -3,16 +3,17 @@
     path    u16 length | UTF-8 path          (bytes that are not UTF-8 stay as they are)
     chunk   u32 length | zstd frame          (0 or more behind the path of their file)
 
-Ours is big-endian, counts bytes, and stands in order. The script in circulation counts the
-*characters* of a path and writes chunks as they finish, so that one can stand under another file;
-both also exist little-endian. All four are read, and evidence tells which it is: the magic of a
-zstd frame at +4 makes a chunk, for 0xB5 and 0xFD there are never UTF-8; everything else is a path,
-if what it leads to is an entry again. What no evidence tells apart (bytes and characters are
-the same in ASCII) reads the same, and stays open.
+Files written here are big-endian, count bytes, and hold the chunks in order. The script in
+circulation counts the *characters* of a path and writes chunks as they finish, so that one can
+stand under another file; both also exist little-endian. ``Reader`` begins with all four variants
+and drops those that disagree with what it finds: a zstd magic 4 bytes after the beginning of an
+entry makes it a chunk, for 0xB5 and 0xFD cannot stand there in UTF-8; anything else is a path, if
+an entry follows it. Variants that no evidence tells apart read the same (in ASCII, bytes and
+characters do), and stay.
 
-The format has neither a mark nor an end: a cut that falls exactly between two entries cannot be
-seen. The first frame of ours is marked in its header, as ``.zst`` files are, where every decoder
-reads over it: it tells that the chunks stand in order.
+The format has neither a magic nor an end: a cut exactly between two entries cannot be seen. The
+writer marks the header of the first frame, as in ``.zst``; here the mark means that all chunks
+stand in order.
 """
 
 from __future__ import annotations
@@ -20,13 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from typing import Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from aiocompress.errors import (
-    AiocompressError,
-    CorruptError,
-    FormatError,
-    LimitError,
-    TruncatedError,
-)
+from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats import base
 from aiocompress.formats.base import Steps
 from aiocompress.formats.framed.paths import ALL, OURS, SCRIPT, Found, Variant, decoded, path_end
@@ -35,13 +30,12 @@ from aiocompress.formats.zstd.codec import MAGIC, FrameHeader, FrameWalk
 from aiocompress.model import KIB
 
 DETECT_SIZE: Final = 64 * KIB
-"""Bytes that ``detect`` wants to see, where a file has as many."""
+"""How many bytes of a file ``detect`` needs, if it has as many."""
 _LONGEST_PATH: Final = 0xFFFF
-_U32_MAX: Final = 0xFFFFFFFF
 _DEPTH: Final = 16
-"""Paths one after another, in one reading, that are evidence enough for it."""
+"""So many paths in a row are evidence enough for a variant."""
 _LOOK_AHEAD: Final = 64 * KIB
-"""No path that begins further behind the one in question is looked at."""
+"""The look-ahead ends with the first path that begins further on than this."""
 _LONGEST_DETECTED: Final = 4096
 _BEFORE: Final = "the files before it are whole"
 
@@ -49,7 +43,7 @@ _T = TypeVar("_T")
 
 
 class Path(NamedTuple):
-    """A file begins. ``name`` has surrogate escapes (PEP 383); whether it is safe is not judged.
+    """A file begins. ``name`` has surrogate escapes (PEP 383), and may be an unsafe path.
 
     ``offset`` is that of the entry, in bytes from the start of the container.
     """
@@ -59,9 +53,9 @@ class Path(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """The next frame of the file: whole, its end verified; valid until the next event is asked for.
+    """The next frame of the file, whole, its end verified; valid until the next ``next_event``.
 
-    ``offset`` is where the frame itself begins, in bytes, ``frame`` its number.
+    ``offset`` is that of the frame itself, in bytes, ``frame`` its number in the container.
     """
 
     data: memoryview
@@ -71,14 +65,13 @@ class Chunk(NamedTuple):
 
     @property
     def raw_size(self) -> int | None:
-        """Raw bytes, as the header says; None: it does not."""
+        """Raw bytes, as the frame's header states; None: it states none."""
         return self.header.content_size
 
     @property
     def room(self) -> int:
-        """Bytes that the raw data takes, or, where the header does not say, hardly exceeds."""
-        size = self.raw_size
-        return 4 * self.header.window if size is None else size
+        """Bytes to reserve for the raw data: see ``FrameHeader.room``."""
+        return self.header.room
 
 
 Event: TypeAlias = Path | Chunk
@@ -86,19 +79,19 @@ Events: TypeAlias = Generator[Event | None, None, None]
 
 
 class Order:
-    """The rule for the chunks of one file: only the last may be smaller than the first.
+    """Checks the sizes of the chunks of one file: only the last may be smaller than the first.
 
-    All that can be told of a file whose chunks may stand in the wrong order.
+    Nothing else can show that the chunks of a file stand in the wrong order.
     """
 
     def __init__(self) -> None:
         self.chunks = 0
         self.is_broken = False
-        """Whether the file's content cannot be what it was: it is to be refused."""
+        """Whether the chunks stand in the wrong order: the file has to be refused."""
         self.first = self._last = 0
 
     def add(self, raw_size: int) -> bool:
-        """Count the next chunk's real raw bytes; returns whether the rule holds so far."""
+        """Add the next chunk, with its real raw bytes; returns whether the rule still holds."""
         if self.chunks:
             self.is_broken |= self._last != self.first or raw_size > self.first
         else:
@@ -109,16 +102,17 @@ class Order:
 
 
 class Paths:
-    """What stands in front of the chunks of each file, in the order of the files."""
+    """Makes the path entries of a container, in the order of its files."""
 
     def __init__(self) -> None:
         self._short = b""
 
     def entry(self, name: bytes, *, has_chunks: bool) -> bytes:
-        """Return what begins a file.
+        """Return the entry that begins a file.
 
-        :param name: its path, "/" between folders.
-        :raises FormatError: it is empty, above 65535 bytes, or would read as a zstd frame.
+        :param name: its path, with "/" between folders.
+        :param has_chunks: whether the file is not empty.
+        :raises FormatError: the path is empty, above 65535 bytes, or would read as a zstd frame.
         """
         if not 0 < len(name) <= _LONGEST_PATH:
             raise _unwritable(name, "an empty path" if not name else "a path above 65535 bytes")
@@ -130,9 +124,10 @@ class Paths:
 
 
 def chunk_entry(frame: memoryview, *, is_first: bool) -> tuple[bytes, memoryview]:
-    """Return what to write for a chunk, in order: content size and checksum stand in its frame.
+    """Return the two parts of a chunk's entry, in order.
 
-    :param is_first: of the whole container: it is marked.
+    :param frame: a zstd frame with content size and checksum.
+    :param is_first: it is the first of the whole container, and gets the mark.
     :raises FormatError: the frame is above 4 GiB.
     """
     head = b""
@@ -141,13 +136,13 @@ def chunk_entry(frame: memoryview, *, is_first: bool) -> tuple[bytes, memoryview
         assert header is not None
         head, frame = zstd.mark_header(header), frame[header.size :]
     size = len(head) + len(frame)
-    if size > _U32_MAX:
+    if size > zstd.U32_MAX:
         raise FormatError("a framed folder cannot hold a chunk above 4 GiB")
     return size.to_bytes(4, "big") + head, frame
 
 
 LARGEST_CHUNK_HEAD: Final = 4 + zstd.LARGEST_HEADER
-"""Bytes that ``chunk_entry`` adds to a frame at most."""
+"""The most bytes that ``chunk_entry`` adds to a frame."""
 
 
 def _unwritable(name: bytes, what: str) -> FormatError:
@@ -159,11 +154,13 @@ def _unwritable(name: bytes, what: str) -> FormatError:
 
 
 class Reader(base.Reader):
-    """A container of any of the four kinds to events; see ``base.Reader`` for how it is fed.
+    """A container of any of the four variants to events; fed like every ``base.Reader``.
 
-    :param whole: raw plus compressed bytes of the largest frame allowed.
-    :param max_window: bytes of the largest zstd window allowed.
+    :param whole: the most raw plus compressed bytes of a frame.
+    :param max_window: the largest zstd window allowed, in bytes.
     """
+
+    _hint = _BEFORE
 
     def __init__(self, *, max_window: int, whole: int) -> None:
         super().__init__(whole=whole, max_window=max_window)
@@ -172,22 +169,22 @@ class Reader(base.Reader):
 
     @property
     def may_be_unordered(self) -> bool:
-        """Whether, for all that is known by now, the original script wrote what is being read.
+        """Whether the original script may have written the container, as far as was read.
 
-        Then the order of the chunks of a file that has several cannot be verified. Later evidence
-        can take this back: ask at the end.
+        Then the order of several chunks of a file cannot be verified. Later evidence can still
+        rule this out: ask at the end.
         """
         return SCRIPT in self._live and not self._is_ours
 
     def next_event(self) -> Event | None:
         """Return the next event; None: more bytes are needed, or, after ``end``, nothing is left.
 
-        :raises CorruptError: the container is damaged there.
-        :raises TruncatedError: after ``end``: the container is not whole.
+        :raises CorruptError: the container is damaged at the error's offset.
+        :raises TruncatedError: after ``end``, the container is incomplete.
         :raises FormatError: a frame needs a dictionary.
         :raises LimitError: a frame needs a larger window, or more memory, than allowed.
         """
-        # They travel as pieces do, so that offsets are added to errors in one place.
+        # Events take the way of pieces, so that one place adds the offset to errors.
         return cast("Event | None", self.next_piece())
 
     def _parse(self) -> Steps:
@@ -199,14 +196,12 @@ class Reader(base.Reader):
             if self._is_chunk(0):
                 yield from self._chunk()
             elif self._is_padding(0):
-                yield from self._zeros()
+                yield from cast("Events", self._padding())
             else:
                 yield from self._path()
 
-    # What stands at a place of the buffer.
-
     def _is_chunk(self, at: int) -> bool:
-        """Whether a frame's magic stands behind a length; 8 bytes must be present, or the end."""
+        """Whether a frame's magic stands behind a length; needs 8 bytes, or the end of the file."""
         return bytes(self._buffer[at + 4 : at + 8]) == MAGIC
 
     def _is_padding(self, at: int) -> bool:
@@ -217,7 +212,7 @@ class Reader(base.Reader):
         return at == len(self._buffer) or self._is_padding(at)
 
     def _found(self, at: int, variant: Variant) -> Generator[None, None, Found | None]:
-        """Wait for the path that begins there; None: none does, or it is cut off."""
+        """Wait for the path that begins there; None: none does, or the file ends within it."""
         size = 2
         while (yield from self._need(at + size)):
             end = path_end(self._buffer, at, variant)
@@ -227,8 +222,6 @@ class Reader(base.Reader):
         self._short = True
         return None
 
-    # Chunks.
-
     def _chunk(self) -> Events:
         if not self._in_file:
             raise CorruptError("a chunk that belongs to no file", offset=0, hint=_BEFORE)
@@ -236,10 +229,13 @@ class Reader(base.Reader):
         if frame is None:
             raise self._cut_off()
         header, size = frame
-        self._keep(lambda variant: self._claim(variant) == size)
-        self._look_for_mark(header)
-        data, offset = self._buffer[4 : 4 + size], self._offset + 4
-        yield Chunk(data, offset, self.frames, header)
+        self._live = tuple(variant for variant in self._live if self._claim(variant) == size)
+        if not self._live:
+            raise self._lie().located(base=4)
+        # Only the first frame vouches for the whole: others may follow what some script wrote.
+        if not self.frames and OURS in self._live and header.is_marked:
+            self._live, self._is_ours = (OURS,), True
+        yield Chunk(self._buffer[4 : 4 + size], self._offset + 4, self.frames, header)
         self.frames += 1
         self._drop(4 + size)
 
@@ -247,7 +243,7 @@ class Reader(base.Reader):
         return int.from_bytes(self._buffer[:4], variant.order)
 
     def _frame(self) -> Generator[None, None, tuple[FrameHeader, int] | None]:
-        """Wait for the whole frame: its header and size; None: it is cut off."""
+        """Wait for the whole frame; returns its header and size; None: it is cut off."""
         longest = max(map(self._claim, self._live))
         try:
             while (header := zstd.parse_header(self._buffer, 4)) is None:
@@ -266,7 +262,7 @@ class Reader(base.Reader):
         return header, walk.size
 
     def _check_size(self, size: int, header: FrameHeader, longest: int) -> None:
-        """Refuse a frame as soon as it is known to be too long, for its length or for memory."""
+        """Refuse a frame as soon as it proves longer than its entry, or than memory allows."""
         if size > longest:
             raise self._lie()
         need = size + (header.content_size or 0)
@@ -277,25 +273,11 @@ class Reader(base.Reader):
                 hint="raise memory_limit (--memory-limit)",
             )
 
-    def _keep(self, is_possible: Callable[[Variant], bool]) -> None:
-        """Go on with the ways to read a length that agree with the frame."""
-        live = tuple(filter(is_possible, self._live))
-        if not live:
-            raise self._lie().located(base=4)
-        self._live = live
-
-    def _look_for_mark(self, header: FrameHeader) -> None:
-        """Only the first frame says that all is ours: others may stand behind what is not."""
-        if not self.frames and OURS in self._live and zstd.is_marked_header(header):
-            self._live, self._is_ours = (OURS,), True
-
-    # Paths.
-
     def _path(self) -> Events:
         self._short = False
         found = yield from _each(self._live, lambda variant: self._found(0, variant))
         live = yield from self._plausible(found)
-        # Where this still leaves two, the first of ``ALL`` is the likelier one.
+        # Where variants still disagree, the first in the order of ``ALL`` is the likeliest.
         path = found[live[0]]
         self._live = tuple(variant for variant in live if found[variant].end == path.end)
         self._in_file = True
@@ -303,7 +285,7 @@ class Reader(base.Reader):
         self._drop(path.end)
 
     def _plausible(self, found: dict[Variant, Found]) -> Generator[None, None, tuple[Variant, ...]]:
-        """Return the ways that lead on; paths that are no clean text need more evidence."""
+        """Return the variants whose path leads on; one that is not clean needs more evidence."""
         ends = {path.end for path in found.values()}
         clean = [variant for variant, path in found.items() if path.is_clean]
         depth = 1 if len(ends) == 1 else _DEPTH
@@ -319,8 +301,11 @@ class Reader(base.Reader):
     ) -> Generator[None, None, bool]:
         """Whether paths lead from there to a chunk, or on and on.
 
-        Clean ones may be ``clean_depth``, and may lead to the end. Others have to go further,
-        unless it is ours for certain.
+        A path has no magic: a wrong length yields some name, too, and would shift all that follows.
+        But it also leads to a wrong place, where soon no entry is found. So a path counts only if
+        ``clean_depth`` clean paths follow, or fewer up to a chunk or the end. Without a
+        ``clean_depth``, names need not be clean, but the end proves nothing then (any length can
+        hit it), unless the mark has told the variant.
         """
         last = at + _LOOK_AHEAD
         for _ in range(clean_depth or _DEPTH):
@@ -336,23 +321,10 @@ class Reader(base.Reader):
                 break
         return True
 
-    # What is wrong.
-
-    def _zeros(self) -> Events:
-        try:
-            for _ in self._padding():
-                yield None
-        except CorruptError as error:
-            error.hint = _BEFORE
-            raise
-
     def _no_entry(self, at: int) -> CorruptError:
         if self._short or len(self._buffer) < 8:  # the beginning of a path, or of a chunk
             return self._cut_off()
         return CorruptError("neither a path nor a chunk", offset=at, hint=_BEFORE)
-
-    def _cut_off(self) -> TruncatedError:
-        return TruncatedError("the file is cut off", offset=len(self._buffer), hint=_BEFORE)
 
     def _lie(self) -> CorruptError:
         return CorruptError(
@@ -363,8 +335,8 @@ class Reader(base.Reader):
 def detect(head: bytes) -> bool:
     """Whether a file looks like a framed folder.
 
-    Stricter than the reader: the paths, at most 4096 bytes long, lead to a chunk; or, if they are
-    UTF-8 without control characters, to the file's end, or 16 paths on.
+    This is stricter than the reader: paths of at most 4096 bytes have to lead to a chunk; or, in
+    UTF-8 without control characters, to the end of the file, or through 16 paths.
 
     :param head: the file's first ``DETECT_SIZE`` bytes, or all of it.
     """
@@ -398,7 +370,7 @@ def _likely_path(head: memoryview, at: int, variant: Variant) -> Found | None:
 def _each(
     variants: Iterable[Variant], look: Callable[[Variant], Generator[None, None, _T | None]]
 ) -> Generator[None, None, dict[Variant, _T]]:
-    """Look in several ways; returns what was found, by the way."""
+    """Look with several variants; returns what each of them found."""
     found = {}
     for variant in variants:
         if one := (yield from look(variant)):

@@ -1,4 +1,4 @@
-"""Paths of the ``framed`` container, in the four ways that their lengths are read."""
+"""Paths of the ``framed`` container, read by each of its four variants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _CONTINUATIONS: Final = bytes(range(0x80, 0xC0))
 
 
 class Variant(NamedTuple):
-    """One way to read the lengths."""
+    """How lengths are stored: their byte order, and whether paths count characters or bytes."""
 
     order: Literal["big", "little"]
     characters: bool
@@ -16,16 +16,11 @@ class Variant(NamedTuple):
 
 OURS: Final = Variant("big", characters=False)
 SCRIPT: Final = Variant("big", characters=True)
-ALL: Final = (
-    OURS,
-    SCRIPT,
-    Variant("little", characters=False),
-    Variant("little", characters=True),
-)
+ALL: Final = (OURS, SCRIPT, OURS._replace(order="little"), SCRIPT._replace(order="little"))
 
 
 class Found(NamedTuple):
-    """A path in one way to read it: where its entry ends, in bytes of the buffer."""
+    """A path as one variant reads it; ``end``: where its entry ends, in bytes of the buffer."""
 
     end: int
     name: str
@@ -33,12 +28,12 @@ class Found(NamedTuple):
 
     @property
     def is_clean(self) -> bool:
-        """Whether it is what most writers write."""
+        """Whether it is a name such as most writers write."""
         return self.is_text and "\0" not in self.name
 
 
 def path_end(data: memoryview, at: int, variant: Variant) -> int:
-    """Return where the path that begins there ends; beyond ``data``: there at the earliest."""
+    """Return where the path that begins there ends, or, beyond ``data``, a lower bound for it."""
     start = at + 2
     count = int.from_bytes(data[at:start], variant.order)
     end = start + count
@@ -63,7 +58,7 @@ def _character_end(data: memoryview, start: int, end: int) -> int:
 
 
 def decoded(data: memoryview, at: int, end: int, variant: Variant) -> Found | None:
-    """Return the path that stands there; None: it is empty, or no text whose characters count."""
+    """Return the path that stands there; None: it is empty, or not UTF-8 but counts characters."""
     name = bytes(data[at + 2 : end])
     if not name:
         return None

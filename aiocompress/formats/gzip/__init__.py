@@ -1,10 +1,13 @@
-"""gzip: the codec (RFC 1952), ``.gz`` of members that say their sizes, and the scan of both."""
+"""gzip: the codec (RFC 1952), ``.gz`` of members that say their sizes, and the scan of both.
+
+May import: ``base``, ``deflate`` and ``scan`` beside it, ``model`` and ``errors``; no other codec.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocompress.formats.base import Container, Format
+from aiocompress.formats.base import Format
 from aiocompress.formats.gzip import codec, container
 
 if TYPE_CHECKING:
@@ -23,12 +26,6 @@ FORMAT = Format(
     tar_suffixes=(".tgz",),
     is_magic=lambda head: head[:3] == codec.MAGIC,
     codec=codec.CODEC,
-    container=Container(
-        container.Reader,
-        container.Writer,
-        container.search,
-        container.index_payload,
-        container.is_frame,
-    ),
+    container=container.CONTAINER,
     scan=_scan,
 )

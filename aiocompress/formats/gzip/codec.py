@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from typing import Final
 
@@ -20,16 +19,16 @@ from aiocompress.model import MIB
 
 MAGIC: Final = b"\x1f\x8b\x08"
 PLAIN_HEADER: Final = 10
-"""Bytes before the DEFLATE data in every member that ``compress`` returns: no optional field."""
+"""Bytes before the DEFLATE data of every member that ``compress`` returns: no optional field."""
+WBITS: Final = 31
+"""What ``decompressobj`` takes for gzip with the largest window."""
 _CHECKSUM, EXTRA, _NAME, COMMENT, _RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
-_WBITS = 31
-_AT_ONCE = MIB
 
 
 def check_head(head: bytes) -> None:
     """Check the first 4 bytes of a member.
 
-    :raises CorruptError: they are not, or reserved flags are set, which ISA-L would accept.
+    :raises CorruptError: the magic is wrong, or reserved flags are set, which ISA-L would accept.
     """
     if not head.startswith(MAGIC[: len(head)]):
         raise CorruptError("not a gzip member", offset=0)
@@ -38,7 +37,7 @@ def check_head(head: bytes) -> None:
 
 
 def parse_header(head: bytes) -> tuple[int, bytes] | None:
-    """Return the size of a member's header, and one without optional fields; see ``Wrapper``."""
+    """Return the size of a member's header, and the header without options; see ``Wrapper``."""
     check_head(head)
     if len(head) < PLAIN_HEADER:
         return None
@@ -54,21 +53,19 @@ def parse_header(head: bytes) -> tuple[int, bytes] | None:
         at += 2
     if at > len(head):
         return None
-    if flags & _CHECKSUM and zlib.crc32(head[: at - 2]) & 0xFFFF != _u16(head, at - 2):
-        raise CorruptError("the gzip header is damaged", offset=0)
+    if flags & _CHECKSUM:
+        expected = int.from_bytes(head[at - 2 : at], "little")
+        if zlib.crc32(head[: at - 2]) & 0xFFFF != expected:
+            raise CorruptError("the gzip header is damaged", offset=0)
     return at, MAGIC + b"\0" + head[4:PLAIN_HEADER]
-
-
-def _u16(data: bytes, at: int) -> int:
-    return int.from_bytes(data[at : at + 2], "little")
 
 
 def compress(data: memoryview, level: int) -> bytes | bytearray:
     """Compress one chunk into one member with a plain header of 10 bytes."""
     if level == 1 and inflater() is not zlib:
-        frame: bytes = inflater().compress(data, 2, _WBITS)
+        frame: bytes = inflater().compress(data, 2, WBITS)
         return frame
-    import deflate  # only those who write gzip pay for it
+    import deflate  # slow to import: only writers of gzip pay for it
 
     return deflate.gzip_compress(data, level)
 
@@ -76,36 +73,36 @@ def compress(data: memoryview, level: int) -> bytes | bytearray:
 def decompress(frame: memoryview, room: memoryview) -> int:
     """Decode one whole member into ``room``, exactly as long as its last 4 bytes say.
 
-    :returns: its raw length; ``STREAM`` where the member is not as long as the index says.
-    :raises CorruptError: it is damaged.
+    :returns: its raw length in bytes; ``STREAM`` where the index seems wrong about the member.
+    :raises CorruptError: no member begins there.
     """
     check_head(bytes(frame[:4]))
-    (claimed,) = struct.unpack("<I", frame[-4:])
+    claimed = int.from_bytes(frame[-4:], "little")
     if claimed > len(room):
         return STREAM
-    decoder = inflater().decompressobj(_WBITS)
+    decoder = inflater().decompressobj(WBITS)
     size, data = 0, bytes(frame)
     try:
         while not decoder.eof:
-            raw = decoder.decompress(data, _AT_ONCE)
+            raw = decoder.decompress(data, MIB)
             if not raw or size + len(raw) > claimed:
                 break
             room[size : size + len(raw)] = raw
             size, data = size + len(raw), decoder.unconsumed_tail
     except (zlib.error, inflater().error):
-        # Damage, or an index that lies: front to back tells which.
+        # Damage, or an index that lies: reading from front to back tells which.
         return STREAM
     return size if decoder.eof and not decoder.unused_data and size == claimed else STREAM
 
 
 CODEC = Codec(
-    open_stream=lambda _max_window: StreamDecoder(Wrapper("gzip", _WBITS, parse_header)),
+    open_stream=lambda _max_window: StreamDecoder(Wrapper("gzip", WBITS, parse_header)),
     decompress=decompress,
     levels=range(13),
     default_level=6,
-    # A task costs the main process half a millisecond: as much as ISA-L needs for 400 KB.
+    # A task costs the main process half a millisecond, in which ISA-L compresses 400 KB.
     chunk_size=lambda _level: 4 * MIB,
-    # libdeflate and ISA-L fall back to stored blocks: 5 bytes each, at least 4 KiB long.
+    # libdeflate and ISA-L fall back to stored blocks of at least 4 KiB: 5 bytes more for each.
     bound=lambda size: size + (size >> 9) + 512,
     compress=compress,
 )

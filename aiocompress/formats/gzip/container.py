@@ -1,28 +1,29 @@
 """``.gz``: one gzip member a chunk, each with its own size in front: the ``IG`` subfield.
 
-Read in parallel: ``IG`` (ours, pgzip's), ``MZ`` (mgzip's) and ``BC`` (BGZF: the SAM/BAM
-specification, 4.1); everything else is one stream. Ours carry a comment in the first member, and
-end with an empty member: so a file that is cut off exactly between two members is an error. BGZF
-files end with an empty member too, and get the same check.
+Members with such a size are read in parallel: ``IG`` (written here and by pgzip), ``MZ`` (mgzip)
+and ``BC`` (BGZF: the SAM/BAM specification, 4.1); everything else is one stream. ``Writer`` puts a
+comment into the first member and ends with an empty one: so a cut that falls exactly between two
+members is an error. BGZF files end with an empty member too, and get the same check.
 
 An archive's index stands behind all data, in empty members, as base85 in their comments: its
-blocks, the sizes of all members with data, and a member of fixed size that points to the first.
-(In FEXTRA, or between members with data, it would make pgzip stop; raw, gzip and GNU tar.)
+blocks, then the sizes of all members with data, then a member of fixed size that points to the
+first. Comments of trailing empty members are the one place that every reader passes over: an index
+in FEXTRA, or between members with data, makes pgzip stop there without an error; raw bytes at the
+end make gzip and GNU tar report garbage; ISA-L refuses headers over 512 KiB.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
-import sys
 from array import array
 from collections.abc import Generator
+from itertools import accumulate
 from typing import Final
 
 from aiocompress.errors import TruncatedError
 from aiocompress.formats import base
-from aiocompress.formats.base import LARGEST_TABLE, FrameTable, Search, Steps
+from aiocompress.formats.base import LARGEST_TABLE, FrameTable, Search, Steps, little_endian
 from aiocompress.formats.gzip import codec as gzip
 from aiocompress.model import Buffer
 
@@ -32,7 +33,8 @@ _UNKNOWN_SYSTEM: Final = 255
 _MARK: Final = b"aiocompress\0"
 _EMPTY: Final = b"\x03\0" + bytes(8)
 _SMALLEST: Final = 20
-_HIGHEST_RATIO: Final = 1032
+HIGHEST_RATIO: Final = 1032
+"""Raw bytes that a byte of DEFLATE data can stand for at most."""
 
 
 def _header(data_size: int, mark: bytes = b"") -> bytes:
@@ -45,13 +47,14 @@ def _header(data_size: int, mark: bytes = b"") -> bytes:
 
 _END: Final = _header(len(_EMPTY)) + _EMPTY
 _BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-_ENDS: Final = (_END, _BGZF_END)
-
+ENDS: Final = (_END, _BGZF_END)
+"""The empty members that end a file: that of ``Writer``, and that of BGZF."""
 
 _INDEX: Final = b"aiocompress index "
-_GOES_ON, _ENDS_HERE, _POINTS = b"+", b".", b"@"
+GOES_ON, ENDS_HERE, POINTS = b"+", b".", b"@"
+"""Kinds of index members: part of a payload, the last part of one, the pointer to the first."""
 _PIECE_SIZE: Final = 192_000
-"""Bytes of the index in one comment: ISA-L refuses headers over 512 KiB."""
+"""Bytes of the index in one comment: in base85, ISA-L still reads it."""
 _TABLE: Final = struct.Struct("<8sII")
 _TABLE_MAGIC: Final = b"aiocmpft"
 
@@ -61,22 +64,22 @@ def _index_member(kind: bytes, data: bytes) -> bytes:
 
 
 def _index_members(payload: bytes) -> bytes:
-    """Return the members that hold a payload; the last one says that it ends there."""
     members = []
     for at in range(0, len(payload), _PIECE_SIZE):
         piece = payload[at : at + _PIECE_SIZE]
-        kind = _GOES_ON if at + _PIECE_SIZE < len(payload) else _ENDS_HERE
+        kind = GOES_ON if at + _PIECE_SIZE < len(payload) else ENDS_HERE
         members.append(_index_member(kind, base64.b85encode(piece)))
     return b"".join(members)
 
 
 def _tail(first: int) -> bytes:
-    """Return what ends an archive: a member that points to the index, and the empty one."""
-    return _index_member(_POINTS, b"%020d" % first) + _END
+    """Return the end of an archive: a member that points to the index, and the empty one."""
+    return _index_member(POINTS, b"%020d" % first) + _END
 
 
 _TAIL_SIZE: Final = len(_tail(0))
-_INDEX_HEAD: Final = _HEADER.size + len(_INDEX) + 1
+INDEX_HEAD: Final = _HEADER.size + len(_INDEX) + 1
+"""Bytes of an index member up to its text."""
 
 
 class Writer:
@@ -110,79 +113,110 @@ class Writer:
 
 def _packed(sizes: array[int]) -> bytes:
     """Return the table of all members with data: (compressed, raw) sizes."""
-    if sys.byteorder == "big":
-        sizes = array("I", sizes)
-        sizes.byteswap()
-    return _TABLE.pack(_TABLE_MAGIC, 1, len(sizes)) + sizes.tobytes()
+    return _TABLE.pack(_TABLE_MAGIC, 1, len(sizes)) + little_endian(sizes).tobytes()
+
+
+def table_sizes(payload: bytes) -> array[int] | None:
+    """Return (compressed, raw) sizes by turns from a table; None: it is not a table."""
+    if not payload.startswith(_TABLE_MAGIC):
+        return None
+    return little_endian(array("I", payload[_TABLE.size : len(payload) // 8 * 8]))
 
 
 def search(size: int) -> Search:
     """Look for the index of an archive of that many bytes; see ``base.Search``."""
     tail = yield max(0, size - _TAIL_SIZE), _TAIL_SIZE
     end = size - _TAIL_SIZE
-    digits = tail[_INDEX_HEAD : _INDEX_HEAD + 20]
+    digits = tail[INDEX_HEAD : INDEX_HEAD + 20]
     first = int(digits) if digits.isdigit() else end
     if first >= end or tail != _tail(first):
         return None
     blocks: list[tuple[int, int]] = []
     start = at = first
     while at < end:
-        head = yield at, _INDEX_HEAD
-        member_size = _indexed_size(memoryview(head), 0)
-        if not member_size or head[_HEADER.size : -1] != _INDEX or at + member_size > end:
+        member_size, kind = index_member((yield at, INDEX_HEAD))
+        if not kind or at + member_size > end:
             return None
         at += member_size
-        if head[-1:] == _ENDS_HERE:
+        if kind == ENDS_HERE:
             blocks.append((start, at - start))
             start = at
     if start != end or blocks[-1][1] > LARGEST_TABLE:
         return None
-    return _table(index_payload((yield blocks.pop())), first, blocks)
+    return _table(index_payload((yield blocks.pop())) or b"", first, blocks)
 
 
-def _table(payload: bytes | None, end: int, blocks: list[tuple[int, int]]) -> FrameTable | None:
+def _table(payload: bytes, end: int, blocks: list[tuple[int, int]]) -> FrameTable | None:
     """Add up the sizes; they must cover all that stands before the index."""
-    if payload is None or payload[:12] != _TABLE.pack(_TABLE_MAGIC, 1, 0)[:12]:
+    pairs = table_sizes(payload)
+    is_whole = len(payload) % 8 == 0 and payload[:12] == _TABLE.pack(_TABLE_MAGIC, 1, 0)[:12]
+    if pairs is None or not is_whole:
         return None
-    pairs = array("I", payload[_TABLE.size : len(payload) // 8 * 8])
-    if sys.byteorder == "big":
-        pairs.byteswap()
-    table = FrameTable(array("Q"), pairs[::2], array("Q", [0]), blocks)
-    at = raw = 0
-    for size, raw_size in zip(pairs[::2], pairs[1::2], strict=True):
-        table.starts.append(at)
-        at, raw = at + size, raw + raw_size
-        table.raws.append(raw)
-    return table if at == end and len(payload) == _TABLE.size + 4 * len(pairs) else None
+    starts, raws = (array("Q", accumulate(pairs[column::2], initial=0)) for column in (0, 1))
+    return FrameTable(starts, pairs[::2], raws, blocks) if starts.pop() == end else None
 
 
 def is_frame(data: memoryview, raw_size: int) -> bool:
     """Whether bytes begin and end as a member of that raw size does; see ``Container``."""
-    size = _indexed_size(data, 0)
-    return size == len(data) and int.from_bytes(data[-4:], "little") == raw_size
+    return indexed_size(data) == len(data) and int.from_bytes(data[-4:], "little") == raw_size
 
 
 def index_payload(data: bytes) -> bytes | None:
-    """Return what is in a run of index members; None: they are something else."""
+    """Return what a run of index members stores; None: they are something else."""
     payload, view, at = [], memoryview(data), 0
     while at < len(data):
-        size = _indexed_size(view, at)
-        text = data[at + _INDEX_HEAD : at + size - len(_EMPTY) - 1]
-        if not size or data[at + _HEADER.size : at + _INDEX_HEAD - 1] != _INDEX:
+        size, kind = index_member(view, at)
+        if not kind:
             return None
         try:
-            payload.append(base64.b85decode(text))
-        except (ValueError, binascii.Error):
+            payload.append(base64.b85decode(data[at + INDEX_HEAD : at + size - len(_EMPTY) - 1]))
+        except ValueError:
             return None
         at += size
     return b"".join(payload)
 
 
+def index_member(data: Buffer, start: int = 0) -> tuple[int, bytes]:
+    """Return size and kind of the index member that begins there; no kind: it is another one."""
+    size = indexed_size(data, start)
+    head = bytes(data[start + _HEADER.size : start + INDEX_HEAD])
+    return size, head[-1:] if size and head[:-1] == _INDEX else b""
+
+
+def is_marked(data: Buffer, start: int = 0) -> bool:
+    """Whether a member that ``Writer`` has marked as a file's first begins there."""
+    at = start + _HEADER.size
+    return bytes(data[at : at + len(_MARK)]) == _MARK
+
+
+def needs_end(data: Buffer, start: int = 0) -> bool:
+    """Whether a file with the member that begins there has to end with one of ``ENDS``."""
+    return is_marked(data, start) or bytes(data[start + 12 : start + 16]) == b"BC\2\0"
+
+
+def indexed_size(data: Buffer, start: int = 0) -> int:
+    """Return the size that a member states in its FEXTRA; 0: none, or FEXTRA is not all there."""
+    head = bytes(data[start : start + 4])
+    if len(data) < start + 12 or head[:3] != gzip.MAGIC or not head[3] & gzip.EXTRA:
+        return 0
+    at = start + 12
+    end = at + int.from_bytes(data[start + 10 : at], "little")
+    while at + 4 <= end <= len(data):
+        name, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "little")
+        value = int.from_bytes(data[at + 4 : at + 4 + length], "little")
+        if bytes(name) in {b"IG", b"MZ"} and length == 4:
+            return value if value >= _SMALLEST else 0
+        if bytes(name) == b"BC" and length == 2:
+            return value + 1 if value >= _SMALLEST else 0
+        at += 4 + length
+    return 0
+
+
 class Reader(base.Reader):
     """``.gz`` of any writer to pieces; see ``base.Reader``.
 
-    A size in a header is a hint: where no member begins at the place it points to, all that
-    follows is given out as a stream; so does the pipeline where a member has another size.
+    A size in a header is a hint: from the first member on whose size leads to no other member, all
+    is given out as a stream; the pipeline does the same where a member has another size.
     """
 
     def _parse(self) -> Steps:
@@ -193,11 +227,11 @@ class Reader(base.Reader):
         self._table_due = self._goes_on = False
         while (yield from self._need(1)):
             if self._buffer[0] == 0:
-                # Padding, or the middle of a member whose size lied: the stream decoder knows.
+                # Padding, or the middle of a member whose size lied: the stream decoder can tell.
                 yield from self._give_part(min(len(self._buffer), base.PART), last=False)
                 continue
             member = yield from self._member()
-            if self._end_due and self._is_marked(0):
+            if self._end_due and is_marked(self._buffer):
                 raise self._cut_between()
             if member is None:
                 yield from self._rest()
@@ -219,52 +253,44 @@ class Reader(base.Reader):
                 self._note_index(size, *found)
             members.append(found)
             size, raw = size + found[0], raw + found[1]
-            full = self._is_full(members, size) or self._is_marked(size)
+            full = self._is_full(members, size) or is_marked(self._buffer, size)
             found = None if full else self._measure(size, raw)
         return members
 
     def _member(self) -> Generator[None, None, tuple[int, int] | None]:
-        """Wait for a whole member; None: its size is unknown, or not to be believed."""
+        """Wait for a whole member; None: it states no credible size."""
         yield from self._need(_HEADER.size + len(_MARK))
         if len(self._buffer) > 12 and self._buffer[3] & gzip.EXTRA:
             yield from self._need(12 + int.from_bytes(self._buffer[10:12], "little"))
-        size = _indexed_size(self._buffer, 0)
+        size = indexed_size(self._buffer)
         if not size or size > self._whole or not (yield from self._need(size)):
             return None
         return self._measure(0, 0)
 
     def _measure(self, start: int, raw_before: int) -> tuple[int, int] | None:
         """Return (compressed, raw) of the member at ``start`` if all of it is here."""
-        size = _indexed_size(self._buffer, start)
+        size = indexed_size(self._buffer, start)
         end = start + size
         if not size or end > len(self._buffer):
             return None
         raw = int.from_bytes(self._buffer[end - 4 : end], "little")
-        if end + raw_before + raw > self._whole or raw > size * _HIGHEST_RATIO:
+        if end + raw_before + raw > self._whole or raw > size * HIGHEST_RATIO:
             return None
         return size, raw
 
-    def _is_marked(self, start: int) -> bool:
-        at = start + _HEADER.size
-        return bytes(self._buffer[at : at + len(_MARK)]) == _MARK
-
-    def _is_bgzf(self, start: int) -> bool:
-        return bytes(self._buffer[start + 12 : start + 16]) == b"BC\2\0"
-
     def _note_end(self, start: int, size: int) -> None:
-        """Expect the end of ours or of a BGZF file, or see it."""
-        if bytes(self._buffer[start : start + size]).endswith(_ENDS):
+        if bytes(self._buffer[start : start + size]).endswith(ENDS):
             self._end_due = False
-        elif self._is_marked(start) or self._is_bgzf(start):
+        elif needs_end(self._buffer, start):
             self._end_due = True
 
     def _note_index(self, start: int, size: int, raw_size: int) -> None:
-        """Compare an archive's table of members with those that were seen."""
-        head = bytes(self._buffer[start : start + _INDEX_HEAD])
-        if head[_HEADER.size : -1] != _INDEX:
+        """Compare an archive's table of members with the members that were read."""
+        _, kind = index_member(self._buffer, start)
+        if not kind:
             if raw_size:
                 self._sizes.extend((size, raw_size))
-        elif head[-1:] == _POINTS:
+        elif kind == POINTS:
             if self._payload != _packed(self._sizes):
                 self._index_is_damaged()
             self._table_due = False
@@ -272,41 +298,25 @@ class Reader(base.Reader):
             self._table_due = True
             piece = index_payload(bytes(self._buffer[start : start + size])) or b""
             self._payload = self._payload + piece if self._goes_on else piece
-            self._goes_on = head[-1:] == _GOES_ON
+            self._goes_on = kind == GOES_ON
 
     def _rest(self) -> Steps:
         if bytes(self._buffer[:3]) == gzip.MAGIC:
-            self._end_due |= self._is_marked(0) or self._is_bgzf(0)
+            self._end_due |= needs_end(self._buffer)
         return super()._rest()
 
     def _give_part(self, size: int, *, last: bool) -> Steps:
         """Look for the end in a stream too, whose members are not walked."""
         if self._end_due:
             seen = self._tail + self._buffer[:size]
-            self._end_due = not any(end in seen for end in _ENDS)
+            self._end_due = not any(end in seen for end in ENDS)
             self._tail = seen[-len(_END) :]
         return super()._give_part(size, last=last)
 
     def _cut_between(self) -> TruncatedError:
         return TruncatedError(
-            "the file is cut off between two members: the empty one at its end is missing",
-            offset=0,
+            "the file is cut off between two members: the empty one at its end is missing", offset=0
         )
 
 
-def _indexed_size(data: memoryview, start: int) -> int:
-    """Return the size that the member's FEXTRA says; 0: none, or it is not all here."""
-    head = bytes(data[start : start + 4])
-    if len(data) < start + 12 or head[:3] != gzip.MAGIC or not head[3] & gzip.EXTRA:
-        return 0
-    at = start + 12
-    end = at + int.from_bytes(data[start + 10 : at], "little")
-    while at + 4 <= end <= len(data):
-        name, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "little")
-        value = int.from_bytes(data[at + 4 : at + 4 + length], "little")
-        if bytes(name) in {b"IG", b"MZ"} and length == 4:
-            return value if value >= _SMALLEST else 0
-        if bytes(name) == b"BC" and length == 2:
-            return value + 1 if value >= _SMALLEST else 0
-        at += 4 + length
-    return 0
+CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame)

@@ -1,4 +1,4 @@
-"""The blocks of an archive's index that survived: which members were where."""
+"""The index blocks that survived damage: which members stood where in the archive."""
 
 from __future__ import annotations
 
@@ -6,26 +6,16 @@ import zlib
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.tar.header import to_bytes
-from aiocompress.formats.tar.index import (
-    DIRECTORY,
-    FILE,
-    HARDLINK,
-    SYMLINK,
-    Record,
-    Records,
-    unpack,
-)
+from aiocompress.formats.tar.index import LETTERS, Record, Records, unpack
 from aiocompress.model import Member
-
-_KINDS: Final = {"file": FILE, "directory": DIRECTORY, "hardlink": HARDLINK, "symlink": SYMLINK}
 
 
 class _Block(NamedTuple):
-    """A block of the index, packed: it speaks of the raw bytes from ``start`` to ``end``."""
+    """An index block, still packed, and the raw offsets between which its members stand."""
 
     start: int
     end: int
@@ -34,14 +24,14 @@ class _Block(NamedTuple):
 
 
 class Directory:
-    """Members by raw offset and by name; memory for a dozen bytes a member.
+    """Members by raw offset and by name, in a dozen bytes of memory for each.
 
-    :param payloads: blocks of the index; those that are damaged, or overlap, are left out.
+    :param payloads: index blocks; those that are damaged, or overlap, are left out.
     """
 
     def __init__(self, payloads: Iterable[bytes] = ()) -> None:
         self.damaged = 0
-        """How many blocks could not be used."""
+        """How many blocks were left out."""
         blocks = []
         for payload in payloads:
             try:
@@ -53,7 +43,7 @@ class Directory:
                 blocks.append(_Block(records.start, records.end, payload, hashes))
         self._blocks: list[_Block] = []
         for block in sorted(blocks, key=lambda block: (block.start, -block.end)):
-            if self._blocks and block.start < self._blocks[-1].end:
+            if block.start < self.end:
                 self.damaged += block != self._blocks[-1]
             else:
                 self._blocks.append(block)
@@ -64,22 +54,22 @@ class Directory:
 
     @property
     def end(self) -> int:
-        """Where the last member ends that is known."""
+        """The raw offset at which the last known member ends."""
         return self._blocks[-1].end if self._blocks else 0
 
     def covers(self, offset: int) -> bool:
-        """Whether it knows what is there."""
+        """Whether a block says which member the byte at a raw offset belongs to."""
         number = self._number(offset)
         return number >= 0 and offset < self._blocks[number].end
 
     def covers_all(self, start: int, end: int) -> bool:
-        """Whether it knows all members between two places."""
+        """Whether blocks name all members between two raw offsets."""
         while start < end and self.covers(start):
             start = self._blocks[self._number(start)].end
         return start >= end
 
     def member_at(self, offset: int) -> Record | None:
-        """Return the member that the byte there belongs to; None: that is not known."""
+        """Return the member that the byte at a raw offset belongs to; None: it is unknown."""
         if not self.covers(offset):
             return None
         records, offsets = self._load(self._number(offset))
@@ -87,7 +77,7 @@ class Directory:
         return records.record(at, offsets[at])
 
     def between(self, start: int, end: int) -> Iterator[Record]:
-        """Yield the members that begin there."""
+        """Yield the members that begin between two raw offsets."""
         for number in range(max(0, self._number(start)), len(self._blocks)):
             if self._blocks[number].start >= end:
                 return
@@ -98,7 +88,7 @@ class Directory:
                 yield from records.cut(first, last, offsets[first])
 
     def find(self, member: Member) -> Record | None:
-        """Return what is known of a member that was met at an unknown place."""
+        """Return the record of a member that was met at an unknown offset; None: there is none."""
         name = to_bytes(member.name)
         wanted = zlib.crc32(name)
         for number, block in enumerate(self._blocks):
@@ -123,10 +113,10 @@ class Directory:
 
 
 def is_of(record: Record, member: Member) -> bool:
-    """Whether a record and a header speak of the same member."""
+    """Whether a record and a header describe the same member."""
     return (
         record.name == to_bytes(member.name)
-        and record.kind == _KINDS.get(member.kind, record.kind)
+        and record.kind == LETTERS[member.kind]
         and record.size == member.stored_size
         and record.link == to_bytes(member.link)
         and record.data_offset - record.offset == member.data_offset - member.offset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from itertools import pairwise
 from typing import Final
 
 from aiocompress.errors import CorruptError
@@ -11,29 +12,21 @@ from aiocompress.formats.tar.pax import LARGEST
 
 _ASCII, _AFTER_DIGITS = bytes(range(128)), b"\0 "
 _OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
-_NUMBERS: Final = (
-    (100, 108),
-    (108, 116),
-    (116, 124),
-    (124, 136),
-    (136, 148),
-    (329, 337),
-    (337, 345),
-)
+_NUMBERS: Final = (*pairwise((100, 108, 116, 124, 136, 148)), *pairwise((329, 337, 345)))
 _TIDY: Final = re.compile(rb" *[0-7]*[ \0]*")
 
 
 def check_sum(block: bytes, offset: int) -> None:
-    """Compare the sum of a header's bytes, its own field as spaces, with what it says.
+    """Compare the sum of a header's bytes, its own field as spaces, with the sum it states.
 
-    :raises CorruptError: neither the sum of unsigned bytes agrees nor that of signed ones, which
+    :raises CorruptError: neither the sum of unsigned bytes agrees, nor that of signed ones, which
         old writers took.
     """
     field = block[148:156]
     try:
         claimed = number(field) if _TIDY.fullmatch(field) else None
     except ValueError:
-        claimed = None  # no sum, not even one of signed bytes
+        claimed = None
     if block.isascii():  # see ``header``, where one is written
         total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
         signed = total
@@ -46,7 +39,7 @@ def check_sum(block: bytes, offset: int) -> None:
 
 
 def size_of(block: bytes, offset: int) -> int:
-    """Return bytes of the content of a block that is not a member's.
+    """Return the size in bytes of the metadata behind an extended header's block.
 
     :raises CorruptError: the block is damaged.
     """
@@ -60,7 +53,7 @@ def size_of(block: bytes, offset: int) -> int:
 def number(field: bytes, *, signed: bool = False) -> int:
     """Return a number of a header: octal digits, or, for large ones, base-256 (GNU tar, star).
 
-    Spaces before the digits and anything behind a space or NUL are of no account.
+    Spaces before the digits, and anything behind a space or NUL, do not count.
 
     :raises ValueError: it is neither, or negative unless ``signed``, or too large.
     """
@@ -68,11 +61,10 @@ def number(field: bytes, *, signed: bool = False) -> int:
         try:
             return int(field[:-1], 8)
         except ValueError:
-            raise ValueError("an octal number that is none") from None
+            raise ValueError("an octal number with other digits") from None
     if field[0] in {0x80, 0xFF}:
-        value = int.from_bytes(
-            field[1:] if field[0] == 0x80 else field, "big", signed=field[0] == 0xFF
-        )
+        digits = field[1:] if field[0] == 0x80 else field
+        value = int.from_bytes(digits, "big", signed=field[0] == 0xFF)
         if not (-LARGEST if signed else 0) <= value <= LARGEST:
             raise ValueError("a number out of bounds")
         return value
@@ -83,11 +75,11 @@ def number(field: bytes, *, signed: bool = False) -> int:
 
 
 def until_nul(field: bytes) -> bytes:
-    """Return the text of a field that NULs fill up."""
+    """Return the text of a field that is padded with NULs."""
     return field.partition(b"\0")[0]
 
 
 def is_tidy(block: bytes) -> bool:
-    """Whether bsdtar would know an archive by this ustar header."""
+    """Whether bsdtar would recognise an archive by this ustar header."""
     fields = (block[start:end] for start, end in _NUMBERS)
     return block[263:265] == b"00" and all(map(_TIDY.fullmatch, fields))

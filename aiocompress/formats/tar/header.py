@@ -1,7 +1,7 @@
 """tar headers: ``header`` makes blocks of 512 bytes, ``parse`` takes them apart.
 
 POSIX.1-2008 ``pax``: the ustar interchange format, and extended headers (records of keyword and
-value) only for what a ustar header cannot say: a long name, a large size, extended attributes.
+value) only for what a ustar header cannot hold: a long name, a large size, extended attributes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from aiocompress.model import Kind, Member
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)
-"""What ends an archive."""
-TYPES: Final = {
+"""The end marker of an archive."""
+TYPES: Final[dict[Kind, bytes]] = {
     "file": b"0",
     "hardlink": b"1",
     "symlink": b"2",
@@ -31,14 +31,16 @@ TYPES: Final = {
 DISAGREE: Final = "GNU tar and bsdtar do not agree on where the next member begins"
 GNU_MAGIC: Final = b"ustar  \0"
 DUMP, SPARSE = b"DS"
-"""GNU tar's folder of an incremental backup, whose content lists names; a sparse file."""
+"""GNU tar's folder of an incremental backup, whose content lists names; its sparse file."""
+PLAIN: Final = b"0\x00123456"
+"""Types of members that may stand without headers before them, and without a map."""
 
 _KINDS: Final[dict[int, Kind]] = {
     DUMP: "directory",
-    **{flag[0]: kind for kind, flag in TYPES.items()},  # type: ignore[misc]
+    **{flag[0]: kind for kind, flag in TYPES.items()},
 }
 FLAGS: Final = bytes(_KINDS) + b"\x007S"
-"""Types of members that there are."""
+"""Types of members that can be restored."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
@@ -46,38 +48,40 @@ _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
 def to_bytes(text: str) -> bytes:
-    """Return a name as it stands in an archive."""
+    """Return a name as bytes; surrogate escapes become the bytes they stand for."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def to_text(name: bytes) -> str:
-    """Return a name of an archive as text; bytes that are not UTF-8 as surrogate escapes."""
+    """Return a name in an archive as text; bytes that are not UTF-8 become surrogate escapes."""
     return name.decode("utf-8", "surrogateescape")
 
 
 def padding(size: int) -> int:
-    """Return how many zeros follow that many bytes of content."""
+    """Return how many zeros follow ``size`` bytes of content."""
     return -size % BLOCK
 
 
 class Owner:
-    """Who owns a member: encoded once for all that are the same, with what follows in a header."""
+    """Who owns a member: encoded once for many members, with the fields behind it in a header."""
 
     __slots__ = ("ids", "pax", "row", "tail")
 
     def __init__(self, uid: int, gid: int, user: str, group: str, device: tuple[int, int]) -> None:
-        names = to_bytes(user), to_bytes(group)
+        ids, names = (uid, gid), (to_bytes(user), to_bytes(group))
         self.row = (uid, gid, *names)
-        """What the index says of it."""
-        self.pax: list[tuple[bytes, bytes]] = []
-        for key, value in ((b"uid", uid), (b"gid", gid)):
-            if not 0 <= value <= _LARGEST_ID:
-                self.pax.append((key, b"%d" % value))
-        for key, text in zip((b"uname", b"gname"), names, strict=True):
-            if len(text) >= _OWNER_SIZE:
-                self.pax.append((key, text))
-        ids = (number if 0 <= number <= _LARGEST_ID else 0 for number in (uid, gid))
-        self.ids = b"%07o\0%07o\0" % tuple(ids)
+        """The row of the index's table of owners."""
+        self.pax = [
+            (key, b"%d" % value)
+            for key, value in zip((b"uid", b"gid"), ids, strict=True)
+            if not 0 <= value <= _LARGEST_ID
+        ]
+        self.pax += [
+            (key, text)
+            for key, text in zip((b"uname", b"gname"), names, strict=True)
+            if len(text) >= _OWNER_SIZE
+        ]
+        self.ids = b"%07o\0%07o\0" % tuple(i if 0 <= i <= _LARGEST_ID else 0 for i in ids)
         fields = (text[: _OWNER_SIZE - 1].ljust(_OWNER_SIZE, b"\0") for text in names)
         self.tail = b"ustar\x0000" + b"".join(fields)
         self.tail += b"%07o\0%07o\0" % tuple(min(number, _LARGEST_ID) for number in device)
@@ -85,7 +89,7 @@ class Owner:
 
 @lru_cache(1024)
 def owner(uid: int, gid: int, user: str, group: str, device: tuple[int, int] = (0, 0)) -> Owner:
-    """Return an owner; see ``Owner``."""
+    """Return an ``Owner``, of ``device`` where the member is one; the last 1,024 are kept."""
     return Owner(uid, gid, user, group, device)
 
 
@@ -99,54 +103,41 @@ def header(
     owner: Owner,
     xattrs: tuple[tuple[str, bytes], ...] = (),
 ) -> bytes:
-    """Return the header blocks of a member, a pax header first where it needs one.
+    """Return the header blocks of a member, an extended header first where it needs one.
 
-    :param name: as it stands there: that of a folder ends with a slash.
-    :param seconds: of the modification time; a header knows no parts of seconds.
+    :param name: as it is to stand there: that of a folder with a slash at the end.
+    :param kind: the ustar type, one byte.
+    :param size: bytes of the content.
+    :param seconds: the modification time; a header holds no fractions.
     """
-    short, prefix = name, b""
     if (
-        len(name) > _NAME_SIZE
-        or len(link) > _LINK_SIZE
-        or size > _LARGEST_NUMBER
-        or not 0 <= seconds <= _LARGEST_NUMBER
-        or owner.pax
-        or xattrs
+        len(name) <= _NAME_SIZE
+        and len(link) <= _LINK_SIZE
+        and size <= _LARGEST_NUMBER
+        and 0 <= seconds <= _LARGEST_NUMBER
+        and not owner.pax
+        and not xattrs
     ):
-        records = list(owner.pax)
-        if len(name) > _NAME_SIZE:
-            split = _split(name)
-            if split is None:
-                records.append((b"path", name))
-                short = name[:_NAME_SIZE]
-            else:
-                prefix, short = split
-        if len(link) > _LINK_SIZE:
-            records.append((b"linkpath", link))
-            link = link[:_LINK_SIZE]
-        if size > _LARGEST_NUMBER:
-            records.append((b"size", b"%d" % size))
-        if not 0 <= seconds <= _LARGEST_NUMBER:
-            records.append((b"mtime", b"%d" % seconds))
-        records += [(pax.xattr_key(key), value) for key, value in xattrs]
-        ustar = _ustar(
-            short,
-            kind,
-            mode,
-            size if size <= _LARGEST_NUMBER else 0,
-            min(max(seconds, 0), _LARGEST_NUMBER),
-            link,
-            owner,
-            prefix,
-        )
-        return _pax(records) + ustar if records else ustar
-    return _ustar(name, kind, mode, size, seconds, link, owner, b"")
-
-
-def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Cut a long name at a slash into prefix and name; None: it cannot be."""
-    cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
-    return (name[:cut], name[cut + 1 :]) if 0 < cut <= _PREFIX_SIZE else None
+        return _ustar(name, kind, mode, size, seconds, link, owner)
+    records, prefix = list(owner.pax), b""
+    if len(name) > _NAME_SIZE:
+        cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+        if 0 < cut <= _PREFIX_SIZE:
+            prefix, name = name[:cut], name[cut + 1 :]
+        else:
+            records.append((b"path", name))
+    if len(link) > _LINK_SIZE:
+        records.append((b"linkpath", link))
+    if size > _LARGEST_NUMBER:
+        records.append((b"size", b"%d" % size))
+        size = 0
+    if not 0 <= seconds <= _LARGEST_NUMBER:
+        records.append((b"mtime", b"%d" % seconds))
+        seconds = min(max(seconds, 0), _LARGEST_NUMBER)
+    records += [(pax.xattr_key(key), value) for key, value in xattrs]
+    name, link = name[:_NAME_SIZE], link[:_LINK_SIZE]
+    ustar = _ustar(name, kind, mode, size, seconds, link, owner, prefix)
+    return _pax(records) + ustar if records else ustar
 
 
 def _ustar(
@@ -157,19 +148,14 @@ def _ustar(
     seconds: int,
     link: bytes,
     owner: Owner,
-    prefix: bytes,
+    prefix: bytes = b"",
 ) -> bytes:
     """Return one block (POSIX.1-2008, ustar Interchange Format)."""
-    head = b"%b%07o\0%b%011o\0%011o\0" % (
-        name.ljust(_NAME_SIZE, b"\0"),
-        mode & 0o7777,
-        owner.ids,
-        size,
-        seconds,
-    )
+    fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
+    head = b"%b%07o\0%b%011o\0%011o\0" % fields
     tail = b"%b%b%b%b" % (kind, link.ljust(_LINK_SIZE, b"\0"), owner.tail, prefix)
-    # The checksum is the sum of all bytes, its own field as spaces (8 x 32). Adler-32 begins
-    # with that sum modulo 65521; headers with ASCII names stay below that.
+    # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
+    # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
     total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF
     if not (name.isascii() and link.isascii() and prefix.isascii()):
         total = sum(head) + sum(tail)
@@ -179,21 +165,17 @@ def _ustar(
 def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
     """Return an extended header: a block, and its records, padded."""
     body = pax.encode(records)
-    plain = owner(0, 0, "", "")
-    head = _ustar(_PAX_HEADER_NAME, b"x", 0o644, len(body), 0, b"", plain, b"")
+    head = _ustar(_PAX_HEADER_NAME, b"x", 0o644, len(body), 0, b"", owner(0, 0, "", ""))
     return head + body + bytes(padding(len(body)))
 
 
-# And back.
-
-
 def parse(block: bytes, offset: int, data_offset: int, records: Records | None = None) -> Member:
-    """Return the member of a header block; one that is sparse still without its extents.
+    """Return the member of a header block; a sparse one does not have its extents yet.
 
     :param offset: where the member's first block begins in the archive.
     :param data_offset: where its content begins: behind this block.
-    :param records: what extended headers, its own and global ones, say; None: there were none.
-    :raises CorruptError: the block is damaged, or GNU tar and bsdtar disagree on what it says.
+    :param records: those of its own and of global extended headers; None: there were none.
+    :raises CorruptError: the block is damaged, or GNU tar and bsdtar disagree on its meaning.
     """
     check_sum(block, data_offset - BLOCK)
     try:
@@ -207,7 +189,7 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         if block[345]:
             name = until_nul(block[345:500]) + b"/" + name
     elif block[386] and flag != SPARSE and block[257:265] == GNU_MAGIC:
-        reason = "a sparse map for what is not a sparse file"
+        reason = "a sparse map in the header of a member that is not sparse"
         raise CorruptError(reason, offset=data_offset - BLOCK, hint=DISAGREE)
     member = Member(
         name.decode("utf-8", "surrogateescape"),
@@ -235,27 +217,30 @@ def _ids(fields: bytes) -> tuple[int, int, int]:
 
 @lru_cache(1024)
 def _owners(fields: bytes) -> tuple[str, str, bool]:
-    """Return user, group, and whether a prefix of the name can follow."""
+    """Return user, group, and whether the header can hold a prefix of the name."""
     magic = fields[:8]
     is_ustar = magic[:6] == b"ustar\0"
     if is_ustar or magic == GNU_MAGIC:
         return to_text(until_nul(fields[8:40])), to_text(until_nul(fields[40:])), is_ustar
     if magic[:5] == b"ustar":
-        raise ValueError("a magic that is almost that of ustar")
+        raise ValueError("a damaged ustar magic")
     return "", "", False
 
 
 def _settled(member: Member, block: bytes, records: Records | None) -> Member:
-    """Return what is left of a member when all that speaks of it was heard."""
+    """Complete a member from the fields that only some types use, and from its records."""
     at, flag = member.data_offset - BLOCK, block[156]
     if flag not in _FILES:
         member = member._replace(link=to_text(until_nul(block[157:257])))
     if member.kind.endswith("device"):
-        member = member._replace(device=_device(block, at))
+        try:
+            member = member._replace(device=(number(block[329:337]), number(block[337:345])))
+        except ValueError as error:
+            raise CorruptError(f"a header with {error}", offset=at) from None
     if records is not None:
         member = _overruled(member, records)
     if member.kind in {"file", "directory"} and member.name.endswith("/"):
-        # A folder's header in V7 says nothing else.
+        # In V7 headers, the slash is the only mark of a folder.
         member = member._replace(name=member.name.rstrip("/") or "/", kind="directory")
     if not member.name:
         raise CorruptError("a member without a name", offset=at)
@@ -264,22 +249,15 @@ def _settled(member: Member, block: bytes, records: Records | None) -> Member:
     return member
 
 
-def _device(block: bytes, offset: int) -> tuple[int, int]:
-    try:
-        return number(block[329:337]), number(block[337:345])
-    except ValueError as error:
-        raise CorruptError(f"a header with {error}", offset=offset) from None
-
-
 def _overruled(member: Member, records: Records) -> Member:
-    texts, numbers = records.texts, records.numbers
-    path = texts.get(b"GNU.sparse.name", texts.get(b"path"))
+    numbers = records.numbers
+    texts = {key: to_text(value) for key, value in records.texts.items()}
     size = numbers.get(b"size", member.size)
     return member._replace(
-        name=member.name if path is None else to_text(path),
-        link=to_text(texts[b"linkpath"]) if b"linkpath" in texts else member.link,
-        user=to_text(texts[b"uname"]) if b"uname" in texts else member.user,
-        group=to_text(texts[b"gname"]) if b"gname" in texts else member.group,
+        name=texts.get(b"GNU.sparse.name", texts.get(b"path", member.name)),
+        link=texts.get(b"linkpath", member.link),
+        user=texts.get(b"uname", member.user),
+        group=texts.get(b"gname", member.group),
         uid=numbers.get(b"uid", member.uid),
         gid=numbers.get(b"gid", member.gid),
         mtime_ns=numbers.get(b"mtime", member.mtime_ns),
@@ -290,12 +268,12 @@ def _overruled(member: Member, records: Records) -> Member:
 
 
 def _with_size(member: Member, block: bytes, offset: int, records: Records | None) -> Member:
-    """Judge a size where no content is expected, by what the other tools would skip.
+    """Judge a size in the header of a member without content, by what other tools would skip.
 
-    For a hard link it means nothing (old writers put the file's there) unless a pax header says
-    it. bsdtar believes it in any archive that has pax headers, and in ustar headers that are a
-    little odd. For the rest bsdtar ignores it, and GNU tar skips it when listing, but not when
-    extracting.
+    In that of a hard link it means nothing (old writers put the file's size there), unless a pax
+    header says so. bsdtar believes it in any archive that has pax headers, and in slightly odd
+    ustar headers. For all other types bsdtar ignores it; GNU tar skips it when it lists an archive,
+    but not when it extracts one.
     """
     if member.kind == "hardlink":
         if records is not None and b"size" in records.numbers:

@@ -1,31 +1,30 @@
-"""The index of an archive: what members it has, in blocks of columns, in the order they stand.
+"""The index of an archive: its members in order, as columns, in one block or more.
 
-A block's records tile the raw archive: each begins where the one before it ends, so that nothing
-can hide between two of them. A payload is our magic, version and length, then one zstd frame with
-a checksum. In it, little endian: the raw offset of the first header (u64), the number of records
-(u32), then nine columns, each a u32 length and its bytes: names and link targets (joined by NUL; a
-name that begins with a slash stands in the folder of the one before it; a device has its numbers
-as "major,minor" for a target), ustar type letters,
-blocks of 512 bytes that the headers take (u16), sizes (u64, their lowest bytes first, then the
-next ...), modes (u16), modification times in ns (i64), owners (u16), and the table of owners: uid,
-gid, user, group, joined by NUL.
+A block's records tile the raw archive: each begins where the one before it ends, so that no member
+can hide between two of them. A payload is a magic, version and length, then one zstd frame with a
+checksum. Its content, little-endian: the raw offset of the first header (u64), the number of
+records (u32), then nine columns, each a u32 length and its bytes: names and link targets (joined by
+NUL; a name that begins with a slash stands in the folder of the one before it; a device has its
+numbers as "major,minor" for a target), ustar type letters, blocks of 512 bytes that the headers
+take (u16), sizes (u64, their lowest bytes first, then the next ...), modes (u16), modification
+times in ns (i64), owners (u16), and the table of owners: uid, gid, user, group, joined by NUL.
 """
 
 from __future__ import annotations
 
 import struct
-import sys
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import zstandard
 
 from aiocompress.errors import CorruptError
+from aiocompress.formats.base import little_endian
 from aiocompress.formats.tar.header import BLOCK, TYPES, to_text
-from aiocompress.model import KIB, MIB, Buffer, Kind, Member
+from aiocompress.model import KIB, MIB, Buffer, Member
 
 MAGIC: Final = b"aiocmpix"
 _VERSION: Final = 1
@@ -37,14 +36,15 @@ _LATEST: Final = (1 << 63) - 1
 _LARGEST_BLOCK: Final = 4 * MIB
 _PLAIN_BLOCKS: Final = 4
 """Blocks of a header that may hold no metadata: of the member, of pax, of global pax, padding."""
-_SIZES: Final = 4
-"""Which column."""
 _LARGEST_OFFSET: Final = 1 << 62
-_KINDS: Final[dict[int, Kind]] = {letter[0]: kind for kind, letter in TYPES.items()}  # type: ignore[misc]
 _DEVICES: Final = b"34"
 _LONGEST_DEVICE: Final = 30
-FILE, HARDLINK, SYMLINK, DIRECTORY = b"0"[0], b"1"[0], b"2"[0], b"5"[0]
+FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
 LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
+_KINDS: Final = {letter: kind for kind, letter in LETTERS.items()}
+
+OwnerRow: TypeAlias = tuple[int, int, bytes, bytes]
+"""uid, gid, user and group."""
 
 
 class Record(NamedTuple):
@@ -57,16 +57,16 @@ class Record(NamedTuple):
     size: int
     mode: int
     mtime_ns: int
-    owner: tuple[int, int, bytes, bytes]
+    owner: OwnerRow
     offset: int
 
     @property
     def data_offset(self) -> int:
-        """Where the content begins."""
+        """The raw offset of the content."""
         return self.offset + BLOCK * self.blocks
 
     def member(self) -> Member:
-        """Return it as the public knows it."""
+        """Return the record as a public ``Member``."""
         uid, gid, user, group = self.owner
         link, device = self.link, (0, 0)
         if self.kind in _DEVICES:
@@ -90,7 +90,7 @@ class Record(NamedTuple):
 
 
 def in_range(mtime_ns: int) -> int:
-    """Return the time that the index says: from the year 1677 to 2262."""
+    """Return the nearest time that the index can hold: from the year 1677 to 2262."""
     return max(-_LATEST, min(mtime_ns, _LATEST))
 
 
@@ -103,11 +103,14 @@ def _device(link: bytes) -> tuple[int, int]:
 
 
 class Records:
-    """Members in order, as columns."""
+    """Members in order, as columns.
+
+    :param start: the raw offset of the first header.
+    """
 
     def __init__(self, start: int = 0) -> None:
         self.start = self.end = start
-        """Raw offsets of the first header, and behind the last content."""
+        """Raw offsets of the first header, and of the end of the last content."""
         self._names_size = 0
         self.names: list[bytes] = []
         self._links: list[bytes] = []
@@ -117,11 +120,16 @@ class Records:
         self._modes = array("H")
         self._times = array("q")
         self._owners = array("H")
-        self._table: dict[tuple[int, int, bytes, bytes], int] = {}
+        self._table: dict[OwnerRow, int] = {}
         self._offsets: list[int] = []
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def _columns(self) -> tuple[Any, ...]:
+        texts = self.names, self._links, self._kinds
+        return *texts, self._blocks, self._sizes, self._modes, self._times, self._owners
 
     def add(
         self,
@@ -131,10 +139,10 @@ class Records:
         size: int,
         mode: int,
         mtime_ns: int,
-        owner: tuple[int, int, bytes, bytes],
+        owner: OwnerRow,
         link: bytes = b"",
     ) -> None:
-        """Add the member that begins where the last one ends; ``size`` is what is stored of it."""
+        """Add the member that begins where the last one ends; ``size``: bytes stored of it."""
         self.names.append(name)
         self._links.append(link)
         self._kinds.append(kind)
@@ -148,15 +156,12 @@ class Records:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time for a block of its own."""
-        return (
-            len(self.names) >= _MOST_RECORDS
-            or self._names_size >= _MOST_NAMES
-            or len(self._table) >= _MOST_RECORDS
-        )
+        """Whether it is time to close the block."""
+        most = max(len(self.names), len(self._table))
+        return most >= _MOST_RECORDS or self._names_size >= _MOST_NAMES
 
     def offsets(self) -> list[int]:
-        """Return where each member begins, and where the last one ends."""
+        """Return the raw offset of each member, and the end of the last one."""
         if len(self._offsets) != len(self.names) + 1:
             lengths = [
                 (blocks + (size + BLOCK - 1) // BLOCK) * BLOCK
@@ -166,21 +171,9 @@ class Records:
         return self._offsets
 
     def __iter__(self) -> Iterator[Record]:
-        table = list(self._table)
-        columns = zip(
-            self.names,
-            self._links,
-            self._kinds,
-            self._blocks,
-            self._sizes,
-            self._modes,
-            self._times,
-            self._owners,
-            self.offsets()[:-1],
-            strict=True,
-        )
-        for name, link, kind, blocks, size, mode, time, owner, offset in columns:
-            yield Record(name, link, kind, blocks, size, mode, time, table[owner], offset)
+        table = self._owner_list
+        for *row, owner, offset in zip(*self._columns, self.offsets()[:-1], strict=True):
+            yield Record._make((*row, table[owner], offset))
 
     def listing(self) -> list[str]:
         """Return all names as text; that of a folder ends with a slash."""
@@ -190,7 +183,7 @@ class Records:
         ]
 
     def record(self, number: int, offset: int) -> Record:
-        """Return one record, which begins at ``offset``."""
+        """Return one record, whose member begins at the raw offset ``offset``."""
         return Record(
             self.names[number],
             self._links[number],
@@ -204,22 +197,22 @@ class Records:
         )
 
     @cached_property
-    def _owner_list(self) -> list[tuple[int, int, bytes, bytes]]:
+    def _owner_list(self) -> list[OwnerRow]:
         return list(self._table)
 
     @property
     def sizes(self) -> Sequence[int]:
-        """What is stored of each member, in bytes."""
+        """The bytes stored of each member."""
         return self._sizes
 
     @property
     def metadata(self) -> int:
-        """At least how many bytes the longest header has beside its blocks and their padding."""
+        """A lower bound for the metadata of the longest header, in bytes."""
         return (max(self._blocks, default=0) - _PLAIN_BLOCKS) * BLOCK
 
     @property
     def kinds(self) -> frozenset[int]:
-        """The types that there are records of."""
+        """The type letters that occur."""
         return frozenset(self._kinds)
 
     def only(self, kinds: bytes) -> list[Record]:
@@ -231,41 +224,40 @@ class Records:
     def cut(self, first: int, last: int, offset: int) -> Records:
         """Return the records ``first`` up to ``last``; the first one begins at ``offset``."""
         part = Records(offset)
-        part.names, part._links = self.names[first:last], self._links[first:last]
-        part._kinds, part._blocks = self._kinds[first:last], self._blocks[first:last]
-        part._sizes, part._modes = self._sizes[first:last], self._modes[first:last]
-        part._times, part._owners = self._times[first:last], self._owners[first:last]
+        part._set(column[first:last] for column in self._columns)
         part._table = self._table
         return part
 
+    def _set(self, columns: Iterable[Any]) -> None:
+        self.names, self._links, self._kinds, self._blocks, *rest = columns
+        self._sizes, self._modes, self._times, self._owners = rest
+
     def encode(self) -> bytes:
-        """Return the columns as bytes."""
-        owners = [b"%d\0%d\0%b\0%b" % owner for owner in self._table]
+        """Return the columns as bytes; ``decode`` is the reverse."""
+        numbers = (little_endian(column).tobytes() for column in self._columns[3:])
+        blocks, sizes, *others = numbers
         columns = [
             b"\0".join(_shortened(self.names)),
             b"\0".join(self._links),
             bytes(self._kinds),
-            *map(
-                _little_endian,
-                (self._blocks, self._sizes, self._modes, self._times, self._owners),
-            ),
-            b"\0".join(owners),
+            blocks,
+            b"".join(sizes[byte::8] for byte in range(8)),
+            *others,
+            b"\0".join(b"%d\0%d\0%b\0%b" % owner for owner in self._table),
         ]
-        columns[_SIZES] = b"".join(columns[_SIZES][byte::8] for byte in range(8))
         head = _HEAD.pack(self.start, len(self.names))
         return head + b"".join(len(part).to_bytes(4, "little") + part for part in columns)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Undo ``encode``; types and bounds are checked.
+        """Return the records that ``encode`` made these bytes of; types and bounds are checked.
 
-        :raises CorruptError: it is nothing that ``encode`` returns.
+        :raises CorruptError: ``encode`` did not make them.
         """
         try:
-            records = cls._decode(data)
+            return cls._decode(data)
         except (struct.error, ValueError, IndexError, OverflowError):
             raise CorruptError("a block of the index is damaged") from None
-        return records
 
     @classmethod
     def _decode(cls, data: bytes) -> Self:
@@ -276,31 +268,25 @@ class Records:
             columns.append(data[at + 4 : at + 4 + size])
             at += 4 + size
         names, links, kinds, blocks, sizes, modes, times, owners, table = columns
+        numbers = zip("HQHqH", (blocks, _interleaved(sizes), modes, times, owners), strict=True)
         records = cls(start)
-        records.names = _lengthened(names.split(b"\0")) if count else []
-        records._links = links.split(b"\0") if count else []
-        records._kinds = bytearray(kinds)
-        for column, part in (
-            (records._blocks, blocks),
-            (records._sizes, _interleaved(sizes)),
-            (records._modes, modes),
-            (records._times, times),
-            (records._owners, owners),
-        ):
-            _fill(column, part)
+        records._set(
+            (
+                _lengthened(names.split(b"\0")) if count else [],
+                links.split(b"\0") if count else [],
+                bytearray(kinds),
+                *(little_endian(array(code, part)) for code, part in numbers),
+            )
+        )
         records._table = _parse_owners(table)
         records._check(count, complete=at == len(data))
         records.end = records.offsets()[-1]
         return records
 
     def _check(self, count: int, *, complete: bool) -> None:
-        columns = (
-            *(self.names, self._links, self._kinds, self._blocks),
-            *(self._sizes, self._modes, self._times, self._owners),
-        )
         good = (
             complete
-            and {len(column) for column in columns} == {count}
+            and {len(column) for column in self._columns} == {count}
             and self.start % BLOCK == 0
             and self.start <= _LARGEST_OFFSET
             and all(self.names)
@@ -317,7 +303,7 @@ class Records:
             raise ValueError
 
     def pack(self) -> bytes:
-        """Return a payload: what an index block of the container holds."""
+        """Return the payload that an index block of the container stores."""
         parameters = zstandard.ZstdCompressionParameters(
             compression_level=_LEVEL, write_checksum=True
         )
@@ -326,29 +312,20 @@ class Records:
 
 
 def unpack(payload: Buffer) -> Records:
-    """Undo ``Records.pack``.
+    """Return the records that ``Records.pack`` made a payload of.
 
-    :raises CorruptError: it is damaged, or of a version unknown here.
+    :raises CorruptError: it is damaged, or of another version.
     """
     frame = memoryview(payload)[_PAYLOAD.size :]
-    if len(payload) < _PAYLOAD.size:
-        raise CorruptError("a block of the index is damaged")
-    magic, version, length = _PAYLOAD.unpack_from(payload)
-    if (magic, version, length) != (MAGIC, _VERSION, len(frame)):
-        raise CorruptError("a block of the index is damaged")
-    return Records.decode(_decompressed(frame))
-
-
-def _decompressed(frame: memoryview) -> bytes:
-    """Decode a frame that says its size, and that nothing follows."""
+    head = _PAYLOAD.pack(MAGIC, _VERSION, len(frame))
     try:
         size = zstandard.frame_content_size(frame)
-        if not 0 <= size <= _LARGEST_BLOCK:
+        if bytes(payload[: _PAYLOAD.size]) != head or not 0 <= size <= _LARGEST_BLOCK:
             raise CorruptError("a block of the index is damaged")
         raw: bytes = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError:
         raise CorruptError("a block of the index is damaged") from None
-    return raw
+    return Records.decode(raw)
 
 
 def _shortened(names: list[bytes]) -> Iterator[bytes]:
@@ -371,27 +348,14 @@ def _lengthened(names: list[bytes]) -> list[bytes]:
 
 
 def _interleaved(data: bytes) -> bytes:
-    """Undo the order of the sizes' bytes."""
+    """Return the sizes, whose bytes are stored by planes, number by number."""
     count, room = len(data) // 8, bytearray(len(data))
     for byte in range(8):
         room[byte::8] = data[byte * count : (byte + 1) * count]
     return bytes(room)
 
 
-def _little_endian(column: array[Any]) -> bytes:
-    if sys.byteorder == "big":
-        column = array(column.typecode, column)
-        column.byteswap()
-    return column.tobytes()
-
-
-def _fill(column: array[Any], data: bytes) -> None:
-    column.frombytes(data)
-    if sys.byteorder == "big":
-        column.byteswap()
-
-
-def _parse_owners(data: bytes) -> dict[tuple[int, int, bytes, bytes], int]:
+def _parse_owners(data: bytes) -> dict[OwnerRow, int]:
     fields = data.split(b"\0") if data else []
     rows = zip(*(fields[first::4] for first in range(4)), strict=True)
     table = {(int(uid), int(gid), user, group): 0 for uid, gid, user, group in rows}

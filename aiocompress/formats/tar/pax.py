@@ -1,4 +1,4 @@
-r"""pax records, ``"%d %s=%s\n"``: ``encode`` them to the body of an extended header, and back.
+r"""pax records, ``"%d %s=%s\n"``: the body of an extended header, encoded and decoded.
 
 POSIX.1-2008, pax Extended Header; extended attributes as star, GNU tar and libarchive write them;
 sparse files as GNU tar does ("Storing Sparse Files", PAX Formats 0.0, 0.1 and 1.0).
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Callable
 from typing import Final
 
 from aiocompress.errors import CorruptError
@@ -16,18 +15,12 @@ from aiocompress.errors import CorruptError
 XATTR: Final = b"SCHILY.xattr."
 LIBARCHIVE_XATTR: Final = b"LIBARCHIVE.xattr."
 LARGEST: Final = (1 << 63) - 1
-"""What GNU tar and libarchive can count; beyond is damage, or malice."""
+"""The largest number of GNU tar and libarchive; a larger one is damage, or hostile."""
 
 _TEXTS: Final = {b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name"}
 _SPARSE: Final = b"GNU.sparse."
 _SPARSE_KEYS: Final = (_SPARSE, b"SCHILY.realsize")
-_NUMBERS: Final = {
-    b"size",
-    b"uid",
-    b"gid",
-    b"SCHILY.realsize",
-    *(_SPARSE + name for name in (b"major", b"minor", b"size", b"realsize", b"numblocks")),
-}
+_MAPS: Final = {_SPARSE + key for key in (b"map", b"offset", b"numbytes")}
 _GLOBAL: Final = {b"mtime", b"uid", b"gid", b"uname", b"gname"}
 _NEEDED: Final = {b"path", b"linkpath", b"size"}
 _HEAD: Final = re.compile(rb"([0-9]{1,20}) ([^=]+)=")
@@ -37,21 +30,15 @@ _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 def encode(records: list[tuple[bytes, bytes]]) -> bytes:
     """Return the body of an extended header."""
-    if any(not _is_utf8(value) for key, value in records if not key.startswith(XATTR)):
+    try:
+        b"".join(value + b"\0" for key, value in records if not key.startswith(XATTR)).decode()
+    except UnicodeDecodeError:
         records = [(b"hdrcharset", b"BINARY"), *records]
     return b"".join(_record(key, value) for key, value in records)
 
 
-def _is_utf8(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _record(key: bytes, value: bytes) -> bytes:
-    r"""Return ``"%d %s=%s\n"``, the number being the length of it all, its own digits too."""
+    r"""Return ``"%d %s=%s\n"``; the number is the length of the record, its own digits included."""
     size = len(key) + len(value) + 3
     digits = len(b"%d" % size)
     if len(b"%d" % (size + digits)) > digits:
@@ -60,15 +47,15 @@ def _record(key: bytes, value: bytes) -> bytes:
 
 
 def xattr_key(name: str) -> bytes:
-    """Return the keyword of an extended attribute; an equals sign would end it (as GNU tar)."""
+    """Return the keyword of an extended attribute; GNU tar escapes the equals sign, too."""
     key = name.encode("utf-8", "surrogateescape")
     return XATTR + key.replace(b"%", b"%25").replace(b"=", b"%3D")
 
 
 class Records:
-    """What extended headers say of a member: the last word on each keyword.
+    """The records of a member's extended headers; the last one of each keyword counts.
 
-    ``numbers`` holds ``mtime`` in ns; ``sparse_map`` offsets and sizes by turns.
+    ``numbers`` has ``mtime`` in ns; ``sparse_map`` has offsets and sizes by turns.
     """
 
     def __init__(self) -> None:
@@ -77,17 +64,14 @@ class Records:
         self.xattrs: dict[str, bytes] = {}
         self.sparse_map: list[int] = []
 
-    def __bool__(self) -> bool:
-        return bool(self.texts or self.numbers or self.xattrs or self.sparse_map)
-
     @property
     def is_sparse(self) -> bool:
-        """Whether they speak of a sparse file."""
+        """Whether they describe a sparse file."""
         keys = (*self.texts, *self.numbers)
         return bool(self.sparse_map) or any(key.startswith(_SPARSE_KEYS) for key in keys)
 
     def copy(self) -> Records:
-        """Return records that begin with these."""
+        """Return a copy of global records, to which those of one member are added."""
         records = Records()
         records.texts, records.numbers = dict(self.texts), dict(self.numbers)
         return records
@@ -96,8 +80,8 @@ class Records:
         """Take the records of an extended header.
 
         :param offset: where its body stands in the archive, for errors.
-        :param for_all: it is a global one, which must not say what the next member is.
-        :raises CorruptError: they are damaged, or contradict each other.
+        :param for_all: the header is a global one, which must not describe the next member.
+        :raises CorruptError: the records are damaged, or contradict each other.
         """
         at = 0
         while at < len(body):
@@ -119,15 +103,15 @@ class Records:
                 raise ValueError("is meant for all members")
         elif not value and key in _NEEDED:
             raise ValueError("is empty")  # GNU tar and libarchive disagree on what it means then
-        elif not value and (key in _TEXTS or key in _NUMBERS or key == b"mtime"):
+        elif not value and (key in _TEXTS or key in _NUMBERS):
             self.texts.pop(key, None)
             self.numbers.pop(key, None)
         elif key in _TEXTS:
             self.texts[key] = _text(value)
         elif key in _NUMBERS:
-            self.numbers[key] = number(value)
-        elif take := _OTHERS.get(key):
-            take(self, value)
+            self.numbers[key] = _NUMBERS[key](value)
+        elif key in _MAPS:
+            self._take_map(key, value)
         elif key.startswith(XATTR):
             name = key[len(XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")
             self.xattrs[_name(name)] = value
@@ -135,37 +119,21 @@ class Records:
             name = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key)
             self.xattrs[_name(name[len(LIBARCHIVE_XATTR) :])] = _base64(value)
 
-    def _take_time(self, value: bytes) -> None:
-        self.numbers[b"mtime"] = _nanoseconds(value)
-
-    def _take_offset(self, value: bytes) -> None:
-        if len(self.sparse_map) % 2:
-            raise ValueError("comes twice")
-        self.sparse_map.append(number(value))
-
-    def _take_size(self, value: bytes) -> None:
-        if not len(self.sparse_map) % 2:
-            raise ValueError("comes before its offset")
-        self.sparse_map.append(number(value))
-
-    def _take_map(self, value: bytes) -> None:
-        if self.sparse_map:
-            raise ValueError("comes twice")
-        self.sparse_map += map(number, value.split(b",") if value else ())
-
-
-_OTHERS: Final[dict[bytes, Callable[[Records, bytes], None]]] = {
-    b"mtime": Records._take_time,  # noqa: SLF001
-    b"GNU.sparse.offset": Records._take_offset,  # noqa: SLF001
-    b"GNU.sparse.numbytes": Records._take_size,  # noqa: SLF001
-    b"GNU.sparse.map": Records._take_map,  # noqa: SLF001
-}
+    def _take_map(self, key: bytes, value: bytes) -> None:
+        """Take all of the sparse map, or an offset or a size of it: they come by turns."""
+        is_map, is_size = key == _SPARSE + b"map", key == _SPARSE + b"numbytes"
+        if len(self.sparse_map) % 2 != is_size or (self.sparse_map and is_map):
+            raise ValueError("comes before its offset" if is_size else "comes twice")
+        if is_map:
+            self.sparse_map += map(number, value.split(b",") if value else ())
+        else:
+            self.sparse_map.append(number(value))
 
 
 def number(text: bytes) -> int:
     """Return a decimal number without a sign.
 
-    :raises ValueError: it is none, or too large.
+    :raises ValueError: it is not a number, or too large.
     """
     if not text.isdigit() or len(text) > 20 or (value := int(text)) > LARGEST:
         raise ValueError("is not a number in bounds")
@@ -173,7 +141,7 @@ def number(text: bytes) -> int:
 
 
 def _nanoseconds(text: bytes) -> int:
-    """Return seconds with a fraction in ns, rounded down, exactly."""
+    """Return seconds with a fraction as ns, rounded down, exactly."""
     match = _TIME.fullmatch(text)
     if not match or int(match[2]) > LARGEST:
         raise ValueError("is not a time")
@@ -182,6 +150,15 @@ def _nanoseconds(text: bytes) -> int:
     if match[1]:
         value = -value - bool(fraction[9:].strip(b"0"))
     return value
+
+
+_NUMBERS: Final = {
+    b"mtime": _nanoseconds,
+    **dict.fromkeys((b"size", b"uid", b"gid", b"SCHILY.realsize"), number),
+    **dict.fromkeys(
+        (_SPARSE + key for key in (b"major", b"minor", b"size", b"realsize", b"numblocks")), number
+    ),
+}
 
 
 def _text(value: bytes) -> bytes:
@@ -195,7 +172,7 @@ def _name(key: bytes) -> str:
 
 
 def _base64(value: bytes) -> bytes:
-    """Undo base64; libarchive writes no ``=`` at the end."""
+    """Decode base64; libarchive writes no ``=`` at the end."""
     try:
         return binascii.a2b_base64(value.rstrip(b"=") + b"==")
     except binascii.Error:

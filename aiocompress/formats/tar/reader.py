@@ -1,4 +1,4 @@
-"""tar archives of any writer, read: feed ``Reader`` bytes, get members and their content.
+"""tar archives of any writer, read: ``Reader`` is fed bytes and returns members and content.
 
 POSIX.1-2008 ustar and pax, GNU tar's own formats, and headers of the seventh edition. Tools
 differ on what damaged or hostile headers mean; where GNU tar and bsdtar would not list the same
@@ -18,30 +18,29 @@ from aiocompress.errors import (
     TruncatedError,
 )
 from aiocompress.formats.tar import fields, header, sparse
-from aiocompress.formats.tar.header import BLOCK, END, padding
+from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding
 from aiocompress.formats.tar.pax import Records
 from aiocompress.model import DEFAULT_MAX_METADATA, KIB, Buffer, Member
 
 Steps: TypeAlias = Generator[Member | memoryview | None, None, None]
 
 _NOTHING: Final = memoryview(b"")
-_ZEROS: Final = END[:BLOCK]
+ZEROS: Final = END[:BLOCK]
 _PART: Final = 64 * KIB
 _MOST_WARNINGS: Final = 1000
-_PLAIN: Final = b"0\x00123456"
 _BEFORE: Final = b"xXLKA"
 _LONG: Final = {b"L"[0]: b"path", b"K"[0]: b"linkpath"}
-_PAX, _GLOBAL, _VOLUME, _CONTINUED, _ACL = b"xX", *b"gVMA"
+_PAX: Final = b"xX"
+GLOBAL, _CONTINUED = b"gM"
+"""Types: a global pax header; the rest of a file from another volume."""
 
 
 def parse(data: Buffer) -> Member:
-    """Return the member that these bytes describe: all from its first header to its content.
-
-    ``offset`` is 0 then; global headers before them are not known.
+    """Return the member whose headers these bytes are, all of them; its ``offset`` is 0.
 
     :raises AiocompressError: as ``Reader.feed``, or they are not whole.
     """
-    if len(data) == BLOCK and (block := bytes(data))[156] in _PLAIN:
+    if len(data) == BLOCK and (block := bytes(data))[156] in PLAIN:
         return header.parse(block, 0, BLOCK)
     reader = Reader(max_metadata=len(data))
     for item in reader.feed(data):
@@ -51,8 +50,8 @@ def parse(data: Buffer) -> Member:
 
 
 def is_archive(head: bytes) -> bool:
-    """Whether a file that begins with these 512 bytes is a tar, one of nothing included."""
-    if len(head) < BLOCK or head == _ZEROS:
+    """Whether a file that begins with these 512 bytes is a tar, which may be an empty one."""
+    if len(head) < BLOCK or head == ZEROS:
         return len(head) == BLOCK
     try:
         fields.check_sum(head, 0)
@@ -62,9 +61,9 @@ def is_archive(head: bytes) -> bool:
 
 
 class Reader:
-    """A tar archive to members and content: ``feed`` it all, then ``finish``.
+    """A tar archive to members and content: ``feed`` all of it, then ``finish``.
 
-    ``warnings`` tells of what was left out, as text that names the raw offset; at most 1,000.
+    ``warnings`` tells what the reader left out, as text with the raw offset; at most 1,000.
 
     :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
     """
@@ -76,22 +75,22 @@ class Reader:
         self._view = _NOTHING
         self._at = 0
         self._start = 0
-        """Where in the archive the bytes of ``_view`` begin."""
+        """The raw offset of the first byte of ``_view``."""
         self._ended = False
         self._error: AiocompressError | None = None
         self._global: Records | None = None
-        """What pax says of all members; None: no header of the kind was seen yet."""
+        """Records of global headers; None: the archive has had no pax header so far."""
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> Iterator[Member | memoryview]:
-        """Take the next bytes; returns members as soon as their headers are whole.
+        """Take the next bytes; yields members as soon as their headers are whole.
 
-        After each come its ``stored_size`` bytes, as views of ``data``, valid until the next
-        feed. Take all of it before feeding again.
+        The ``stored_size`` bytes of each follow it, as views of ``data`` that are valid until the
+        next feed. Take everything before feeding again.
 
-        :raises CorruptError: a header is damaged there, or tools would not agree on it.
-        :raises FormatError: a member of a kind that cannot be read, as parts of other volumes.
-        :raises LimitError: metadata above ``max_metadata``.
+        :raises CorruptError: a header is damaged there, or tools would disagree on it.
+        :raises FormatError: the archive, or a member, is of a kind that cannot be read.
+        :raises LimitError: there is more metadata than ``max_metadata``.
         """
         self._check_taken()
         self._start += self._at
@@ -99,9 +98,9 @@ class Reader:
         return self._run()
 
     def finish(self) -> None:
-        """Say that no bytes follow.
+        """Declare that no bytes follow.
 
-        :raises TruncatedError: the archive was cut off.
+        :raises TruncatedError: the archive is cut off.
         """
         self._check_taken()
         self._ended = True
@@ -119,14 +118,12 @@ class Reader:
             for item in self._steps:
                 if item is None:
                     self._start += self._at
-                    self._view, self._at = _NOTHING, 0  # it may be memory that others manage
+                    self._view, self._at = _NOTHING, 0  # the caller may reuse its memory
                     break
                 yield item
         except AiocompressError as error:
             self._error = error
             raise
-
-    # The archive.
 
     def _parse(self) -> Steps:
         while True:
@@ -134,25 +131,27 @@ class Reader:
             if end <= len(self._view):
                 block = bytes(self._view[self._at : end])
                 self._at = end
+            elif (yield from self._is_more()):
+                block = yield from self._take(BLOCK)
             else:
-                block = yield from self._first_header()
-            if block == _ZEROS:
+                raise TruncatedError("the archive lacks its end marker", offset=self._offset)
+            if block == ZEROS:
                 yield from self._rest(start)
                 return
             if not start and not is_archive(block):
                 raise FormatError("not a tar archive, or its first header is damaged", offset=0)
-            if block[156] in _PLAIN:
+            if block[156] in PLAIN:
                 member = header.parse(block, start, start + BLOCK, self._global)
                 yield member
                 if member.stored_size:
                     yield from self._content(member)
-            elif block[156] == _GLOBAL:
+            elif block[156] == GLOBAL:
                 yield from self._for_all(block)
             else:
                 yield from self._extended(block, start)
 
     def _for_all(self, block: bytes) -> Generator[None, None, None]:
-        """Read a global header: it holds until another one says otherwise."""
+        """Read a global header, which is valid until the next one."""
         self._metadata = 0
         offset = self._offset
         body = yield from self._body(block)
@@ -160,28 +159,31 @@ class Reader:
         self._global.decode(body, offset, for_all=True)
 
     def _extended(self, block: bytes, start: int) -> Steps:
-        """Read the headers before a member, and what is not plain."""
+        """Read a member with headers before it, or of a type that is not plain."""
         self._metadata = 0
         records = Records() if self._global is None else self._global.copy()
         block = yield from self._before(block, records)
         flag = block[156]
-        if block == _ZEROS or flag == _GLOBAL:
+        if block == ZEROS or flag == GLOBAL:
             raise CorruptError("an extended header without its member", offset=start)
         member = header.parse(block, start, self._offset, records)
         if flag == _CONTINUED:
             raise FormatError("the rest of a file from another volume", offset=start)
         if sparse.is_sparse(block, records):
             member = yield from sparse.expand(member, block, records, self._map_block)
-        if flag == header.DUMP:
-            yield from self._dump(member)
+        size = member.stored_size + padding(member.stored_size)
+        if flag == header.DUMP:  # its content is a list of names
+            yield member._replace(size=0, stored_size=0, data_offset=member.data_offset + size)
+            yield from self._skip(size)
         elif flag not in header.FLAGS:
-            yield from self._foreign(member, chr(flag))
+            self._leave_out(member, chr(flag))
+            yield from self._skip(size)
         else:
             yield member
             yield from self._content(member)
 
     def _before(self, block: bytes, records: Records) -> Generator[None, None, bytes]:
-        """Read headers that speak of the next one; returns that one."""
+        """Read headers that describe the next one; returns the first that does not."""
         long: dict[bytes, bytes] = {}
         seen: set[int] = set()
         while (flag := block[156]) in _BEFORE:
@@ -197,20 +199,19 @@ class Reader:
                 long[_LONG[flag]] = fields.until_nul(body)
             else:
                 self._warn(f"a Solaris access list at byte {offset - BLOCK} was left out")
-            block = yield from self._header()
+            block = yield from self._take(BLOCK)
         if long.keys() & records.texts or (b"path" in long and records.is_sparse):
             raise CorruptError("two long names for one member", offset=self._offset - BLOCK)
         records.texts.update(long)
         return block
 
     def _body(self, block: bytes) -> Generator[None, None, bytes]:
-        """Take the body of a header that is metadata itself."""
         size = fields.size_of(block, self._offset - BLOCK)
         self._count(size)
         padded = yield from self._take(size + padding(size))
         body = padded[:size]
         if block[156] in _LONG and fields.until_nul(padded) != fields.until_nul(body):
-            # GNU tar reads on to the NUL.
+            # GNU tar would read on, up to the next NUL.
             raise CorruptError("a long name that does not end", offset=self._offset - len(padded))
         return body
 
@@ -227,22 +228,15 @@ class Reader:
                 hint=f"{self._max_metadata} are allowed: raise max_metadata (--max-metadata)",
             )
 
-    def _dump(self, member: Member) -> Steps:
-        """Give out a folder, and skip the list of names that GNU tar stores as its content."""
-        size = member.stored_size + padding(member.stored_size)
-        yield member._replace(size=0, stored_size=0, data_offset=member.data_offset + size)
-        yield from self._skip(size)
-
-    def _foreign(self, member: Member, flag: str) -> Steps:
+    def _leave_out(self, member: Member, flag: str) -> None:
         if flag == "V" and member.size:
             raise CorruptError(
                 "a volume label with a size", offset=member.offset, hint=header.DISAGREE
             )
         self._warn(f"{member.name!r} at byte {member.offset} is of type {flag!r}; it was left out")
-        yield from self._skip(member.stored_size + padding(member.stored_size))
 
     def _rest(self, start: int) -> Steps:
-        """Swallow what follows the end marker, which begins at ``start``: zeros, if all is well."""
+        """Skip what follows the end marker, which begins at ``start``; warn unless it is zeros."""
         while (yield from self._is_more()):
             data = bytes(self._view[self._at : self._at + _PART])
             if data.count(0) != len(data):
@@ -256,8 +250,6 @@ class Reader:
         while (yield from self._is_more()):
             self._at = len(self._view)
 
-    # Bytes.
-
     @property
     def _offset(self) -> int:
         return self._start + self._at
@@ -268,16 +260,7 @@ class Reader:
             yield None
         return self._at < len(self._view)
 
-    def _first_header(self) -> Generator[None, None, bytes]:
-        if not (yield from self._is_more()):
-            raise TruncatedError("the archive lacks its end marker", offset=self._offset)
-        return (yield from self._header())
-
-    def _header(self) -> Generator[None, None, bytes]:
-        return (yield from self._take(BLOCK))
-
     def _take(self, size: int) -> Generator[None, None, bytes]:
-        """Take that many bytes of headers."""
         taken = bytearray()
         while len(taken) < size:
             if not (yield from self._is_more()):
@@ -288,7 +271,6 @@ class Reader:
         return bytes(taken)
 
     def _content(self, member: Member) -> Steps:
-        """Give out content, and skip its padding."""
         left = member.stored_size
         while left:
             at = self._at

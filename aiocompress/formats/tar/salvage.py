@@ -1,12 +1,12 @@
-"""What is left of a tar: feed ``Salvager`` data and gaps, get members, content, and what is lost.
+"""What is left of a tar: ``Salvager`` is fed data and gaps, and returns what was saved and lost.
 
-In order all goes by the headers, as in ``tar``. Behind a gap the next member is found by the index
-where that survived; otherwise by the ustar magic and the checksum of headers. Then a header counts
-only if nothing suggests that an extended header belonged in front of it.
+Without gaps it goes by the headers, as ``reader`` does. Behind a gap it finds the next member by
+the index, where that survived; otherwise by the ustar magic and the checksum of headers, and then a
+header counts only if nothing suggests that an extended header belonged in front of it.
 
-Where no index speaks of a place, and the header of a tar file *in* the archive is lost, its
-members look like those of the archive: they are ``guessed``, and ``Inner`` takes them back when an
-end marker is met that is not the end. The limit of this: if that is lost too, nobody can tell.
+Where no index covers a place, and the header of a tar file *in* the archive is lost, the members of
+that file look like those of the archive. They are ``guessed``, and ``Inner`` takes them back when
+an end marker follows that is not the archive's. If that marker is lost too, they stay.
 """
 
 from __future__ import annotations
@@ -18,15 +18,12 @@ from typing import Final, NamedTuple, TypeAlias
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats.tar import fields, header
 from aiocompress.formats.tar.directory import Directory, is_of
-from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
+from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding, to_bytes
 from aiocompress.formats.tar.index import FILE, Record
-from aiocompress.formats.tar.reader import Reader
+from aiocompress.formats.tar.reader import GLOBAL, ZEROS, Reader, is_archive
 from aiocompress.formats.tar.splicing import CONTEXT, Splices, TornError
 from aiocompress.model import DEFAULT_MAX_METADATA, KIB, MIB, Buffer, Member
 
-_ZEROS: Final = END[:BLOCK]
-_PLAIN: Final = b"0\x00123456"
-_GLOBAL: Final = b"g"[0]
 _MAGIC: Final = re.compile(rb"ustar[\0 ]")
 _MAGIC_AT: Final = 257
 _PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
@@ -37,25 +34,25 @@ _MOST_REJECTED: Final = 64 * MIB
 
 
 class Hole(NamedTuple):
-    """Bytes of the content of the last member that are missing; None: all the rest."""
+    """How many bytes are missing here in the content of the last member; None: all the rest."""
 
     size: int | None
 
 
 class Lost(NamedTuple):
-    """A member of which nothing is left but what the index says."""
+    """A member of which nothing is left but its record in the index."""
 
     member: Member
 
 
 class Unknown(NamedTuple):
-    """Something is missing, and nobody knows what it was."""
+    """Something of unknown nature is missing."""
 
     reason: str
 
 
 class Inner(NamedTuple):
-    """The members since the last gap were those of a tar inside a member."""
+    """The members since the last gap belong to a tar inside a member."""
 
 
 Event: TypeAlias = Member | memoryview | Hole | Lost | Unknown | Inner
@@ -66,8 +63,8 @@ class Salvager(Splices):
     """The rest of a tar to members and content: ``feed`` and ``gap`` in order, then ``finish``.
 
     :param directory: what is left of the index.
-    :param size: raw bytes of the whole archive, if they are known.
-    :param max_metadata: bytes of the headers before one member.
+    :param size: raw bytes of the whole archive, if known.
+    :param max_metadata: bytes of headers allowed before one member.
     """
 
     def __init__(
@@ -76,41 +73,35 @@ class Salvager(Splices):
         size: int | None = None,
         max_metadata: int = DEFAULT_MAX_METADATA,
     ) -> None:
-        self.warnings: list[str] = []
         super().__init__()
         self._directory, self._size = directory, size
         self._most = max_metadata + 64 * KIB
         self._told = 0
-        """Up to where it is known what became of the members."""
+        """The raw offset before which every member was given out, or named as lost."""
         self._ended = False
         self.guessed = False
-        """Whether members were found behind a gap without an index that knows them."""
+        """Whether the last members were found behind a gap, where no index covers them."""
         self._global = b""
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> Iterator[Event]:
-        """Take the next bytes; what comes is to be taken before the next call."""
+        """Take the next bytes; the caller takes all events before the next call."""
         self._queue.append(memoryview(data))
         return self._run()
 
     def gap(self, size: int | None) -> Iterator[Event]:
-        """Say that so many bytes are missing here; None: nobody knows how many."""
+        """Declare that ``size`` bytes are missing here; None: an unknown number."""
         if size != 0:
             self._gap = (size,)
         return self._run()
 
     def finish(self) -> Iterator[Event]:
-        """Say that nothing follows."""
+        """Declare that nothing follows."""
         self._over = True
         return self._run()
 
     def _run(self) -> Iterator[Event]:
-        for item in self._steps:
-            if item is None:
-                return
-            yield item
-
-    # The archive.
+        return iter(lambda: next(self._steps, None), None)
 
     def _parse(self) -> Steps:
         while (state := (yield from self._wait())) != "end":
@@ -124,7 +115,6 @@ class Salvager(Splices):
             yield Unknown("the end of the archive is missing, and what stood there")
 
     def _member(self) -> Steps:
-        """Read a member from its headers on."""
         start = self._raw
         try:
             member = yield from self._headers()
@@ -134,7 +124,7 @@ class Salvager(Splices):
             return
         except AiocompressError:
             if not self._unsure and not _MAGIC.match(self._pending, _MAGIC_AT):
-                yield Hole(0)  # bytes before this are missing, or were never written here
+                yield Hole(0)  # the content before this is too long, or lacks bytes
             self._unread()
             self._raw = None if self._unsure else self._raw
             yield from self._resync()
@@ -145,36 +135,35 @@ class Salvager(Splices):
         else:
             yield from self._give(member, start)
 
+    def _record(self, member: Member, start: int) -> Record | None:
+        """Return the index's record of a member that begins there; None: they do not agree."""
+        record = self._directory.member_at(start)
+        agrees = record is not None and record.offset == start and is_of(record, member)
+        return record if agrees else None
+
     def _check(self, member: Member, start: int | None) -> None:
-        if start is not None and self._directory.covers(start):
-            record = self._directory.member_at(start)
-            if record is None or record.offset != start or not is_of(record, member):
-                raise CorruptError("the index does not agree")
+        if start is not None and self._directory.covers(start) and not self._record(member, start):
+            raise CorruptError("the index does not agree")
 
     def _give(self, member: Member, start: int | None) -> Steps:
         """Give out a member whose headers were just taken."""
         if self.guessed and self._ended:
-            yield Inner()  # its end was not that of the archive
+            yield Inner()  # the end marker was not that of the archive
         if start is not None:
             self.guessed &= not self._directory.covers(start)
             yield from self._lost(start)
             self._told = max(self._told, start + member.end - member.offset)
-            member = self._timed(member, start)
+            record = self._record(member, start)
+            if record is not None and record.mtime_ns // _SECOND == member.mtime_ns // _SECOND:
+                member = member._replace(mtime_ns=record.mtime_ns)  # headers hold no fractions
         self._ended = False
         yield member
         left_of_headers = member.data_offset - member.offset - len(self._pending)
-        yield from self._content(0, member.stored_size, left_of_headers + padding_of(member))
-
-    def _timed(self, member: Member, start: int) -> Member:
-        """Return a member with its exact time: a header may know seconds only."""
-        record = self._directory.member_at(start)
-        if record is None or record.offset != start or not is_of(record, member):
-            return member
-        same = record.mtime_ns // _SECOND == member.mtime_ns // _SECOND
-        return member._replace(mtime_ns=record.mtime_ns) if same else member
+        behind = left_of_headers + padding(member.stored_size)
+        yield from self._content(0, member.stored_size, behind)
 
     def _content(self, done: int, size: int, behind: int) -> Steps:
-        """Give out content, and skip what stands behind it; gaps are holes in it."""
+        """Give out content from byte ``done`` on, and skip ``behind`` bytes; gaps become holes."""
         left = size - done
         while left + behind:
             state = yield from self._wait()
@@ -184,7 +173,8 @@ class Salvager(Splices):
                     yield self._view[self._at : self._at + step]
                 self._advance(step)
             elif state == "end":
-                yield from (Hole(None),) * bool(left)
+                if left:
+                    yield Hole(None)
                 return
             else:
                 gap = self._cross()
@@ -198,7 +188,7 @@ class Salvager(Splices):
             left -= min(left, step)
 
     def _lost(self, end: int) -> Iterator[Lost | Unknown]:
-        """Name the members before ``end`` of which nothing was seen."""
+        """Name the members before ``end`` of which nothing was met."""
         if end != _FAR and not self._ended and not self._directory.covers_all(self._told, end):
             yield Unknown(f"what stood between {self._told} and {end} of the archive is missing")
         for record in self._directory.between(self._told, end):
@@ -208,18 +198,16 @@ class Salvager(Splices):
         elif self._directory:
             self._told = max(self._told, self._directory.end)
 
-    # Headers.
-
     def _headers(self) -> Generator[None, None, Member | None]:
         """Take the headers of a member; None: a block of zeros.
 
-        :raises AiocompressError: they are none.
+        :raises AiocompressError: no headers of a member stand there.
         """
         self._pending = bytearray()
         block = yield from self._block()
-        if block == _ZEROS:
+        if block == ZEROS:
             return None
-        if block[156] in _PLAIN and not self._global:
+        if block[156] in PLAIN and not self._global:
             return header.parse(block, 0, BLOCK)
         reader = Reader(max_metadata=self._most)
         shift = len(self._global)
@@ -236,54 +224,56 @@ class Salvager(Splices):
             block = yield from self._block()
 
     def _keep_global(self) -> None:
-        """Remember global headers in front of this member: they speak of those behind it too."""
+        """Remember global headers in front of this member: they apply to later ones too."""
         at = 0
-        while self._pending[at + 156] == _GLOBAL:
+        while self._pending[at + 156] == GLOBAL:
             size = fields.size_of(bytes(self._pending[at : at + BLOCK]), at)
             at += BLOCK + size + padding(size)
         if len(self._global) + at <= _LARGEST_GLOBAL:
             self._global += self._pending[:at]
 
-    # Finding the next member.
-
     def _resync(self) -> Steps:
-        """Go to where the next member begins."""
+        """Go to where the next member begins.
+
+        No header behind a gap can be trusted: content may look like one (that of a tar in the
+        archive does), and one that lost its extended header has a wrong name or size. Content
+        under a wrong name is worse than a lost member. So the index decides, where it covers the
+        place: it names the member that stands here, even if its beginning is lost. Elsewhere
+        ``_seek`` finds candidates, and ``_accepted`` refuses every one that leaves a doubt.
+        """
         while True:
             if self._raw is not None and (record := self._directory.member_at(self._raw)):
                 yield from self._lost(record.offset)
-                if record.offset == self._raw and self._unsure:
-                    return
                 if record.offset != self._raw:
                     yield from self._inside(record)
                     return
-            if (yield from self._seek()):
-                start, is_first = self._raw, not self._context
-                try:
-                    member = yield from self._headers()
-                    start = self._accepted(member, start, is_first=is_first)
-                except TornError:
-                    continue
-                except AiocompressError:
-                    self._unread()
-                    continue
-                yield from self._resume(member, start)
-                return
-            if (yield from self._wait()) == "end":
-                return
-            self._cross()
-
-    def _resume(self, member: Member | None, start: int | None) -> Steps:
-        """Go on with a member that was found."""
-        assert member is not None
-        self._unsure = False
-        self._raw = None if start is None else start + len(self._pending)
-        if start is None:
-            yield Unknown(f"something before {member.name!r} is missing")
-        self.guessed = start is None or not self._directory.covers(start)
-        yield from self._give(member, start)
+                if self._unsure:
+                    return
+            if not (yield from self._seek()):
+                if (yield from self._wait()) == "end":
+                    return
+                self._cross()
+                continue
+            start, is_first = self._raw, not self._context
+            try:
+                member = yield from self._headers()
+                start = self._accepted(member, start, is_first=is_first)
+            except TornError:
+                continue
+            except AiocompressError:
+                self._unread()
+                continue
+            assert member is not None
+            self._unsure = False
+            self._raw = None if start is None else start + len(self._pending)
+            if start is None:
+                yield Unknown(f"something before {member.name!r} is missing")
+            self.guessed = start is None or not self._directory.covers(start)
+            yield from self._give(member, start)
+            return
 
     def _inside(self, record: Record) -> Steps:
-        """Go on in a member whose beginning is lost: it is damaged, and nothing else is."""
+        """Go on in a member whose beginning is lost, and give out the rest of its content."""
         member = record.member()
         self._told = max(self._told, member.end)
         yield from self._skip_headers(member.data_offset)
@@ -302,7 +292,7 @@ class Salvager(Splices):
         yield from self._content(done, member.stored_size, behind)
 
     def _skip_headers(self, end: int) -> Generator[None, None, None]:
-        """Skip what is left of damaged headers."""
+        """Skip the rest of damaged headers, up to the raw offset ``end``."""
         while self._raw is not None and self._raw < end:
             state = yield from self._wait()
             if state == "gap":
@@ -313,49 +303,38 @@ class Salvager(Splices):
                 self._advance(min(end - self._raw, len(self._view) - self._at))
 
     def _seek(self) -> Generator[None, None, bool]:
-        """Go to what looks like a header; False: there is none before a gap, or the end."""
+        """Go to the next candidate for a header; False: a gap, or the end, comes first."""
         while (yield from self._wait()) == "data":
             if len(self._view) - self._at < BLOCK:
                 if not (yield from self._join()):
                     return False
                 continue
             at = self._candidate()
-            self._pass(len(self._view) - BLOCK + 1 if at is None else at)
+            end = len(self._view) - BLOCK + 1 if at is None else at
+            self._remember(self._view[max(self._at, end - CONTEXT) : end])
+            self._advance(end - self._at)
             if at is not None:
                 return True
         return False
 
     def _candidate(self) -> int | None:
-        """Return where in the view a header seems to begin."""
+        """Return where in the view a header seems to begin; None: nowhere."""
         for match in _MAGIC.finditer(self._view, self._at + _MAGIC_AT):
             at = match.start() - _MAGIC_AT
             block = bytes(self._view[at : at + BLOCK])
             aligned = self._raw is None or not (self._raw + at - self._at) % BLOCK
             if len(block) < BLOCK:
                 break
-            if aligned and self._is_header(block):
+            # Only plain headers are tried after too much was: each of the others costs more.
+            is_cheap = block[156] in PLAIN or self._rejected <= _MOST_REJECTED
+            if aligned and is_cheap and is_archive(block):
                 return at
         return None
 
-    def _is_header(self, block: bytes) -> bool:
-        if block[156] not in _PLAIN and self._rejected > _MOST_REJECTED:
-            return False
-        try:
-            fields.check_sum(block, 0)
-        except AiocompressError:
-            return False
-        return True
-
-    def _pass(self, at: int) -> None:
-        """Pass over bytes of the view; the last ones stay in mind."""
-        passed = self._view[max(self._at, at - CONTEXT) : at]
-        self._context = (self._context + bytes(passed))[-CONTEXT:]
-        self._advance(at - self._at)
-
     def _accepted(self, member: Member | None, start: int | None, *, is_first: bool) -> int | None:
-        """Return where a member that was found stands in the archive, if that is known.
+        """Return the raw offset of a member that was found; None: it stays unknown.
 
-        :raises CorruptError: it is none of the archive's, or its extended headers may be lost.
+        :raises CorruptError: the archive has no such member, or its extended header may be lost.
         """
         record = None
         if member is not None and self._directory and start is None:
@@ -370,7 +349,7 @@ class Salvager(Splices):
         return start
 
     def _check_complete(self, member: Member, *, is_first: bool) -> None:
-        """Make sure that nothing suggests an extended header that is lost."""
+        """Refuse a member that seems to have lost its extended header."""
         block = bytes(self._pending[-BLOCK:])
         if len(self._pending) > BLOCK:
             return
@@ -382,13 +361,8 @@ class Salvager(Splices):
             raise CorruptError("the extended header of a member may be lost")
 
 
-def padding_of(member: Member) -> int:
-    """Return how many zeros follow the content of a member."""
-    return padding(member.stored_size)
-
-
 def _is_pax_body(before: bytes) -> bool:
-    """Whether bytes end as the body of a pax header does: with a whole record, and zeros."""
+    """Whether bytes end like the body of a pax header: with a whole record, and padding."""
     text = before.rstrip(b"\0")
     for match in _PAX_END.finditer(text):
         if text.endswith(b"\n") and int(match[1][-9:]) == len(text) - match.start(1):

@@ -25,25 +25,26 @@ Take: TypeAlias = Callable[[], Generator[None, None, bytes]]
 
 
 def is_sparse(block: bytes, records: Records) -> bool:
-    """Whether a header, or what was said of it, calls for ``expand``."""
+    """Whether a header or its records call for ``expand``."""
     return block[156] == SPARSE or records.is_sparse
 
 
 def expand(member: Member, block: bytes, records: Records, take: Take) -> Mapped:
-    """Return the sparse member that these headers, and the blocks that it takes, describe.
+    """Return the sparse member that its headers, and the blocks behind them, describe.
 
-    :raises FormatError: the map is of a kind that only its writer reads.
-    :raises CorruptError: the map is damaged, or lies.
+    :raises FormatError: the map is of a kind that only its own writer reads.
+    :raises CorruptError: the map is damaged, or contradicts the member.
     """
     at = member.offset
-    if b"SCHILY.realsize" in records.numbers or (block[156] == SPARSE and not _is_gnu(block)):
+    is_gnu = block[257:265] == GNU_MAGIC
+    if b"SCHILY.realsize" in records.numbers or (block[156] == SPARSE and not is_gnu):
         raise FormatError("a sparse file as star stores it", offset=at)
     if block[156] == SPARSE:
         if records.is_sparse:
             raise CorruptError("two sparse maps for one file", offset=at)
         return (yield from _old(member, block, take))
     if block[156] not in _REGULAR or block[257:263] != b"ustar\0" or member.kind != "file":
-        raise CorruptError("a sparse map for what is not a pax file", offset=at)
+        raise CorruptError("a sparse map for a member that is not a pax file", offset=at)
     version = tuple(records.numbers.get(b"GNU.sparse." + part) for part in (b"major", b"minor"))
     size = _real_size(records, at)
     if version == (1, 0) and not records.sparse_map:
@@ -56,21 +57,17 @@ def expand(member: Member, block: bytes, records: Records, take: Take) -> Mapped
     return _mapped(member, size, pairs)
 
 
-def _is_gnu(block: bytes) -> bool:
-    return block[257:265] == GNU_MAGIC
-
-
 def _real_size(records: Records, offset: int) -> int:
-    """Return bytes of the file as it was."""
-    sizes = {records.numbers.get(b"GNU.sparse." + key) for key in (b"size", b"realsize")} - {None}
-    size = sizes.pop() if len(sizes) == 1 else None
-    if size is None:
+    """Return the size of the file with its holes, in bytes."""
+    keys = (b"GNU.sparse.size", b"GNU.sparse.realsize")
+    sizes = {records.numbers[key] for key in keys if key in records.numbers}
+    if len(sizes) != 1:
         raise CorruptError("a sparse file without a size, or with two", offset=offset)
-    return size
+    return sizes.pop()
 
 
 def _old(member: Member, block: bytes, take: Take) -> Mapped:
-    """Read four entries in the header, 21 in each block that it says follows."""
+    """Read four entries in the header, and 21 in each block that it announces."""
     try:
         size, entries, more = number(block[483:495]), block[386:482], block[482]
         pairs, ended = _entries(entries)
@@ -88,7 +85,7 @@ def _old(member: Member, block: bytes, take: Take) -> Mapped:
 
 
 def _entries(entries: bytes) -> tuple[list[int], bool]:
-    """Return offsets and sizes by turns, up to an empty entry, and whether there was one."""
+    """Return offsets and sizes by turns up to an empty entry, and whether there was one."""
     pairs: list[int] = []
     for at in range(0, len(entries), _ENTRY):
         if not entries[at] or not entries[at + 12]:
@@ -100,7 +97,7 @@ def _entries(entries: bytes) -> tuple[list[int], bool]:
 
 
 def _in_content(member: Member, size: int, take: Take) -> Mapped:
-    """Read lines of decimal numbers in front of the content: how many pairs, and the pairs."""
+    """Read decimal numbers, a line each, in front of the content: the count, then the pairs."""
     blocks: list[bytes] = []
     lines, needed = 0, 1
     while lines < needed:
@@ -127,7 +124,7 @@ def _numbers(lines: Iterable[bytes], offset: int) -> list[int]:
 
 
 def _mapped(member: Member, size: int, pairs: list[int]) -> Member:
-    """Return the member with its extents: in order, apart, inside, and all that is stored."""
+    """Return the member with its extents: in order, apart, inside the file, as long as stored."""
     end = stored = 0
     extents = []
     for offset, length in zip(pairs[::2], pairs[1::2], strict=True):
@@ -140,5 +137,7 @@ def _mapped(member: Member, size: int, pairs: list[int]) -> Member:
     if end > size:
         raise CorruptError("a sparse map that leaves its file", offset=member.offset)
     if stored != member.stored_size:
-        raise CorruptError("a sparse map that is not what is stored", offset=member.offset)
+        raise CorruptError(
+            "a sparse map that does not match the stored bytes", offset=member.offset
+        )
     return member._replace(size=size, extents=tuple(extents))

@@ -1,4 +1,4 @@
-"""Raw bytes with gaps between them, as ``salvage`` takes them: waited for, joined, put back."""
+"""Raw bytes with gaps between them, for ``salvage``: waited for, joined, put back."""
 
 from __future__ import annotations
 
@@ -7,41 +7,46 @@ from collections.abc import Generator
 from typing import Final, Literal, TypeAlias
 
 from aiocompress.formats.tar.header import BLOCK
+from aiocompress.model import Buffer
 
 State: TypeAlias = Literal["data", "gap", "end"]
 CONTEXT: Final = 2 * BLOCK
-"""Bytes in front of a header that are looked at, too."""
+"""How many bytes in front of a header are looked at, too."""
 
 
 class TornError(Exception):
-    """Headers are not all there."""
+    """A gap, or the end, stands in the middle of headers."""
 
 
 class Splices:
-    """What was fed and is not taken yet. Generators wait for more by yielding None."""
+    """The bytes that were fed and not taken yet; generators wait for more by yielding None."""
 
     def __init__(self) -> None:
         self._queue: deque[memoryview] = deque()
         self._view, self._at = memoryview(b""), 0
         self._raw: int | None = 0
-        """Where in the archive the next byte stands; None: that is not known."""
+        """The raw offset of the next byte; None: it is unknown."""
         self._gap: tuple[int | None] | None = None
         self._over = False
         self._unsure = True
-        """Whether the index, if it can, has to agree with the next header."""
+        """Whether the next header counts only if the index, where it covers it, agrees."""
         self._pending = bytearray()
-        """Blocks that were taken for headers."""
+        """The headers that were taken last."""
         self._context = b""
+        """The bytes in front of the next one, as far as they were searched."""
         self._rejected = 0
 
+    def _remember(self, passed: Buffer) -> None:
+        self._context = (self._context + bytes(passed))[-CONTEXT:]
+
     def _unread(self) -> None:
-        """Put back all but the first byte of what was taken for headers."""
+        """Put back all but the first byte of the headers that were taken."""
         self._rejected += len(self._pending)
         self._queue.appendleft(self._view[self._at :])
         self._view, self._at = memoryview(bytes(self._pending)), 1
         if self._raw is not None:
             self._raw -= len(self._pending) - 1
-        self._context = (self._context + bytes(self._pending[:1]))[-CONTEXT:]
+        self._remember(self._pending[:1])
         self._pending = bytearray()
 
     def _block(self) -> Generator[None, None, bytes]:
@@ -56,7 +61,7 @@ class Splices:
         return taken
 
     def _cross(self) -> int | None:
-        """Go to where a gap ends; returns its size."""
+        """Go to the end of a gap; returns its size, None where that is unknown."""
         assert self._gap is not None
         (size,) = self._gap
         self._gap, self._context, self._unsure = None, b"", True
@@ -64,7 +69,7 @@ class Splices:
         return size
 
     def _join(self) -> Generator[None, None, bool]:
-        """Lay some of the next bytes behind the last ones of this view."""
+        """Join the rest of this view with the beginning of the next; False: there is no next."""
         rest = bytes(self._view[self._at :])
         self._view, self._at = memoryview(b""), 0
         if (yield from self._wait()) != "data":
@@ -76,7 +81,7 @@ class Splices:
         return True
 
     def _wait(self) -> Generator[None, None, State]:
-        """Wait for what comes next."""
+        """Wait until it is clear what comes next."""
         while True:
             if self._at < len(self._view):
                 return "data"
@@ -87,7 +92,7 @@ class Splices:
             elif self._over:
                 return "end"
             else:
-                self._view, self._at = memoryview(b""), 0  # it may be memory that others manage
+                self._view, self._at = memoryview(b""), 0  # the caller may reuse its memory
                 yield None
 
     def _advance(self, size: int) -> None:

@@ -1,8 +1,8 @@
 """tar archives, written: members and bytes in, blocks out, chunk by chunk, with the index.
 
-The mirror of ``reader``. Where a chunk ends, a frame ends: so a member that is small beside the
+The mirror of ``reader``. Where a chunk ends, a frame ends. So a member that is small beside the
 chunk is never cut, and one frame gives it back; a large one flows from chunk to chunk. The bytes,
-borders included, depend on the members and the size of the chunks alone.
+and where chunks end, depend on nothing but the members and the chunk size.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Generator
 from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, Records
+from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, OwnerRow, Records
 from aiocompress.model import Member
 
 _UNCUT: Final = 8
-"""A member of at most this part of a chunk is not cut."""
+"""A member of at most this fraction of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
 _DEVICES: Final = b"34"
 _ZEROS: Final = bytes(1 << 16)
@@ -25,38 +25,36 @@ class Writer:
     """Lays members one after another into the chunks that it is given.
 
     For each chunk: ``begin_chunk``, members, ``end_chunk``. For each member: ``head``, then either
-    ``room`` and ``place``, where all of it fits into what is left of the chunk, or ``open`` and
-    ``lay``. What may not fit is a generator, which yields where the chunk is full.
+    ``room`` and ``place``, where all of it fits into the rest of the chunk, or ``open`` and
+    ``lay``. Methods that may need several chunks are generators: they yield where one is full.
 
-    :param start: the raw offset of the first member: 0, or where an archive is to go on.
+    :param start: the raw offset of the first member: 0, or where an archive is continued.
     """
 
     def __init__(self, start: int = 0) -> None:
         self.index: bytes | None = None
-        """The block of the index that stands behind the last chunk, if one does."""
+        """The index block that stands behind the last chunk, if one does."""
         self.ended = False
-        """Whether the end of the archive has been laid."""
+        """Whether the end marker has been laid."""
         self._records = Records(start)
         self._view = memoryview(b"")
         self._at = 0
-        self._pending: tuple[bytes, int, int, int, int, int, Owner, bytes]
-        """The member whose head was made last, as the index wants it."""
-
-    # Chunks.
+        self._pending: tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
+        """The member whose head was made last, as ``Records.add`` takes it."""
 
     def begin_chunk(self, view: memoryview) -> None:
         """Go on in the next chunk."""
         self._view, self._at = view, 0
 
     def end_chunk(self) -> int:
-        """Close the chunk; returns its bytes."""
+        """Close the chunk; returns how many bytes it has."""
         self._view = memoryview(b"")
         if not self.ended and self._records.is_full:
             self._close_block()
         return self._at
 
     def take_index(self) -> bytes | None:
-        """Return the block of the index that stands behind the last chunk, once."""
+        """Return the index block that stands behind the last chunk, once."""
         block, self.index = self.index, None
         return block
 
@@ -65,7 +63,7 @@ class Writer:
         self._records = Records(self._records.end)
 
     def finish(self) -> Generator[None]:
-        """Lay what ends an archive: in a chunk of its own, so that appending can cut there."""
+        """Lay the end marker, in a chunk of its own: an append can cut the file there."""
         self._close_block()
         if self._at:
             yield
@@ -74,8 +72,6 @@ class Writer:
         self._at = len(END)
         yield
         self._at = 0
-
-    # Members.
 
     def head(
         self,
@@ -90,7 +86,7 @@ class Writer:
     ) -> bytes:
         """Return the header blocks of the member that comes next.
 
-        :param link: the target of a link; of a device, what the index says in its place.
+        :param link: the target of a link; for a device, its numbers as the index stores them.
         """
         blocks = header(
             name + b"/" if kind == DIRECTORY else name,
@@ -102,7 +98,7 @@ class Writer:
             who,
             xattrs,
         )
-        self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who, link
+        self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who.row, link
         return blocks
 
     def head_of(self, member: Member) -> bytes:
@@ -123,9 +119,9 @@ class Writer:
         )
 
     def room(self, head: bytes) -> memoryview | None:
-        """Return room for the content of the member, and one byte more, which tells of growth.
+        """Return room for the content of the member, and a byte more, in which growth shows.
 
-        None: all of it does not fit into what is left of the chunk.
+        None: the member does not fit into the rest of the chunk.
         """
         start = self._at + len(head)
         end = start + self._pending[3]
@@ -143,9 +139,8 @@ class Writer:
         self.open()
 
     def open(self) -> None:
-        """Put the member into the index; its head and content are laid next."""
-        name, kind, blocks, size, mode, mtime_ns, who, link = self._pending
-        self._records.add(name, kind, blocks, size, mode, mtime_ns, who.row, link)
+        """Put the member into the index; the caller lays its head and content next."""
+        self._records.add(*self._pending)
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""
@@ -158,11 +153,11 @@ class Writer:
         return True
 
     def is_uncut(self, size: int) -> bool:
-        """Whether that many bytes belong at the beginning of the next chunk, and not into two."""
+        """Whether a member of that many bytes belongs into the next chunk, instead of into two."""
         return self._at > 0 and size <= max(len(self._view) // _UNCUT, 1)
 
     def lay(self, data: bytes) -> Generator[None]:
-        """Lay bytes, in as many chunks as they take."""
+        """Lay bytes, in as many chunks as they need."""
         left = memoryview(data)
         while left:
             room = yield from self.rest(len(left))
@@ -171,17 +166,17 @@ class Writer:
             left = left[len(room) :]
 
     def lay_zeros(self, size: int) -> Generator[None]:
-        """Lay zeros."""
+        """Lay ``size`` zeros, in as many chunks as they need."""
         while size:
             yield from self.lay(_ZEROS[:size])
             size -= min(size, len(_ZEROS))
 
     def rest(self, size: int) -> Generator[None, None, memoryview]:
-        """Return what is left of the chunk, or the next one, and at most ``size`` bytes of it."""
+        """Return the rest of the chunk, or else the next chunk; at most ``size`` bytes of it."""
         if self._at == len(self._view):
             yield
         return self._view[self._at : self._at + size]
 
     def advance(self, size: int) -> None:
-        """Take bytes that were read into ``rest``."""
+        """Take ``size`` bytes that the caller has read into ``rest``."""
         self._at += size

@@ -1,10 +1,13 @@
-"""Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both."""
+"""Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both.
+
+May import: ``base`` and ``scan`` beside it, ``model`` and ``errors``; no other codec.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiocompress.formats.base import Container, Format
+from aiocompress.formats.base import Format
 from aiocompress.formats.zstd import codec, container
 
 if TYPE_CHECKING:
@@ -23,13 +26,6 @@ FORMAT = Format(
     tar_suffixes=(".tzst",),
     is_magic=lambda head: head[:4] == codec.MAGIC or (len(head) >= 4 and codec.is_skippable(head)),
     codec=codec.CODEC,
-    container=Container(
-        container.Reader,
-        container.Writer,
-        container.search,
-        container.index_payload,
-        container.is_frame,
-        container.whole,
-    ),
+    container=container.CONTAINER,
     scan=_scan,
 )

@@ -1,7 +1,7 @@
 """Zstandard frames (RFC 8878): compress a chunk, decode a frame, find where a frame ends.
 
-Frames are written with their content size and a checksum. libzstd alone does not notice when a
-frame lacks its last bytes, so block headers are walked first: 13 microseconds a 4 MiB frame.
+``compress`` writes the content size and a checksum into every frame. libzstd does not notice when
+a frame lacks its last bytes, so readers walk the block headers first: 13 microseconds for 4 MiB.
 """
 
 from __future__ import annotations
@@ -13,29 +13,33 @@ from typing import Final, NamedTuple
 
 import zstandard
 
-from aiocompress.errors import CorruptError, FormatError, LimitError, TruncatedError
+from aiocompress.errors import (
+    AiocompressError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    TruncatedError,
+)
 from aiocompress.formats.base import STREAM, Codec
-from aiocompress.model import MIB, Buffer
+from aiocompress.model import KIB, MIB, Buffer
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
-SKIPPABLE_MAGIC: Final = b"\x2a\x4d\x18"
-"""Bytes 1 to 3 of a skippable frame; its first byte is 0x50 to 0x5F."""
 LARGEST_HEADER: Final = 18
-LARGEST_BLOCK: Final = 128 << 10
-_BLOCKS_AT_ONCE = 16
+U32_MAX: Final = 0xFFFFFFFF
+_LARGEST_BLOCK: Final = 128 * KIB
+_BLOCKS_AT_ONCE: Final = 16
 _LARGEST_MARKED_LOG: Final = 26
-_U32_MAX: Final = 0xFFFFFFFF
 
 _codecs = threading.local()
 _TUNED: Final[dict[int, dict[str, int]]] = {
-    # Half the table of short matches: more of both stays in the L2 cache. 4 to 8 % faster on
-    # sources, libraries and documents, for 0.2 to 0.5 % that the larger chunk gives back.
-    3: {"chain_log": 15},
+    # Half the table of short matches, so that more of both tables stays in the L2 cache: 4 to 8 %
+    # faster on sources, libraries and documents; the larger chunk regains the 0.2 to 0.5 % lost.
+    3: {"chain_log": 15}
 }
 
 
 class FrameHeader(NamedTuple):
-    """The header of a frame (RFC 8878, 3.1.1.1); sizes in bytes, None where it does not say."""
+    """The header of a frame (RFC 8878, 3.1.1.1); sizes in bytes, None where it states none."""
 
     data: bytes
     descriptor: int
@@ -50,14 +54,30 @@ class FrameHeader(NamedTuple):
         return len(self.data)
 
     @property
+    def room(self) -> int:
+        """Bytes to reserve for the content; pzstd states no size, and puts 4 windows in a frame."""
+        return 4 * self.window if self.content_size is None else self.content_size
+
+    @property
     def has_checksum(self) -> bool:
         """Whether the low 32 bits of the content's XXH64 end the frame."""
         return bool(self.descriptor & 4)
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether ``mark_header`` made this header."""
+        return (
+            self.descriptor >> 6 == 3  # a content size of 8 bytes
+            and self.has_checksum
+            and self.window_byte is not None
+            and self.window_byte & 7 == 1
+            and (self.content_size or 0) <= U32_MAX
+        )
+
 
 def is_skippable(data: Buffer, start: int = 0) -> bool:
     """Whether a skippable frame (RFC 8878, 3.1.2) begins there; 4 bytes must be present."""
-    return data[start] >> 4 == 5 and bytes(data[start + 1 : start + 4]) == SKIPPABLE_MAGIC
+    return data[start] >> 4 == 5 and bytes(data[start + 1 : start + 4]) == b"\x2a\x4d\x18"
 
 
 def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
@@ -94,10 +114,10 @@ def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
 
 
 def check_header(header: FrameHeader, max_window: int) -> None:
-    """Refuse what cannot be decoded, or only with more memory than allowed.
+    """Refuse a frame that cannot be decoded, or only with more memory than allowed.
 
-    :raises FormatError: a dictionary is needed.
-    :raises LimitError: the window is above ``max_window`` bytes.
+    :raises FormatError: it needs a dictionary.
+    :raises LimitError: its window is above ``max_window`` bytes.
     """
     if header.dictionary:
         raise FormatError(f"the frame needs dictionary {header.dictionary}", offset=0)
@@ -106,9 +126,9 @@ def check_header(header: FrameHeader, max_window: int) -> None:
 
 
 def check_window(header: FrameHeader, max_window: int) -> None:
-    """Refuse what takes a larger window; one segment is a window, unless it is decoded whole.
+    """Refuse a frame with a larger window; a single segment counts as one when it is streamed.
 
-    :raises LimitError: the window is above ``max_window`` bytes.
+    :raises LimitError: its window is above ``max_window`` bytes.
     """
     if header.window > max_window:
         raise LimitError(
@@ -121,52 +141,42 @@ def check_window(header: FrameHeader, max_window: int) -> None:
 def mark_header(header: FrameHeader) -> bytes:
     """Return the same header with a mark that libzstd never writes, and every decoder reads.
 
-    The content size takes 8 bytes, the window has the mantissa 1. Windows above 64 MiB go without.
+    The content size takes 8 bytes, and the window has the mantissa 1. The mark is left out where
+    the window is above 64 MiB: an eighth more could exceed the limit of other decoders.
     """
     content = header.content_size or 0
     if header.window_byte is None:
         log = max(10, (content - 1).bit_length())
     else:
         log = 10 + (header.window_byte >> 3)
-    if log > _LARGEST_MARKED_LOG or content > _U32_MAX:
+    if log > _LARGEST_MARKED_LOG or content > U32_MAX:
         return header.data
     descriptor = 3 << 6 | header.descriptor & 0x1F
     return MAGIC + struct.pack("<BBQ", descriptor, (log - 10) << 3 | 1, content)
 
 
-def is_marked_header(header: FrameHeader) -> bool:
-    """Whether ``mark_header`` made it."""
-    return (
-        header.descriptor >> 6 == 3  # a content size of 8 bytes
-        and header.has_checksum
-        and header.window_byte is not None
-        and header.window_byte & 7 == 1
-        and (header.content_size or 0) <= _U32_MAX
-    )
-
-
 class FrameWalk:
-    """Steps from block header to block header to where a frame ends (RFC 8878, 3.1.1.2)."""
+    """Steps from block header to block header to the end of a frame (RFC 8878, 3.1.1.2)."""
 
     def __init__(self, header: FrameHeader) -> None:
         self.size = header.size
-        """Bytes from the frame's start to the next block header, or to its end."""
+        """Bytes from the frame's start to the next block header, or to the frame's end."""
         self.ended = False
-        """Whether ``size`` is that of the whole frame, its checksum included."""
+        """Whether ``size`` is the size of the whole frame, its checksum included."""
         self._checksum_size = 4 if header.has_checksum else 0
 
     def advance(self, data: Buffer, start: int, blocks: int = 1 << 30) -> None:
         """Step over at most ``blocks`` headers; the frame's first byte is at ``data[start]``.
 
-        ``start`` may be negative, where the beginning is gone.
+        ``start`` is negative where ``data`` begins inside the frame.
 
-        :raises CorruptError: a block of the reserved type, or above 128 KiB.
+        :raises CorruptError: a block has the reserved type, or is above 128 KiB.
         """
         at, end = start + self.size, len(data) - 3
         while not self.ended and at <= end and blocks:
             block = data[at] | data[at + 1] << 8 | data[at + 2] << 16
             kind, size = block >> 1 & 3, block >> 3
-            if kind == 3 or size > LARGEST_BLOCK:
+            if kind == 3 or size > _LARGEST_BLOCK:
                 raise CorruptError("invalid zstd block", offset=at - start)
             at += 4 if kind == 1 else 3 + size
             blocks -= 1
@@ -176,11 +186,27 @@ class FrameWalk:
         self.size = at - start
 
 
-class StreamDecoder:
-    """Decodes one frame that comes in pieces; see ``base.StreamDecoder``.
+def measured(data: Buffer, start: int, max_window: int) -> tuple[FrameHeader, int] | None:
+    """Return header and size of the frame at ``start``; None: it is damaged, or not all there."""
+    if bytes(data[start : start + 4]) != MAGIC:
+        return None
+    try:
+        header = parse_header(data, start)
+        if header is None:
+            return None
+        check_header(header, max_window)
+        walk = FrameWalk(header)
+        walk.advance(data, start)
+    except AiocompressError:
+        return None
+    return (header, walk.size) if walk.ended and start + walk.size <= len(data) else None
 
-    A few bytes can stand for 128 KiB, and libzstd returns all that its input gives: the input is
-    cut at block borders, so that no call returns more than 16 blocks.
+
+class StreamDecoder:
+    """Decodes one frame that arrives in pieces; see ``base.StreamDecoder``.
+
+    A few bytes can stand for 128 KiB, and libzstd returns all that its input decodes to. So the
+    input is cut at block borders, and no call returns more than 16 blocks.
     """
 
     def __init__(self, max_window: int) -> None:
@@ -208,7 +234,7 @@ class StreamDecoder:
                 yield raw
 
     def _whole_blocks(self) -> int:
-        """How many bytes of ``_pending`` are whole blocks, at most 16 of them."""
+        """Return how many bytes of ``_pending`` are whole blocks, counting at most 16 blocks."""
         if self._walk is None:
             header = parse_header(self._pending)
             if header is None:
@@ -245,18 +271,23 @@ def compress(data: memoryview, level: int) -> bytes:
     return frame
 
 
-def decompress(frame: memoryview, room: memoryview) -> int:
-    """Decode one whole frame, whose end is known to be right, into ``room``.
-
-    :returns: its raw length; ``STREAM`` where it does not say its size and does not fit.
-    :raises CorruptError: it is damaged.
-    """
+def _decompressor() -> zstandard.ZstdDecompressor:
     if not hasattr(_codecs, "decompressor"):
         _codecs.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    decompressor: zstandard.ZstdDecompressor = _codecs.decompressor
+    return decompressor
+
+
+def decompress(frame: memoryview, room: memoryview) -> int:
+    """Decode one whole frame, whose end a walk has confirmed, into ``room``.
+
+    :returns: its raw length; ``STREAM`` where it does not state its size and does not fit.
+    :raises CorruptError: it is damaged.
+    """
     try:
-        with _codecs.decompressor.stream_reader(frame) as reader:
+        with _decompressor().stream_reader(frame) as reader:
             size: int = reader.readinto(room) if room else 0
-            # What is left is nothing, or more than the header says, or more than has room.
+            # A further byte means more content than the header states, or than ``room`` holds.
             rest: bytes = reader.read(1)
     except zstandard.ZstdError as error:
         raise CorruptError(f"damaged zstd frame ({error})", offset=0) from None
@@ -270,23 +301,16 @@ def decompress(frame: memoryview, room: memoryview) -> int:
 
 
 def decompress_all(frame: memoryview) -> bytes | None:
-    """Return what a frame that says its size holds, if nothing follows it; None: it is damaged."""
-    if not hasattr(_codecs, "decompressor"):
-        _codecs.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
+    """Return the content of a frame that states its size; None: it is damaged, or not alone."""
     try:
-        raw: bytes = _codecs.decompressor.decompress(frame, allow_extra_data=False)
+        return _decompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError:
         return None
-    return raw
 
 
 def _chunk_size(level: int) -> int:
     # Larger windows want larger chunks; below level 10 they cost memory and gain under 1 %.
     return (5 if level < 10 else 8 if level < 16 else 16 if level < 20 else 32) * MIB
-
-
-def _bound(size: int) -> int:
-    return int(size + (size >> 8) + 512)
 
 
 CODEC = Codec(
@@ -295,6 +319,6 @@ CODEC = Codec(
     levels=range(-7, 23),
     default_level=3,
     chunk_size=_chunk_size,
-    bound=_bound,
+    bound=lambda size: size + (size >> 8) + 512,
     compress=compress,
 )

@@ -1,19 +1,20 @@
-"""Members on their way to the disk: one file being written, and what has to come last.
+"""Members on their way to the disk: the file that is being written, and what has to come last.
 
-Plain blocking code, for a file thread, shared by everything that restores: archives from front to
-back and frame by frame, framed containers, and what ``recover`` saves. Links and the modes of
-folders wait until every file is there, so that nothing is ever written through a link, and a
-folder is still writable while files are made in it. They wait in a journal on the disk.
+Plain blocking code, for a file thread, shared by everything that restores: archives front to back
+and frame by frame, framed containers, and ``recover``. Symbolic links and the modes of folders
+wait until every file exists: written earlier, a link could redirect a later member to somewhere
+outside, and a read-only folder would refuse the files that belong in it. They wait in a journal,
+which spills to the disk.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from aiocompress.errors import UnsafeMemberError
+from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import MIB, Member
 from aiocompress.storage.restorer import Restorer
@@ -21,7 +22,7 @@ from aiocompress.verbs.found import Failures, Found
 from aiocompress.verbs.options import Restoring
 
 ENDLESS: Final = 1 << 62
-"""The size of a member whose size nobody knows yet."""
+"""The size of a member until its real size is known."""
 _SPECIAL: Final = {
     "fifo": ("a named pipe", 0o010000),
     "character device": ("a device", 0o020000),
@@ -32,7 +33,7 @@ _SPECIAL: Final = {
 class Incoming:
     """The one file that is being written: in the end it is whole, or gone.
 
-    An error of the system drops the file, and goes to ``failures``.
+    An error of the system removes the file, and goes to ``failures``.
     """
 
     def __init__(self, restorer: Restorer, failures: Failures, found: Found) -> None:
@@ -50,7 +51,7 @@ class Incoming:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of its content has come."""
+        """Whether all of the content has arrived."""
         return not self._missing
 
     def begin(self, place: bytes, member: Member, *, replace: bool = True) -> None:
@@ -72,7 +73,11 @@ class Incoming:
         self._missing = member.stored_size
 
     def write(self, data: memoryview) -> None:
-        """Write the next bytes where they belong: a sparse file has holes between them."""
+        """Write the next bytes where they belong: a sparse file has holes between its extents.
+
+        Bytes behind the end of the content are padding, and ignored.
+        """
+        data = data[: self._missing]
         try:
             while data and self.is_open:
                 self._next_extent()
@@ -100,7 +105,7 @@ class Incoming:
         self._at, self._left = self._at + size, self._left - size
 
     def resize(self, size: int) -> None:
-        """Say how large the file is, where nobody knew when it began."""
+        """Set the size of a file that began as ``ENDLESS``."""
         self.member = self.member._replace(size=size, stored_size=size)
 
     def end(self) -> None:
@@ -119,7 +124,8 @@ class Incoming:
     def set_attributes(self) -> None:
         """Give the file everything but its content.
 
-        :raises OSError: the system refuses; ``UnsafeMemberError``: we do.
+        :raises OSError: the system refuses.
+        :raises UnsafeMemberError: its owner is out of bounds.
         """
         member = self.member
         os.ftruncate(self.descriptor, member.size)
@@ -127,7 +133,7 @@ class Incoming:
         self._restorer.finish(self.descriptor, member.mode, member.mtime_ns, *more)
 
     def drop(self) -> None:
-        """Remove a file that is not whole."""
+        """Remove the file: it is not whole."""
         if self.is_open:
             self._close()
             self._restorer.remove(self.place)
@@ -137,18 +143,38 @@ class Incoming:
         os.close(descriptor)
 
 
-class Finisher:
-    """Makes what has no content: links, named pipes, devices; and finishes folders."""
+class MemberMaker:
+    """Makes members below one folder, and decides what it means if one cannot be made.
 
-    def __init__(
-        self, restorer: Restorer, restoring: Restoring, failures: Failures, found: Found
-    ) -> None:
-        self._restorer, self._keeping = restorer, restoring.keeping
-        self._failures, self._found = failures, found
+    The base of whatever restores archives; ``close`` it always.
+
+    :param root: a descriptor of the folder.
+    """
+
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        self._restoring, self._found = restoring, found
+        self._failures = Failures(restoring.on_error, found)
+        self._restorer = Restorer(root, restoring.keeping)
+        self._file = Incoming(self._restorer, self._failures, found)
         self.root_mode: int | None = None
-        """The mode that the archive says of the folder itself."""
+        """The mode that the archive gives the folder itself."""
 
-    def hardlink(self, place: bytes, link: bytes) -> None:
+    def close(self) -> None:
+        """Give everything back; a file that is not whole is removed."""
+        self._file.drop()
+        self._restorer.close()
+
+    def refuse(self, name: bytes, error: AiocompressError | OSError) -> None:
+        """Leave a member out, or raise, as the caller wants it; see ``Failures.member``."""
+        self._failures.member(name, error)
+
+    def _attempt(self, name: bytes, make: Callable[..., object], *arguments: object) -> None:
+        try:
+            make(*arguments)
+        except (UnsafeMemberError, LimitError, OSError) as error:
+            self.refuse(name, error)
+
+    def _hardlink(self, place: bytes, link: bytes) -> None:
         """Give a file of this run another name.
 
         :raises UnsafeMemberError: there is no such file.
@@ -156,34 +182,27 @@ class Finisher:
         self._restorer.make_hardlink(place, self._failures.place(link))
         self._found.files += 1
 
-    def symlink(self, place: bytes, record: Record) -> None:
-        """Make a symbolic link."""
-        owner = record.owner[0], record.owner[1]
-        self._restorer.make_symlink(place, record.link, record.mtime_ns, owner)
+    def _symlink(self, place: bytes, record: Record) -> None:
+        self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
 
-    def special(self, place: bytes, member: Member) -> None:
-        """Make a named pipe or a device if that is wanted, and tell of it if not."""
+    def _special(self, place: bytes, member: Member) -> None:
+        """Make a named pipe or a device if that is wanted, and report it if not."""
         what, kind = _SPECIAL[member.kind]
-        if not self._keeping.preserve:
+        keeping = self._restoring.keeping
+        if not keeping.preserve:
             self._failures.special(place, what)
             return
-        mode = kind | self._keeping.mode(member.mode)
-        self._restorer.make_special(place, mode, member.device)
+        self._restorer.make_special(place, kind | keeping.mode(member.mode), member.device)
         more = member.mode, member.mtime_ns, (member.uid, member.gid)
         self._restorer.finish_special(place, *more)
 
-    def folder(self, place: bytes, record: Record) -> None:
+    def _folder(self, place: bytes, record: Record) -> None:
         """Give a folder its mode and time: nothing more is made in it."""
-        owner = record.owner[0], record.owner[1]
-        self._restorer.set_folder(place, record.mode, record.mtime_ns, owner)
-
-    def root(self, mode: int) -> None:
-        """Note the mode of the folder that everything goes to."""
-        self.root_mode = self._keeping.root_mode(mode)
+        self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
 
 
 class Journal:
-    """Records of what has to wait for the end, in a file without a name if there are many."""
+    """Records of what has to wait for the end; many of them spill to a file without a name."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(MIB)  # noqa: SIM115
@@ -191,7 +210,6 @@ class Journal:
         self._records = Records()
 
     def add(self, name: bytes, kind: int, member: Member, link: bytes = b"") -> None:
-        """Note a member."""
         owner = member.uid, member.gid, b"", b""
         self._records.add(name, kind, 1, 0, member.mode, member.mtime_ns, owner, link)
         if self._records.is_full:
@@ -220,5 +238,4 @@ class Journal:
         return Records.decode(self._file.read(block[1]))
 
     def close(self) -> None:
-        """Forget all."""
         self._file.close()

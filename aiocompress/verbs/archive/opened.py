@@ -1,8 +1,8 @@
-"""An archive that is open: its members found, read and restored, by its index where it has one.
+"""An archive that is open: its members found, read and restored, by its index if it has one.
 
-An archive of ours is read only where it is asked for; any other tar, compressed or not, from
-front to back. Where the index proves wrong, it is given up for good, and the archive is read as
-one of anybody else's.
+With an index, a caller reads only what it asks for; any other tar, compressed or not, is read from
+front to back. An index that proves wrong is given up for good, and the archive read as if it had
+none.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
 from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
@@ -20,20 +20,15 @@ from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member, PathLike, ProgressOption, Report
 from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import Building, free_space
+from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
-from aiocompress.verbs.archive.extract import (
-    Restored,
-    least_space,
-    restore_indexed,
-    restore_stream,
-)
-from aiocompress.verbs.archive.frame import is_same
-from aiocompress.verbs.archive.raw import IndexedAccess, RawAccess, StreamAccess, raw_blocks
-from aiocompress.verbs.archive.seek import Indexed, UnlikeIndexError, open_indexed
+from aiocompress.verbs.archive.extract import IndexedRestorer, least_space, restore_stream
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
+from aiocompress.verbs.archive.raw import RawBytes, raw_blocks
+from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, into_folder, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Restoring, Unpacking, Writing
@@ -42,12 +37,13 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 ArchiveSource: TypeAlias = AnySource | Positional
+T = TypeVar("T")
 
 _MOST_NAMES: Final = 20_000
 
 
 class OpenedArchive:
-    """A tar archive, in a container or plain; ``open`` it, and ``aclose`` it always."""
+    """A tar archive, in a container or plain; an async context manager."""
 
     def __init__(self, pool: WorkerPool, source: ArchiveSource, reading: Reading) -> None:
         self.pool, self._source, self._reading = pool, source, reading
@@ -59,7 +55,7 @@ class OpenedArchive:
         self.is_plain = False
         """Whether it is a tar that is not compressed."""
         self.warnings: list[str] = []
-        """What was odd about the archive, told once."""
+        """What was odd about the archive, each thing once."""
 
     @property
     def name(self) -> str | None:
@@ -90,12 +86,12 @@ class OpenedArchive:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what is open. Closing twice does no harm."""
+        """Give everything back; closing twice does no harm."""
         self._is_open = False
         await self._stack.aclose()
 
     def check(self) -> None:
-        """Make sure that the archive is open.
+        """Check that the archive is open.
 
         :raises ClosedError: it is not.
         """
@@ -126,49 +122,57 @@ class OpenedArchive:
             raise FormatError(f"not an archive: {error.reason}", file=self.name, offset=0) from None
 
     def distrust(self) -> None:
-        """Give the index up: it is damaged, or the archive is not as it says."""
+        """Give the index up: it is damaged, or the archive differs from it."""
         if self.index is not None:
             self.index = None
             self.warnings.append("the index is not what the archive holds, and was not used")
 
     # What there is.
 
-    async def names(self) -> AsyncGenerator[list[str]]:
+    def names(self) -> AsyncGenerator[list[str]]:
         """Yield the names of all members, many at once; that of a folder ends with a slash."""
+        return self._batches(
+            Records.listing,
+            lambda member: [member.name + "/" * (member.kind == "directory")],
+        )
+
+    async def members(self) -> AsyncGenerator[Member]:
+        """Yield all members, in the order of the archive."""
+        batches = self._batches(_members, lambda member: (member,))
+        async with aclosing(batches):
+            async for batch in batches:
+                for member in batch:
+                    yield member
+
+    async def _batches(
+        self, indexed: Callable[[Records], T], scanned: Callable[[Member], T]
+    ) -> AsyncGenerator[T]:
+        """Yield something for all members: by the index as far as that is whole, then by a scan.
+
+        :param indexed: makes it of a block of the index.
+        :param scanned: makes it of one member.
+        """
         told = 0
         if self.index is not None:
             try:
                 async with aclosing(self.index.checked_blocks()) as blocks:
                     async for records in blocks:
-                        yield records.listing()
+                        yield indexed(records)
                         told += len(records)
                 return
             except CorruptError:
                 self.distrust()
-        async with aclosing(self._scan_from(told)) as members:
+        async with aclosing(self._scan(Tally(self.pool))) as members:
             async for member in members:
-                yield [member.name + "/" * (member.kind == "directory")]
-
-    async def members(self) -> AsyncGenerator[Member]:
-        """Yield all members, in the order of the archive."""
-        told = 0
-        if self.index is not None:
-            try:
-                async with aclosing(self._indexed_members()) as members:
-                    async for member in members:
-                        yield member
-                        told += 1
-                return
-            except CorruptError:
-                self.distrust()
-        async with aclosing(self._scan_from(told)) as members:
-            async for member in members:
-                yield member
+                if told:
+                    told -= 1
+                else:
+                    yield scanned(member)
 
     async def member(self, name: str) -> Member:
-        """Return the member of that name; the last one, where there are several.
+        """Return the member of that name, the last one if there are several.
 
-        :raises MemberNotFoundError: there is none; the closest names are in its hint.
+        :raises MemberNotFoundError: there is none; its hint has the closest names.
         """
         self.check()
         if self.index is not None:
@@ -179,7 +183,6 @@ class OpenedArchive:
         return await self.scan_for(name)
 
     async def _find_record(self, index: Indexed, name: str) -> Member:
-        """Look a name up in the index."""
         found: Record | None = None
         names: list[bytes] = []
         async with aclosing(index.checked_blocks()) as blocks:
@@ -204,27 +207,8 @@ class OpenedArchive:
             raise not_found(name, map(to_text, names)).located(file=self.name)
         return found
 
-    async def _indexed_members(self) -> AsyncGenerator[Member]:
-        if self.index is not None:
-            try:
-                async with aclosing(self.index.checked_blocks()) as blocks:
-                    async for records in blocks:
-                        for record in records:
-                            yield record.member()
-            except CorruptError as error:
-                raise error.located(file=self.name) from None
-
-    async def _scan_from(self, told: int) -> AsyncGenerator[Member]:
-        """Read the archive from front to back, and pass over the first members."""
-        async with aclosing(self._scan(Tally(self.pool))) as members:
-            async for member in members:
-                if told:
-                    told -= 1
-                else:
-                    yield member
-
     async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
-        """Read the archive from front to back."""
+        """Yield the members, read from front to back."""
         reader = tar.Reader(max_metadata=self._reading.max_metadata)
         try:
             async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:
@@ -249,16 +233,12 @@ class OpenedArchive:
                 async for data in blocks:
                     yield data
 
-    def raw_access(self) -> RawAccess:
-        """Return a way to read raw bytes anywhere."""
-        return IndexedAccess(self.index) if self.index else self.stream_access()
-
-    def stream_access(self) -> RawAccess:
-        """Return a way to read raw bytes anywhere that does not believe the index."""
-        return StreamAccess(self._raw_bytes)
+    def raw_access(self) -> RawBytes:
+        """Return a way to read raw bytes at any offset."""
+        return RawBytes(self.index, self._raw_bytes)
 
     def _again(self) -> AnySource:
-        """Return the archive as a source of its bytes, from the first one."""
+        """Return a source of the archive's bytes from the first one on."""
         self.check()
         if isinstance(self._source, str | os.PathLike):
             return self._source
@@ -272,11 +252,7 @@ class OpenedArchive:
     # Restored.
 
     async def extract(
-        self,
-        destination: PathLike,
-        unpacking: Unpacking,
-        writing: Writing,
-        max_output: int | None,
+        self, destination: PathLike, unpacking: Unpacking, writing: Writing, max_output: int | None
     ) -> Report:
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()
@@ -297,90 +273,103 @@ class OpenedArchive:
         return run.report()
 
     async def _restore(
-        self, building: Building, restoring: Restoring, reading: Reading, tally: Tally
+        self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
     ) -> None:
-        about = building, reading, restoring, tally
-        index, outcome = self.index, None
+        """Restore by the index, or else from front to back.
+
+        A frame that cannot be decoded and does not look like one leaves two cases: the index is
+        wrong, and front to back everything is whole; or the frame is damaged, and reading stops
+        there. So the second way is tried without leaving anything out. If it fails, it was damage,
+        and the index still knows where the other frames are.
+        """
+        about, index, is_doubtful = (building, reading), self.index, False
         if index is not None:
             await self._check_space(index, building, restoring.selection)
-            outcome = await restore_indexed(self.pool, index, *about)
-            if outcome is Restored.ALL:
-                return
+            try:
+                return await IndexedRestorer(self.pool, index, *about, restoring, tally).run()
+            except UnlikeIndexError as error:
+                is_doubtful = isinstance(error, DoubtfulFrameError)
             await self._begin_anew(building, tally)
+        stream = restoring._replace(on_error="raise") if is_doubtful else restoring
         try:
             async with opened(self._again(), self.pool) as source:
-                stream = restoring
-                if outcome is Restored.DOUBTFUL:
-                    stream = restoring._replace(on_error="raise")
-                await restore_stream(self.pool, source, building, reading, stream, tally)
+                await restore_stream(self.pool, source, *about, stream, tally)
             self.distrust()
-        except CorruptError:
-            if index is None or outcome is not Restored.DOUBTFUL:
+        except CorruptError as damage:
+            if index is None or not is_doubtful:
                 raise
-            # It was damage: the index still knows where the other frames are.
             await self._begin_anew(building, tally)
-            again = await restore_indexed(self.pool, index, *about, trusting=True)
-            if again is not Restored.ALL:
-                raise
+            again = IndexedRestorer(self.pool, index, *about, restoring, tally, trusting=True)
+            try:
+                await again.run()
+            except UnlikeIndexError:
+                raise damage from None
 
-    async def _check_space(self, index: Indexed, building: Building, selection: Selection) -> None:
-        """Look at the disk before anything is restored.
+    async def _check_space(
+        self, index: Indexed, building: AtomicFolder, selection: Selection
+    ) -> None:
+        """Check, before anything is restored, that the disk has room for it.
 
         :raises OSError: it has less room than the files need.
         """
         free = await call(self.pool.files, free_space, building.descriptor)
         if free is None or index.table.raws[-1] <= free:
             return
-        with suppress(CorruptError):  # that is told when the index is used
+        with suppress(CorruptError):  # raised again when the index is used
             needed = await least_space(index, selection)
             if needed > free:
                 reason = f"No space left: the files need {needed:,} bytes, {free:,} are free"
                 raise OSError(errno.ENOSPC, reason, building.path)
 
-    async def _begin_anew(self, building: Building, tally: Tally) -> None:
+    async def _begin_anew(self, building: AtomicFolder, tally: Tally) -> None:
         await call(self.pool.files, atomic_folder.empty, building.descriptor)
         tally.reset()
 
     # Checked.
 
     async def test(self, progress: ProgressOption) -> Report:
-        """Read all of it, and check everything; see ``Archive.test``."""
+        """Read the whole archive and check everything; see ``Archive.test``."""
         self.check()
-        writing = Writing(progress=progress)
-        async with verb(self.pool, "testing", writing, found=Found(), back=True) as run:
+        writing, name = Writing(progress=progress), self.name
+        async with verb(self.pool, "testing", writing, found=Found(), back=True, file=name) as run:
             run.total = self._size
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):
                 async for member in found:
                     run.tally.found.files += member.kind != "directory"
                     if self.index is not None:
-                        self._compare(member, await anext(expected, None))
+                        _compare(member, await anext(expected, None))
                 if await anext(expected, None) is not None:
-                    self._compare(None, None)
+                    _compare(None, None)
             if self.index is not None:
-                await self._check_table(self.index)
+                try:
+                    await self.index.check_table()
+                except UnlikeIndexError:
+                    _compare(None, None)
         return run.report()
 
-    async def _check_table(self, index: Indexed) -> None:
-        try:
-            await index.check_table()
-        except UnlikeIndexError:
-            self._compare(None, None)
-        except CorruptError as error:
-            raise error.located(file=self.name) from None
+    async def _indexed_members(self) -> AsyncGenerator[Member]:
+        if self.index is not None:
+            async with aclosing(self.index.checked_blocks()) as blocks:
+                async for records in blocks:
+                    for member in _members(records):
+                        yield member
 
-    def _compare(self, member: Member | None, expected: Member | None) -> None:
-        if member is None or expected is None or not is_same(member, expected):
-            which = "more members than there are" if member is None else repr(member.name)
-            raise CorruptError(
-                f"the index does not agree with the archive on {which}",
-                file=self.name,
-                hint="the members are whole: extract them, and pack them again",
-            )
+
+def _compare(member: Member | None, expected: Member | None) -> None:
+    if member is None or expected is None or not is_same(member, expected):
+        which = "more members than there are" if member is None else repr(member.name)
+        raise CorruptError(
+            f"the index does not agree with the archive on {which}",
+            hint="the members are whole: extract them, and pack them again",
+        )
+
+
+def _members(records: Records) -> Iterable[Member]:
+    return map(Record.member, records)
 
 
 def _find(records: Records, wanted: bytes) -> Record | None:
-    """Return the last record of that name."""
     if wanted not in records.names:
         return None
     last = len(records) - 1 - records.names[::-1].index(wanted)

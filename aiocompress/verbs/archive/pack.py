@@ -1,7 +1,8 @@
-"""A tree on its way out: its members, laid as tar straight into the chunks that are read.
+"""A tree on its way out: its members, laid as tar straight into the slots of the pipeline.
 
-All small files of a chunk are opened, read and closed in one hop to a file thread. Plain blocking
-code, but for ``TreeSource``, which is what the pipeline reads.
+All small files of a chunk are opened, read and closed in one hop to a file thread: a hop for each
+would take longer than reading it. ``TreeSource`` is what the pipeline reads; all else is plain
+blocking code.
 """
 
 from __future__ import annotations
@@ -13,26 +14,20 @@ import stat
 from collections.abc import Generator
 from concurrent.futures import Executor
 from functools import cache
-from typing import Any, Final
+from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding, to_bytes
+from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
 from aiocompress.storage.base import Source
-from aiocompress.storage.walk import (
-    FILE_FLAGS,
-    OURS,
-    Entry,
-    Skip,
-    is_folder,
-    kind_of,
-    walk,
-    without_prefix,
-)
+from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
+from aiocompress.verbs.tree import Tree, open_file
 from aiocompress.workers.threads import call
+
+_Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 
 _SECOND: Final = 1_000_000_000
 _SPECIAL: Final = {
@@ -40,6 +35,7 @@ _SPECIAL: Final = {
     stat.S_IFCHR: LETTERS["character device"],
     stat.S_IFBLK: LETTERS["block device"],
 }
+_DEVICES: Final = b"34"
 
 
 class TreeSource(Source):
@@ -49,152 +45,99 @@ class TreeSource(Source):
     """
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
-        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
         self.found = Found()
         self._executor = executor
-        self._packer = Packer(packing, self.found)
+        self._packer = _Packer(packing, self.found)
+        self.name = self._packer.tree.name
 
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return self._packer.more
+        return not self._packer.writer.ended
 
     def take_index(self) -> bytes | None:
-        return self._packer.take_index()
+        return self._packer.writer.take_index()
 
     def leave_out(self, status: os.stat_result) -> None:
-        self._packer.own.add((status.st_dev, status.st_ino))
+        self._packer.tree.leave_out(status)
 
     async def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns its bytes, 0 at the end."""
+        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
         return await call(self._executor, self._packer.fill, view)
 
     async def readinto(self, view: memoryview) -> int:
         return await self.fill(view)
 
     async def aclose(self) -> None:
-        """Close what is open."""
         await call(self._executor, self._packer.close)
 
 
-class Packer:
+class _Packer:
     """Walks a tree and lays its members into the chunks that it is given; ``close`` always.
 
-    ``_lay_all`` is a generator that goes on for ever where the last chunk ended.
+    ``_lay_all`` is one generator for the whole tree: it stops where a chunk is full, perhaps within
+    a member, and goes on there in the next chunk.
     """
 
     def __init__(self, packing: Packing, found: Found) -> None:
-        self.more = True
-        """Whether another chunk follows one that was not filled."""
-        self.own: set[tuple[int, int]] = set()
-        """Device and inode of files that are left out: those that the archive goes to."""
+        self.tree, self.writer = Tree(packing, found), Writer()
         self._packing, self._found = packing, found
-        self._writer = Writer()
-        self._links: dict[tuple[int, int], list[Any]] = {}
+        self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
+        """Of files with several names: that of the member, and how many are yet to come."""
         self._owner = cache(self._find_owner)
-        self._root, self._cut = b"", 0
         self._steps = self._lay_all()
 
     def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns its bytes, 0 at the end."""
-        self._writer.begin_chunk(view)
+        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
+        self.writer.begin_chunk(view)
         next(self._steps, None)
-        self.more = not self._writer.ended
-        return self._writer.end_chunk()
-
-    def take_index(self) -> bytes | None:
-        """Return the block of the index that stands behind the last chunk, once."""
-        return self._writer.take_index()
+        return self.writer.end_chunk()
 
     def close(self) -> None:
-        """Close what is open."""
         self._steps.close()
 
-    # What there is.
-
     def _lay_all(self) -> Generator[None]:
-        with contextlib.closing(self._entries()) as entries:
+        with contextlib.closing(self.tree.entries()) as entries:
             for entry in entries:
                 if (steps := self._lay_entry(entry)) is not None:
                     yield from steps
-        yield from self._writer.finish()
+        yield from self.writer.finish()
 
     def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
         if isinstance(entry, Skip):
-            self._skip(entry.name, entry.error)
+            self.tree.skip(entry.name, entry.error)
             return None
         try:
-            if entry.is_folder:
-                return self._lay_folder(entry)
-            return self._lay_file(entry) if entry.is_file else self._lay_other(entry)
+            return self._lay_folder(entry) if entry.is_folder else self._lay_file(entry)
         except OSError as error:
-            self._skip(entry.name, error)
+            self.tree.skip(entry.name, error)
             return None
 
-    def _entries(self) -> Generator[Entry | Skip]:
-        """Yield all members in order, from all roots, with their names in the archive."""
-        packing = self._packing
-        prefix = to_bytes(packing.prefix)
-        for path, name in packing.roots:
-            self._root = os.fsencode(path)
-            inside = prefix + (os.fsencode(name) + b"/" if name else b"")
-            self._cut = len(inside)
-            yield from self._root_entries(os.fsencode(name), inside)
-
-    def _root_entries(self, name: bytes, inside: bytes) -> Generator[Entry | Skip]:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        if not is_folder(self._root):
-            folder, base = os.path.split(self._root)
-            parent = os.open(folder or b".", flags)
-            try:
-                whole = to_bytes(self._packing.prefix) + name
-                is_file = stat.S_ISREG(os.lstat(base, dir_fd=parent).st_mode)
-                yield Entry(whole, base, parent, is_file=is_file)
-            finally:
-                os.close(parent)
-            return
-        descriptor = os.open(self._root, flags)
-        try:
-            if inside:
-                yield Entry(inside[:-1], b".", descriptor, is_folder=True, descriptor=descriptor)
-            yield from walk(descriptor, inside, without_prefix(self._packing.excluded, self._cut))
-        finally:
-            os.close(descriptor)
-
-    # How it is laid. A function lays what fits at once, and returns the steps for what does not.
+    # Each of these lays a member that fits into the chunk, or returns the steps that lay it: most
+    # members fit, and generators for them would cost more than the rest of the work.
 
     def _lay_folder(self, entry: Entry) -> Generator[None] | None:
+        if not entry.name:
+            return None  # the members of the only source stand there by themselves
         status = os.fstat(entry.descriptor)
         return self._lay_head(entry, status, DIRECTORY, self._xattrs(entry.descriptor))
 
-    def _lay_other(self, entry: Entry) -> Generator[None] | None:
+    def _lay_other(self, entry: Entry, status: os.stat_result) -> Generator[None] | None:
         """Lay what has no content."""
-        status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
         mode = status.st_mode
-        if stat.S_ISREG(mode):
-            return self._lay_file(entry)
         if stat.S_ISLNK(mode):
             link = os.readlink(entry.base, dir_fd=entry.parent)
             path = b"/proc/self/fd/%d/%b" % (entry.parent, entry.base)
             return self._lay_head(entry, status, SYMLINK, self._xattrs(path), link)
         if kind := _SPECIAL.get(stat.S_IFMT(mode)):
-            numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
-            link = b"" if stat.S_ISFIFO(mode) else b"%d,%d" % numbers
-            return self._lay_head(entry, status, kind, link=link, device=numbers)
+            return self._lay_head(entry, status, kind)
         raise OSError(errno.EINVAL, f"is {kind_of(mode)}, which no archive holds")
 
     def _lay_file(self, entry: Entry) -> Generator[None] | None:
-        try:
-            descriptor = os.open(entry.base, FILE_FLAGS, dir_fd=entry.parent)
-        except OSError as error:
-            if error.errno in {errno.ELOOP, errno.ENXIO}:  # it is a link, or a socket, by now
-                return self._lay_other(entry)
-            raise
+        descriptor, status = open_file(entry)
+        if descriptor < 0:
+            return self._lay_other(entry, status)
         steps = None
         try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                return self._lay_other(entry)
-            if (status.st_dev, status.st_ino) in self.own:
-                self._found.warn(f"{self._shown(entry.name)}: is the output, and not packed")
+            if self.tree.is_output(entry.name, status):
                 return None
             if status.st_nlink > 1 and (first := self._first_link(status)):
                 return self._lay_head(entry, status, HARDLINK, link=first)
@@ -205,30 +148,25 @@ class Packer:
         return steps
 
     def _first_link(self, status: os.stat_result) -> bytes | None:
-        """Return the name of the member that is the same file, if one is."""
+        """Return the name of the member that is the same file, if there is one."""
         key = status.st_dev, status.st_ino
-        known = self._links.get(key)
-        if known is None:
-            return None
-        first: bytes = known[0]
-        known[1] -= 1
-        if not known[1]:
-            del self._links[key]  # that was the last of its names
+        first, left = self._links.pop(key, (None, 0))
+        if first is not None and left > 1:
+            self._links[key] = first, left - 1
         return first
 
     def _lay_content(
         self, entry: Entry, descriptor: int, status: os.stat_result
     ) -> Generator[None] | None:
         """Lay a file at once if there is room for it."""
-        head = self._head(entry.name, status, FILE, status.st_size, self._xattrs(descriptor))
-        room = self._writer.room(head)
+        head = self._head(entry.name, status, FILE, self._xattrs(descriptor))
+        room = self.writer.room(head)
         if room is None:
             return self._lay_large(entry, descriptor, status, head)
-        done = os.readv(descriptor, [room])
-        # One more byte tells whether the file has grown.
+        done = os.readv(descriptor, [room])  # room for a byte too many: the file may have grown
         if done != status.st_size:
             self._finish_short(entry, descriptor, room, done)
-        self._writer.place(head)
+        self.writer.place(head)
         self._count(entry.name, FILE, status)
         return None
 
@@ -244,13 +182,13 @@ class Packer:
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
         what = "shrank" if done < size else "grew"
         kept = f"its first {size} bytes are packed" if done > size else f"padded to {size} bytes"
-        self._found.change(f"{self._shown(name)}: {what} while it was read, {kept}")
+        self._found.change(f"{self.tree.shown(name)}: {what} while it was read, {kept}")
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
     ) -> Generator[None]:
         try:
-            size, name, writer = status.st_size, entry.name, self._writer
+            size, name, writer = status.st_size, entry.name, self.writer
             if writer.is_uncut(len(head) + size + BLOCK):
                 yield
                 if writer.room(head) is not None:
@@ -265,33 +203,32 @@ class Packer:
             if after.st_size > size:
                 self._tell_changed(name, after.st_size, size)
             elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
-                self._found.change(f"{self._shown(name)}: changed while it was read")
+                self._found.change(f"{self.tree.shown(name)}: changed while it was read")
         finally:
             os.close(descriptor)
 
     def _lay_stream(self, name: bytes, descriptor: int, left: int) -> Generator[None]:
-        """Lay content chunk by chunk; what is not there any more is zeros, and told."""
+        """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so."""
         size = left
         while left:
-            room = yield from self._writer.rest(left)
+            room = yield from self.writer.rest(left)
             try:
                 done = os.readv(descriptor, [room])
             except OSError as error:
                 self._fail(name, error, size - left)
-                yield from self._writer.lay_zeros(left)
-                return
+                break
             if not done:
                 self._tell_changed(name, size - left, size)
-                yield from self._writer.lay_zeros(left)
-                return
-            self._writer.advance(done)
+                break
+            self.writer.advance(done)
             left -= done
+        yield from self.writer.lay_zeros(left)
 
     def _fail(self, name: bytes, error: OSError, offset: int) -> None:
-        """Tell of a read error: it is never silently zeros."""
+        """Raise or report a read error: the zeros that follow must not pass for content."""
         if self._packing.on_error == "raise":
-            raise OSError(error.errno, error.strerror, self._shown(name)) from None
-        text = f"{self._shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
+            raise OSError(error.errno, error.strerror, self.tree.shown(name)) from None
+        text = f"{self.tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
         self._found.change(text)
 
     def _lay_head(
@@ -299,44 +236,45 @@ class Packer:
         entry: Entry,
         status: os.stat_result,
         kind: int,
-        xattrs: tuple[tuple[str, bytes], ...] = (),
+        xattrs: _Xattrs = (),
         link: bytes = b"",
-        device: tuple[int, int] = (0, 0),
     ) -> Generator[None] | None:
         """Lay a member without content."""
-        head = self._head(entry.name, status, kind, 0, xattrs, link, device)
+        head = self._head(entry.name, status, kind, xattrs, link)
         self._count(entry.name, kind, status)
-        return None if self._writer.place_head(head) else self._lay_long_head(head)
+        return None if self.writer.place_head(head) else self._lay_long_head(head)
 
     def _lay_long_head(self, head: bytes) -> Generator[None]:
-        if self._writer.is_uncut(len(head)):
+        if self.writer.is_uncut(len(head)):
             yield
-        self._writer.open()
-        yield from self._writer.lay(head)
-
-    # What is said of a member.
+        self.writer.open()
+        yield from self.writer.lay(head)
 
     def _head(
         self,
         name: bytes,
         status: os.stat_result,
         kind: int,
-        size: int,
-        xattrs: tuple[tuple[str, bytes], ...] = (),
+        xattrs: _Xattrs = (),
         link: bytes = b"",
-        device: tuple[int, int] = (0, 0),
     ) -> bytes:
         mode, time = status.st_mode & 0o7777, status.st_mtime_ns
-        clamp = self._packing.clamp
+        size = status.st_size if kind == FILE else 0
+        clamp, device = self._packing.clamp, (0, 0)
         if clamp is not None:
             mode = 0o755 if kind == DIRECTORY or mode & 0o100 else 0o644
             time = min(time, clamp * _SECOND)
+        if kind in _DEVICES:
+            device = os.major(status.st_rdev), os.minor(status.st_rdev)
+            link = b"%d,%d" % device
         who = self._owner(status.st_uid, status.st_gid, device)
         about = name, kind, mode, size, time, who, link
-        head = self._writer.head(*about, xattrs)
+        head = self.writer.head(*about, xattrs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
-            self._found.change(f"{self._shown(name)}: its attributes are too large, and not packed")
-            return self._writer.head(*about)
+            self._found.change(
+                f"{self.tree.shown(name)}: its attributes are too large, and not packed"
+            )
+            return self.writer.head(*about)
         return head
 
     def _find_owner(self, uid: int, gid: int, device: tuple[int, int]) -> Owner:
@@ -349,9 +287,9 @@ class Packer:
         if kind != DIRECTORY:
             self._found.files += 1
         if kind == FILE and status.st_nlink > 1:
-            self._links[status.st_dev, status.st_ino] = [name, status.st_nlink - 1]
+            self._links[status.st_dev, status.st_ino] = name, status.st_nlink - 1
 
-    def _xattrs(self, place: int | bytes) -> tuple[tuple[str, bytes], ...]:
+    def _xattrs(self, place: int | bytes) -> _Xattrs:
         if not self._packing.xattrs or self._packing.clamp is not None:
             return ()
         found = []
@@ -362,21 +300,10 @@ class Packer:
                     found.append((key, os.getxattr(place, key, follow_symlinks=follow)))
         return tuple(found)
 
-    def _shown(self, name: bytes) -> str:
-        """Return the path of a member as its user knows it."""
-        rest = name[self._cut :]
-        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
-
-    def _skip(self, name: bytes, error: OSError) -> None:
-        path = self._shown(name)
-        if self._packing.on_error == "raise" or error.errno in OURS:
-            raise OSError(error.errno, error.strerror, path) from None
-        self._found.skip(f"{path}: {error.strerror}")
-
 
 @cache
 def _names(uid: int, gid: int) -> tuple[str, str]:
-    import grp  # only those who pack pay for it
+    import grp  # only packing needs them
     import pwd
 
     user = group = ""

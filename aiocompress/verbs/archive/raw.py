@@ -1,10 +1,10 @@
-"""The raw bytes of an archive: from front to back, or from wherever they are asked for."""
+"""The raw bytes of an archive: from front to back, or at any offset."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Protocol, Self
+from typing import Self
 
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
@@ -27,7 +27,7 @@ async def raw_blocks(
 ) -> AsyncGenerator[memoryview]:
     """Yield the raw bytes of an archive, decompressed if it is compressed.
 
-    :param detach: the reader may be slow: no slot waits for it.
+    :param detach: the reader may be slow: no slot is kept waiting for it.
     :param strict: a damaged index is an error.
     """
     peeked = await Peeked.look(source)
@@ -46,13 +46,12 @@ async def raw_blocks(
 
 
 class Peeked(Source):
-    """A source whose first bytes have been looked at."""
+    """A source whose first block has been read already, and is given out again."""
 
     def __init__(self, source: Source, head: bytes) -> None:
         self.name, self.size, self.waits = source.name, source.size, source.waits
         self._source, self._head = source, memoryview(head)
         self.is_tar = tar.is_archive(head)
-        """Whether it is a plain tar."""
 
     @classmethod
     async def look(cls, source: Source) -> Self:
@@ -70,53 +69,44 @@ class Peeked(Source):
         return size
 
 
-# Anywhere.
+class RawBytes:
+    """The raw bytes of an archive at any offset; a block is kept for the next read; ``aclose`` it.
 
+    With an index it decodes only the frames that hold the bytes. Without one it reads forward, and
+    starts again from the front for an offset that it has passed.
 
-class RawAccess(Protocol):
-    """Raw bytes of an archive, wherever they are asked for."""
+    :param restart: opens the archive as raw blocks from the front.
+    """
 
-    async def read_at(self, offset: int, size: int) -> bytes:
-        """Return at least one byte and at most ``size`` from there; none at the end."""
-        ...
-
-    async def aclose(self) -> None:
-        """Give everything back."""
-        ...
-
-
-class IndexedAccess:
-    """Decodes only the frames that hold what is asked for; the last one is kept."""
-
-    def __init__(self, archive: Indexed) -> None:
-        self._archive = archive
-        self._number, self._frame = -1, b""
-
-    async def read_at(self, offset: int, size: int) -> bytes:
-        table = self._archive.table
-        if offset >= table.raws[-1]:
-            return b""
-        number = table.find(offset)
-        if number != self._number:
-            self._number, self._frame = -1, b""
-            self._frame = await self._archive.frame(number)
-            self._number = number
-        start = offset - table.raws[number]
-        return self._frame[start : start + size]
-
-    async def aclose(self) -> None:
-        self._number, self._frame = -1, b""
-
-
-class StreamAccess:
-    """Reads from front to back; for what lies behind, once more from the front."""
-
-    def __init__(self, restart: Callable[[], AsyncGenerator[memoryview]]) -> None:
-        self._restart = restart
+    def __init__(
+        self, index: Indexed | None, restart: Callable[[], AsyncGenerator[memoryview]]
+    ) -> None:
+        self._index, self._restart = index, restart
         self._blocks: AsyncGenerator[memoryview] | None = None
         self._start, self._block = 0, memoryview(b"")
 
     async def read_at(self, offset: int, size: int) -> bytes:
+        """Return at least one byte and at most ``size`` from ``offset``; none at the end.
+
+        :raises CorruptError: the frame that holds them is damaged.
+        :raises UnlikeIndexError: there is no such frame where the index says.
+        """
+        if not self._start <= offset < self._start + len(self._block):
+            if self._index is None:
+                await self._pass_to(offset)
+            else:
+                await self._decode(self._index, offset)
+        at = offset - self._start
+        return bytes(self._block[at : at + size])
+
+    async def _decode(self, index: Indexed, offset: int) -> None:
+        self._start, self._block = 0, memoryview(b"")  # before there is another one
+        if offset < index.table.raws[-1]:
+            number = index.table.find(offset)
+            self._block = memoryview(await index.frame(number))
+            self._start = index.table.raws[number]
+
+    async def _pass_to(self, offset: int) -> None:
         if self._blocks is None or offset < self._start:
             await self.aclose()
             self._blocks = self._restart()
@@ -125,12 +115,15 @@ class StreamAccess:
             block = await anext(self._blocks, None)
             self._block = memoryview(b"") if block is None else block
             if block is None:
-                return b""
-        at = offset - self._start
-        return bytes(self._block[at : at + size])
+                return
+
+    async def give_up_index(self) -> None:
+        """Read from front to back from now on."""
+        await self.aclose()
+        self._index = None
 
     async def aclose(self) -> None:
         self._start, self._block = 0, memoryview(b"")
-        if self._blocks is not None:
-            blocks, self._blocks = self._blocks, None
+        blocks, self._blocks = self._blocks, None
+        if blocks is not None:
             await blocks.aclose()

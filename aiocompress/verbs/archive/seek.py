@@ -1,7 +1,7 @@
-"""Archives with an index, read where they are asked for, and nowhere else.
+"""Archives with an index: callers read the frames that they need, and no others.
 
-The index and the table of frames are hints: bounds, counts and sums are checked when they are
-read, and a member counts only if the header in front of its content agrees.
+The index and the table of frames are hints: this module verifies their bounds, counts and checksums
+as it reads them, and a member counts only if the header in front of its content agrees.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ from typing import Final
 
 from aiocompress import formats
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
-from aiocompress.formats.base import Format, FrameTable, Piece
+from aiocompress.formats.base import Format, FrameTable
 from aiocompress.formats.tar.header import END
 from aiocompress.formats.tar.index import Records, unpack
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Positional
-from aiocompress.verbs.decode import Decoder, outcome
+from aiocompress.storage.restorer import Keeping
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, restore
+from aiocompress.verbs.decode import DAMAGE
+from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.pool import Job, WorkerPool
 
 _HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB
 
 
-class UnlikeIndexError(Exception):
-    """The archive is not what its index says: it has to be read from front to back."""
-
-
 class Indexed:
-    """An archive of ours: its format, where its frames stand, and its index."""
+    """An archive with an index: its format, where its frames stand, and the blocks of its index."""
 
     def __init__(
         self,
@@ -39,20 +38,17 @@ class Indexed:
         table: FrameTable,
         name: str | None,
     ) -> None:
-        self.format, self.table, self.source, self.name = form, table, source, name
-        self._pool = pool
+        self.format, self.table, self.name = form, table, name
+        self._pool, self._source = pool, source
         self._kinds: dict[int, frozenset[int]] = {}
-        """What types of members the blocks of the index tell of, as far as they were read."""
-        self.read_bytes = 0
-        """Compressed bytes read so far."""
+        """Types of the members in the blocks of the index that were read, by offset."""
 
     async def read_at(self, offset: int, size: int) -> Buffer:
         """Read compressed bytes.
 
         :raises CorruptError: they are not there any more.
         """
-        data = await self.source.read_at(offset, size)
-        self.read_bytes += len(data)
+        data = await self._source.read_at(offset, size)
         if len(data) != size:
             raise CorruptError("the archive became shorter while it was read", offset=offset)
         return data
@@ -60,9 +56,10 @@ class Indexed:
     async def blocks(
         self, kinds: bytes | None = None, *, backwards: bool = False
     ) -> AsyncGenerator[Records]:
-        """Yield the index, block by block; only those with records of ``kinds``, where it is known.
+        """Yield the index, block by block.
 
-        :raises CorruptError: a block is damaged, or they do not follow each other.
+        :param kinds: blocks that are known to hold no record of these types are left out.
+        :raises CorruptError: a block is damaged.
         """
         payload_of = self.format.container.index_payload
         for offset, size in reversed(self.table.blocks) if backwards else self.table.blocks:
@@ -91,33 +88,50 @@ class Indexed:
         if end != self.table.raws[-1] - len(END):
             raise CorruptError("the index does not cover the archive")
 
+    async def start(
+        self, lane: Lane, number: int, *restoring: object, follows: bool | None = None
+    ) -> Job:
+        """Start a job that decodes a frame, and restores members from it.
+
+        :param restoring: the last arguments of ``restore``.
+        :raises CorruptError: the archive became shorter.
+        :raises UnlikeIndexError: the frame is too large to decode whole.
+        """
+        self.check_room(number)
+        table, raw_size = self.table, self.table.raw_size(number)
+        data = await self.read_at(table.starts[number], table.sizes[number])
+        about = self.format.name, (table.raws[number], raw_size)
+        return await lane.start(data, raw_size, restore, *about, *restoring, follows=follows)
+
+    async def result(self, job: Job, number: int, *, trusting: bool = False) -> Result:
+        """Wait for a job that decodes a frame.
+
+        :param trusting: a frame that cannot be decoded is damaged, wherever it stands.
+        :raises CorruptError: the frame is damaged.
+        :raises DoubtfulFrameError: it is damaged, or does not stand where the index says.
+        """
+        try:
+            return await job.result()
+        except DAMAGE as error:
+            if not trusting and not self.is_frame(number, memoryview(job.input)):
+                raise DoubtfulFrameError from None
+            base = self.table.starts[number]
+            raise error.located(file=self.name, base=base, frame=number) from None
+
     async def frame(self, number: int) -> bytes:
         """Return the raw bytes of a frame, decoded in a thread.
 
         :raises CorruptError: it is damaged.
-        :raises UnlikeIndexError: it is not where the table says, or not to be decoded whole.
+        :raises UnlikeIndexError: it is not where the index says, or too large to decode whole.
         """
-        offset, size = self.table.starts[number], self.table.sizes[number]
-        run = ((size, self.table.raw_size(number)),)
-        self.check_room(number)
-        data = memoryview(await self.read_at(offset, size))
-        # Detached, so that no slot waits for whoever reads a member.
-        decoder = Decoder(Lane(self._pool, small=True, detach=True), self.format)
-        item = await decoder.start(Piece(offset, number, data, run, exact=True))
+        # Detached: the caller may keep the bytes for long, and must not keep the slot.
+        lane = Lane(self._pool, small=True, detach=True)
+        job = await self.start(lane, number, (), "", Keeping())
         try:
-            result = await outcome(item)
-            if result is None:
-                reason = "the frame is not as long as the index says"
-                raise CorruptError(reason, offset=offset, frame=number)
-        except AiocompressError as error:
-            if not self.is_frame(number, data):
-                raise UnlikeIndexError from None
-            raise error.located(file=self.name) from None
-        else:
-            assert item.job is not None
-            return bytes(item.job.data)
+            await self.result(job, number)
+            return bytes(job.data)
         finally:
-            item.release()
+            job.release()
 
     def check_room(self, number: int) -> None:
         """Make sure that a frame can be decoded whole, whatever the table claims.
@@ -130,7 +144,7 @@ class Indexed:
             raise UnlikeIndexError from None
 
     def is_frame(self, number: int, data: memoryview) -> bool:
-        """Whether these bytes begin and end as the frame does: if so, what fails is damage."""
+        """Whether the bytes begin and end as that frame does: then a failure means damage."""
         return self.format.container.is_frame(data, self.table.raw_size(number))
 
     async def check_table(self) -> None:
@@ -138,31 +152,30 @@ class Indexed:
 
         :raises CorruptError: one does not.
         """
-        for number, (offset, size) in enumerate(
-            zip(self.table.starts, self.table.sizes, strict=True)
-        ):
+        for number, offset in enumerate(self.table.starts):
             self.check_room(number)
-            if not self.is_frame(number, memoryview(await self.read_at(offset, size))):
+            data = memoryview(await self.read_at(offset, self.table.sizes[number]))
+            if not self.is_frame(number, data):
                 raise CorruptError("no frame is where the index says", offset=offset, frame=number)
 
 
 async def open_indexed(pool: WorkerPool, source: Positional, name: str | None) -> Indexed | None:
-    """Find the index of an archive; None: it has none that can be believed.
+    """Find the index of an archive; None: it has none, or none that passes the checks.
 
-    :raises FormatError: it is no zstd or gzip file.
+    :raises FormatError: it is not compressed in a known format.
     """
     size = await source.size()
     form = formats.detect(bytes(await source.read_at(0, _HEAD)))
     search = form.container.search
     if search is None:
         return None
-    steps, table = search(size), None
+    steps = search(size)
     try:
         request = next(steps)
         while True:
             request = steps.send(bytes(await source.read_at(*request)))
     except StopIteration as stop:
-        table = stop.value
+        table: FrameTable | None = stop.value
     if table is None or not table.blocks or not len(table.starts):
         return None
     return Indexed(pool, source, form, table, name)

@@ -1,8 +1,9 @@
 """A tar as it comes, back to files: ``pack``'s way back, for archives of any writer.
 
 Plain blocking code, for a file thread. Members are restored in order, one after another, so the
-last one of a name wins, whole. A symbolic link is made when all else is: until then an empty file
-keeps its place, which nothing can be written through.
+last one of a name wins, whole. Symbolic links come last, as nothing must be written through one;
+until then an empty file keeps the place of each. A later member of that name takes the place, and
+the link is not made.
 """
 
 from __future__ import annotations
@@ -10,21 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from aiocompress.errors import LimitError, UnsafeMemberError
+from aiocompress.errors import UnsafeMemberError
 from aiocompress.formats.tar.header import to_bytes
 from aiocompress.formats.tar.index import DIRECTORY, SYMLINK, Record
 from aiocompress.formats.tar.reader import Reader
 from aiocompress.model import DEFAULT_MAX_METADATA, Buffer, Member
-from aiocompress.storage.restorer import Restorer
-from aiocompress.verbs.archive.finish import Finisher, Incoming, Journal
-from aiocompress.verbs.found import Failures, Found, shown
+from aiocompress.verbs.archive.finish import Journal, MemberMaker
+from aiocompress.verbs.found import Found, shown
 from aiocompress.verbs.options import Restoring
 
 
-class Unpacker:
+class Unpacker(MemberMaker):
     """Restores the members of a tar: ``feed`` it all, then ``finish``, and ``close`` always.
 
-    :param root: a descriptor of the folder they go to.
+    :param root: a descriptor of the folder that the members go to.
     :param max_metadata: as of ``tar.Reader``.
     """
 
@@ -35,21 +35,11 @@ class Unpacker:
         found: Found,
         *,
         max_metadata: int = DEFAULT_MAX_METADATA,
-        restorer: Restorer | None = None,
     ) -> None:
-        self._restoring, self._found = restoring, found
-        self._failures = Failures(restoring.on_error, found)
-        self._restorer = restorer or Restorer(root, restoring.keeping)
-        self._file = Incoming(self._restorer, self._failures, found)
-        self._finisher = Finisher(self._restorer, restoring, self._failures, found)
+        super().__init__(root, restoring, found)
         self._reader = Reader(max_metadata=max_metadata)
         self._later = Journal()
         self._members = self._number = 0
-
-    @property
-    def root_mode(self) -> int | None:
-        """The mode that the archive says of the folder itself."""
-        return self._finisher.root_mode
 
     def feed(self, data: Buffer) -> None:
         """Take the next bytes of the archive.
@@ -65,14 +55,13 @@ class Unpacker:
                 self._file.write(item)
 
     def finish(self) -> None:
-        """Restore what has to come last: links, then, from the inside out, folders.
+        """Restore what has to come last: links, then the modes of folders, inside out.
 
         :raises TruncatedError: the archive was not whole.
         """
         self._reader.finish()
         for warning in self._reader.warnings:
             self._found.warn(warning)
-        self._file.end()
         self._finish_rest()
 
     def finish_cut(self) -> None:
@@ -80,10 +69,10 @@ class Unpacker:
         if self._file.is_open and not self._file.is_whole:
             self._found.refuse(f"{shown(self._file.place)}: it is not whole")
             self._file.drop()
-        self._file.end()
         self._finish_rest()
 
     def _finish_rest(self) -> None:
+        self._file.end()
         for number, record in enumerate(self._later):
             if record.kind == SYMLINK:
                 self._attempt(record.name, self._link, number, record)
@@ -92,9 +81,7 @@ class Unpacker:
                 self._attempt(record.name, self._finish_folder, record)
 
     def close(self) -> None:
-        """Close what is open; a file that is not whole is removed."""
-        self._file.drop()
-        self._restorer.close()
+        super().close()
         self._later.close()
 
     # One member.
@@ -105,12 +92,6 @@ class Unpacker:
             self._members += 1
             self._restoring.bounds.check_count(self._members)
             self._attempt(name, self._make, member, name)
-
-    def _attempt(self, name: bytes, function: Callable[..., object], *arguments: object) -> None:
-        try:
-            function(*arguments)
-        except (UnsafeMemberError, LimitError, OSError) as error:
-            self._failures.member(name, error)
 
     def _make(self, member: Member, name: bytes) -> None:
         place = self._failures.place(name)
@@ -127,7 +108,7 @@ class Unpacker:
         elif member.kind == "hardlink":
             self._make_hardlink(place, to_bytes(member.link))
         else:
-            self._finisher.special(place, member)
+            self._special(place, member)
 
     def _make_folder(self, place: bytes, member: Member) -> None:
         self._instead(place, partial(self._restorer.make_folder, place, member.xattrs))
@@ -135,7 +116,7 @@ class Unpacker:
             self._later.add(place, DIRECTORY, member)
             self._number += 1
         else:
-            self._finisher.root(member.mode)
+            self.root_mode = self._restoring.keeping.root_mode(member.mode)
 
     def _keep_place(self, place: bytes, member: Member) -> None:
         self._instead(place, partial(self._restorer.make_placeholder, place, self._number))
@@ -147,10 +128,10 @@ class Unpacker:
         target = self._failures.place(link)
         if target == place or not target:
             raise UnsafeMemberError("a hard link to itself")
-        self._instead(place, partial(self._finisher.hardlink, place, link))
+        self._instead(place, partial(self._hardlink, place, link))
 
     def _instead(self, place: bytes, make: Callable[[], None]) -> None:
-        """Make something; what an earlier member has put in its place goes."""
+        """Make something in the place of what an earlier member of that name left there."""
         try:
             make()
         except FileExistsError:
@@ -160,8 +141,8 @@ class Unpacker:
     def _link(self, number: int, record: Record) -> None:
         if self._restorer.holds_place(record.name, number):
             self._restorer.remove(record.name)
-            self._finisher.symlink(record.name, record)
+            self._symlink(record.name, record)
 
     def _finish_folder(self, record: Record) -> None:
-        if self._restorer.is_folder(record.name):  # nothing else by now
-            self._finisher.folder(record.name, record)
+        if self._restorer.is_folder(record.name):  # a later member may have taken its place
+            self._folder(record.name, record)

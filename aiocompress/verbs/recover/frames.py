@@ -1,8 +1,9 @@
 """Damaged containers to raw data: every frame that is whole, decoded by workers, in order.
 
 First a file thread scans the source; then the frames that were found go through the decode stage,
-many at a time. One that proves damaged becomes a gap. A frame too large for a slot is decoded twice
-as a stream, first to see whether it is whole: nothing unverified is ever given out.
+in runs. A frame that proves damaged becomes a gap. A frame too large for a slot is decoded twice as
+a stream: its checksum stands at its end, so only the first pass tells whether it is whole, and only
+the second may give out what it holds.
 """
 
 from __future__ import annotations
@@ -32,24 +33,22 @@ _SMALL: Final = 2 * MIB
 
 
 class DamagedFile:
-    """A regular file, read anywhere; plain blocking code.
+    """A regular file, read at any offset; plain blocking code.
 
-    :raises OSError: it cannot be opened, or is no regular file.
+    :raises OSError: it cannot be opened, or is not a regular file.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            with naming(path):
-                self.status = _regular(self._descriptor)
-        except OSError:
-            self.close()
-            raise
+        self.status = os.fstat(self._descriptor)
         self.size = self.status.st_size
+        if not stat.S_ISREG(self.status.st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "only a regular file can be recovered", path)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return bytes; fewer at the end."""
+        """Return ``size`` bytes from ``offset``; fewer only at the end."""
         parts = []
         with naming(self._path):
             while size and (part := os.pread(self._descriptor, size, offset)):
@@ -58,22 +57,14 @@ class DamagedFile:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
-        """Close it."""
         os.close(self._descriptor)
 
 
-def _regular(descriptor: int) -> os.stat_result:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "only a regular file can be recovered")
-    return status
-
-
 class Raw(NamedTuple):
-    """Raw bytes in order, or, without them, a gap of ``lost`` bytes; None: nobody knows.
+    """Raw bytes in order; or, where ``data`` is None, a gap of ``lost`` bytes, None if unknown.
 
-    ``size`` and ``frames`` count the compressed bytes and frames that end here; ``bad`` tells
-    where a frame stands that proved damaged.
+    ``size`` and ``frames`` count the compressed bytes and frames that end here; ``bad`` is the
+    frame that proved damaged.
     """
 
     data: Buffer | None
@@ -88,17 +79,13 @@ async def scanned(pool: WorkerPool, file: DamagedFile, form: Format) -> Scan:
     assert form.scan is not None
     scan = form.scan(View(file.read, file.size), DEFAULT_MAX_WINDOW)
     steps = scan.run()
-    while await call(pool.files, _advanced, steps):
-        pass
+    while await call(pool.files, list, islice(steps, _AT_ONCE)):
+        pass  # a few steps at a time, so that it can be cancelled in between
     return scan
 
 
-def _advanced(steps: Iterator[int]) -> bool:
-    return sum(1 for _ in islice(steps, _AT_ONCE)) > 0
-
-
 class _Run(NamedTuple):
-    """Frames that follow each other, on their way; or a gap, or one frame, without a worker."""
+    """Consecutive frames that a worker decodes; or, without one, a gap or a frame."""
 
     steps: list[Step]
     decoding: Decoding | None = None
@@ -111,7 +98,7 @@ class _Run(NamedTuple):
 async def decoded(
     pool: WorkerPool, file: DamagedFile, form: Format, steps: Iterator[Step]
 ) -> AsyncGenerator[Raw]:
-    """Yield what frames hold, and gaps; data is valid until the next item is asked for."""
+    """Yield what the frames hold, and gaps; data is valid until the next item is requested."""
     decoder = Decoder(Lane(pool, small=file.size <= _SMALL), form)
     runs = _started(pool, file, decoder, steps)
     async with aclosing(in_order(runs, pool.window)) as items:
@@ -145,7 +132,7 @@ async def _started(
 
 
 def _runs(steps: Iterator[Step], largest: int) -> Iterator[list[Step]]:
-    """Gather frames that follow each other in the file, and say how large they are."""
+    """Gather consecutive frames into runs for one job each."""
     run: list[Step] = []
     total = end = 0
     for step in steps:
@@ -165,7 +152,7 @@ def _runs(steps: Iterator[Step], largest: int) -> Iterator[list[Step]]:
 async def _alone(
     pool: WorkerPool, file: DamagedFile, form: Format, step: Step
 ) -> AsyncGenerator[Raw]:
-    """Yield one frame, decoded twice; or the gap that it leaves."""
+    """Yield a frame, decoded twice, or the gap that it leaves."""
     frame = step.frame
     if frame is None:
         yield Raw(None, step.lost)
@@ -182,9 +169,10 @@ async def _alone(
 
 
 def _until_damage(blocks: Iterator[Buffer]) -> Iterator[Buffer]:
-    """Yield the blocks of a frame; an empty one in the end: the frame is damaged.
+    """Yield the blocks of a frame; an empty one at the end says that the frame is damaged.
 
-    The error ends here: a future that holds it would keep the decoder till garbage is collected.
+    The error must not leave this generator: a future would hold it, and with its traceback the
+    decoder and its window, until garbage is collected.
     """
     try:
         yield from filter(len, blocks)

@@ -1,0 +1,130 @@
+"""The tree that goes into one file: its roots walked in order, its files opened, its names shown.
+
+Plain blocking code, for a file thread; archives and framed containers are packed with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Generator
+
+from aiocompress.errors import AiocompressError
+from aiocompress.formats.tar.header import to_bytes
+from aiocompress.model import OnError
+from aiocompress.storage.base import Origin
+from aiocompress.storage.walk import (
+    FILE_FLAGS,
+    OURS,
+    Entry,
+    Skip,
+    is_folder,
+    walk,
+    without_prefix,
+)
+from aiocompress.verbs.found import Found
+from aiocompress.verbs.options import Packing
+
+
+class Tree(Origin):
+    """All sources of one call, in order.
+
+    :param found: where to note what is left out.
+    """
+
+    def __init__(self, packing: Packing, found: Found) -> None:
+        self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
+        self._packing, self._found = packing, found
+        self._own: set[tuple[int, int]] = set()
+        """Device and inode of the files that the output goes to."""
+        self._root, self._cut = b"", 0
+
+    def leave_out(self, status: os.stat_result) -> None:
+        self._own.add((status.st_dev, status.st_ino))
+
+    def is_output(self, name: bytes, status: os.stat_result) -> bool:
+        """Whether an open file is one that the output goes to; the report says so."""
+        if (status.st_dev, status.st_ino) not in self._own:
+            return False
+        self._found.warn(f"{self.shown(name)}: is the output, and not packed")
+        return True
+
+    def entries(self) -> Generator[Entry | Skip]:
+        """Yield everything by its name in the archive, each folder before what is in it.
+
+        A folder among the sources comes first; its name is empty if its members stand there by
+        themselves and there is no prefix.
+        """
+        for path, name in self._packing.roots:
+            self._root = os.fsencode(path)
+            inside = to_bytes(self._packing.prefix) + os.fsencode(name)
+            yield from self._below(inside + b"/" if name else inside)
+
+    def _below(self, inside: bytes) -> Generator[Entry | Skip]:
+        """Walk one root; ``inside`` stands before the names of what is in it."""
+        self._cut = len(inside)
+        is_tree = is_folder(self._root)
+        folder, base = (self._root, b".") if is_tree else os.path.split(self._root)
+        descriptor = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if is_tree:
+                yield Entry(inside[:-1], base, descriptor, is_folder=True, descriptor=descriptor)
+                excluded = without_prefix(self._packing.excluded, self._cut)
+                yield from walk(descriptor, inside, excluded)
+            else:
+                yield Entry(inside[:-1], base, descriptor)
+        finally:
+            os.close(descriptor)
+
+    def shown(self, name: bytes) -> str:
+        """Return the path, as the user knows it, of an entry of the root that is being walked."""
+        rest = name[self._cut :]
+        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
+
+    def skip(self, name: bytes, error: OSError | AiocompressError) -> None:
+        """Leave out an entry, unless the caller wants the error; see ``skip``."""
+        skip(self.shown(name), error, self._packing.on_error, self._found)
+
+
+def open_file(entry: Entry) -> tuple[int, os.stat_result]:
+    """Open a regular file, and nothing else: a link, a pipe or a device may be there by now.
+
+    :returns: a descriptor and its status; -1 and the status of what is there and is not a file.
+    """
+    if not entry.is_file:
+        status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            return -1, status
+    try:
+        descriptor = os.open(entry.base, FILE_FLAGS, dir_fd=entry.parent)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENXIO}:  # what a link or a socket would give
+            raise
+        return -1, os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+    is_file = False
+    try:
+        status = os.fstat(descriptor)
+        is_file = stat.S_ISREG(status.st_mode)
+    finally:
+        if not is_file:
+            os.close(descriptor)
+    return descriptor if is_file else -1, status
+
+
+def skip(path: str, error: OSError | AiocompressError, on_error: OnError, found: Found) -> None:
+    """Leave out what cannot be packed, and say so in the report.
+
+    :param path: as the user knows it.
+    :raises OSError: the caller wants the error, or the machine has run out of something.
+    :raises AiocompressError: the caller wants the error.
+    """
+    if isinstance(error, OSError):
+        if on_error == "raise" or error.errno in OURS:
+            raise OSError(error.errno, error.strerror, path) from None
+        found.skip(f"{path}: {error.strerror}")
+    else:
+        error.file = path
+        if on_error == "raise":
+            raise error
+        found.skip(f"{path}: {error.reason}")

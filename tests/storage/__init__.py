@@ -1,0 +1,1 @@
+"""Files, folders and pipes of this machine, through what this floor promises."""

@@ -1,0 +1,1 @@
+"""Folders as archives: packed, opened, extracted."""

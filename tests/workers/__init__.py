@@ -1,0 +1,1 @@
+"""Slots, pools and threads: who computes, through what this floor promises."""
