@@ -42,7 +42,17 @@ from aiocompress.errors import (
     UnsafeMemberError,
     WorkerError,
 )
-from aiocompress.model import EngineStatistics, Member, Progress, Report, __version__
+from aiocompress.model import (
+    EngineStatistics,
+    Member,
+    OnError,
+    OnExists,
+    Progress,
+    Report,
+    Size,
+    __version__,
+)
+from aiocompress.storage.base import Positional
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
@@ -72,6 +82,11 @@ __all__ = [
     "Members",
     "Progress",
     "Report",
+    # what they take
+    "OnError",
+    "OnExists",
+    "Positional",
+    "Size",
     # errors
     "AiocompressError",
     "ClosedError",
@@ -87,7 +102,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only archives take when it is asked for: files start sooner."""
+    """Import the names of archives when they are asked for: files start sooner without."""
     if name in {"Archive", "Members", "MemberFile"}:
         from aiocompress.api import archive
 

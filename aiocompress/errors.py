@@ -4,14 +4,15 @@
     ├── FormatError          not something this library reads or writes
     ├── CorruptError         bytes that are not what was written
     │   └── TruncatedError   the end is missing
-    ├── LimitError           a limit of the caller's was reached
-    ├── UnsafeMemberError    a member of an archive that would harm what is outside
-    ├── MemberNotFoundError  no such member in the archive; also a KeyError
+    ├── LimitError           the caller's limit was reached
+    ├── UnsafeMemberError    a member of an archive would write or lead outside the folder
+    ├── MemberNotFoundError  the archive has no such member; also a KeyError
     ├── WorkerError          worker processes died twice on the same chunk
     └── ClosedError          used after it was closed
 
-Built-in ``OSError`` (with its file name), ``ValueError`` and ``TypeError`` for arguments stay
-what they are. Every error here survives pickling unchanged: errors cross processes.
+An error of the system stays a built-in ``OSError`` (with its file name), a wrong argument a
+``ValueError`` or ``TypeError``. Workers raise these errors in other processes, so each survives
+pickling unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class AiocompressError(Exception):
     def located(
         self, *, file: str | None = None, base: int | None = None, frame: int | None = None
     ) -> Self:
-        """Add what only the caller knows: the file, where its bytes start, the frame's number."""
+        """Add what only the caller knows: the file, where these bytes start in it, the frame.
+
+        Each caller on the way out adds the offset and frame at which its own part begins.
+        """
         self.file = file if self.file is None else self.file
         if base is not None:
             self.offset = base + (self.offset or 0)
@@ -69,7 +73,7 @@ class AiocompressError(Exception):
 
 
 class FormatError(AiocompressError):
-    """The data, or the name, is not of a kind that can be handled here."""
+    """The data or the name is of no format that this library reads or writes."""
 
 
 class CorruptError(AiocompressError):
@@ -81,7 +85,7 @@ class TruncatedError(CorruptError):
 
 
 class LimitError(AiocompressError):
-    """A limit was reached: one of those named ``max_...``, or ``memory_limit``."""
+    """A limit was reached: one of the ``max_...`` arguments, or ``memory_limit``."""
 
 
 class UnsafeMemberError(AiocompressError):

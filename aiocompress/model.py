@@ -1,11 +1,11 @@
-"""Plain values that all floors share: reports, progress, statistics, sizes."""
+"""Plain values that every floor uses: sizes, options, progress, reports, members, statistics."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 __version__: Final = "0.1.0"
 
@@ -29,12 +29,12 @@ _SIZE = re.compile(r"\s*(\d{1,30})\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.A
 
 
 def parse_size(size: Size, name: str = "size") -> int:
-    """Return ``size`` in bytes; units are powers of 1024, whichever way they are spelled.
+    """Return ``size`` in bytes; M, MB and MiB all are 1024 * 1024 bytes, and so for K, G and T.
 
     :param size: a positive int, or text such as ``"4MiB"``.
-    :param name: what the size is called in an error.
-    :raises TypeError: not an int or text.
-    :raises ValueError: not positive, or not a size.
+    :param name: what an error calls the size.
+    :raises TypeError: ``size`` is neither an int nor text.
+    :raises ValueError: ``size`` is not positive, or not the text of a size.
     """
     if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
         size = int(match[1]) * _UNITS[match[2].upper()]
@@ -50,9 +50,9 @@ def parse_size(size: Size, name: str = "size") -> int:
 class Progress(NamedTuple):
     """How far a verb has come.
 
-    ``raw_bytes`` and ``compressed_bytes`` are done; ``done`` of ``total`` is the part of the
-    *source* that was consumed, both in bytes, ``total`` None where the source does not say.
-    ``files`` counts those of a folder or an archive.
+    ``raw_bytes`` and ``compressed_bytes`` have gone through. Of the *source*, ``done`` of ``total``
+    bytes are read; ``total`` is None where the size is unknown. ``files`` counts the files of a
+    folder or an archive.
     """
 
     raw_bytes: int
@@ -62,22 +62,17 @@ class Progress(NamedTuple):
     files: int = 0
 
 
-class ProgressCallback(Protocol):
-    """Called on the event loop's thread, at most 10 times a second and once at the end."""
-
-    def __call__(self, progress: Progress, /) -> object: ...
-
-
 ProgressOption: TypeAlias = bool | Callable[[Progress], object]
+"""A callable runs on the event loop's thread, at most 10 times a second and once at the end."""
 
 
 class Report(NamedTuple):
     """What a verb did: bytes on both sides, frames, files, and whatever it left out.
 
-    ``skipped`` are the first 1,000 of ``skipped_count`` sources or members that were left out, a
-    line each (of ``recover`` all, up to 8 MiB of names), ``damaged`` of which were refused as
-    unsafe, or are not whole; ``changed`` counts files that changed while they were read, told in
-    ``warnings``.
+    The verb left out ``skipped_count`` sources or members; ``skipped`` describes the first 1,000 of
+    them in one line each (``recover``: all of them, up to 8 MiB of names). ``damaged`` of them were
+    refused as unsafe, or are not whole. ``changed`` counts the files that changed while the verb
+    read them, which ``warnings`` names.
     """
 
     raw_bytes: int
@@ -100,11 +95,11 @@ class Report(NamedTuple):
 class Member(NamedTuple):
     """One file, folder or link of an archive.
 
-    ``name`` and ``link`` are text; bytes that are not UTF-8 stand as surrogate escapes (PEP 383).
-    ``size`` is bytes of the file's content, ``stored_size`` what of it stands in the archive,
-    which is less for a sparse one: ``extents`` then are the (offset, size) of what is stored, and
-    the rest is zeros. ``offset`` and ``data_offset`` count bytes of the raw (decompressed)
-    archive: where the member's first header begins, and where its content does.
+    ``name`` and ``link`` are text; surrogate escapes (PEP 383) stand for bytes that are not UTF-8.
+    ``size`` counts the bytes of the content, ``stored_size`` those that the archive stores: fewer
+    for a sparse file, whose ``extents`` are the (offset, size) of each stored run, with zeros
+    between them. ``offset`` and ``data_offset`` are where the member's first header and its content
+    begin, in bytes of the raw (decompressed) archive. ``mtime_ns`` is in nanoseconds since 1970.
     """
 
     name: str
@@ -131,11 +126,11 @@ class Member(NamedTuple):
 
 
 class EngineStatistics(NamedTuple):
-    """A look at an engine: slots (chunks in flight), their memory, and what went through.
+    """The state of an engine: its slots (chunks in flight), their memory, and its totals.
 
     ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,
     ``memory_peak`` and ``memory_limit`` are bytes of the arena. ``raw_bytes`` and
-    ``compressed_bytes`` count both ways; ``chunks_redone`` those whose worker had died.
+    ``compressed_bytes`` add up both directions; ``chunks_redone`` counts chunks whose worker died.
     """
 
     num_workers: int

@@ -1,7 +1,7 @@
 """The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
 
-Each runs its loop in a thread of its own, so that it also works where a loop runs already, as in
-a notebook.
+Each call runs an event loop in a thread of its own, so that it also works where a loop is running
+already, as in a notebook. The main thread only waits, and so remains free to take a signal.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ T = TypeVar("T")
 
 
 class _LoopThread:
-    """An event loop in a thread; a KeyboardInterrupt here cancels what runs there, and waits."""
+    """An event loop in a thread; a KeyboardInterrupt here cancels the work there, and waits."""
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
-        # A daemon: a stream that is never read to its end does not keep the program from ending.
+        # A daemon, so that the program can end although a stream was never read to its end.
         self._thread = threading.Thread(target=self._serve, name="aiocompress-loop", daemon=True)
         try:
             self._thread.start()
@@ -49,14 +49,14 @@ class _LoopThread:
         return self
 
     def _serve(self) -> None:
-        # The system may give a signal to any thread, and the one that waits would not wake up:
-        # this thread, and those that it starts, leave them to the caller's.
+        # The system may deliver a signal to any thread. If this one took it, the caller's, which
+        # waits, would not wake up: so this thread and those that it starts block signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
         self._loop.run_forever()
 
     def __exit__(self, *_: object) -> None:
         if sys.is_finalizing():
-            return  # an iterator that was left over: its thread does not run any more
+            return  # the interpreter has stopped the thread of an iterator that was left over
         try:
             self.run(self._loop.shutdown_asyncgens())
         finally:
@@ -68,7 +68,6 @@ class _LoopThread:
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns."""
         if sys.is_finalizing():
             work.close()
             raise GeneratorExit

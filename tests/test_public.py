@@ -34,8 +34,12 @@ NAMES = [
     "Member",
     "MemberFile",
     "Members",
+    "OnError",
+    "OnExists",
+    "Positional",
     "Progress",
     "Report",
+    "Size",
     "AiocompressError",
     "ClosedError",
     "CorruptError",
@@ -90,10 +94,11 @@ def test_words(name: str, thing: Any) -> None:
 
 
 def _functions() -> dict[str, Any]:
-    """All whose signature is written in Python: exceptions and rows have none."""
+    """All whose signature is written here: exceptions, rows and protocols have none."""
     found = {
         name: inspect.unwrap(thing.__init__ if inspect.isclass(thing) else thing)
         for name, thing in _callables()
+        if not getattr(thing, "_is_protocol", False)
     }
     return {name: thing for name, thing in found.items() if inspect.isfunction(thing)}
 

@@ -26,16 +26,8 @@ from aiocompress.model import (
 )
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
-from aiocompress.verbs import files, jobs
+from aiocompress.verbs import files, jobs, options
 from aiocompress.verbs.base import Destination, Tally
-from aiocompress.verbs.options import (
-    as_bytes,
-    make_packing,
-    make_reading,
-    make_recipe,
-    make_unpacking,
-    make_writing,
-)
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
@@ -47,7 +39,7 @@ if TYPE_CHECKING:
 def new_pool(
     num_workers: int | None, memory_limit: Size | None, executor: ExecutorOption
 ) -> WorkerPool:
-    """Check what an engine is asked for, and return the workers that it needs."""
+    """Check the arguments of an engine, and return its workers; none of them starts yet."""
     if not isinstance(executor, Executor) and executor not in {"process", "thread"}:
         msg = f"executor must be 'process', 'thread' or an Executor, not {executor!r}"
         raise ValueError(msg)
@@ -65,15 +57,21 @@ def new_pool(
 class Engine:
     """Compresses and decompresses in parallel, within a memory limit, for many streams at once.
 
-    Use it as an async context manager, or call ``aclose()``. It is for one event loop, and is
-    shared by all tasks of it: chunks are served first come, first served.
+    Use it as an async context manager, or call ``aclose()``. One engine serves all tasks of one
+    event loop: their chunks are worked on first come, first served.
 
-    :param num_workers: chunks worked on at once; default: the processors this process may use.
-    :param memory_limit: bytes of all chunks in flight and their frames, an int or text such as
-        "256MiB"; default: 64 MiB for each of ``num_workers + 2``, at most a quarter of the memory
-        of this machine or cgroup. What is touched is less: see the README's formula.
-    :param executor: "process"; "thread"; or an executor of yours, which is sent bytes.
-    :raises ValueError: a number below 1, or no executor.
+    :param num_workers: how many chunks are worked on at once; default: the processors that this
+        process may use.
+    :param memory_limit: the most bytes that chunks in flight and their frames may take, an int or
+        text such as "256MiB"; default: 64 MiB for each of ``num_workers + 2``, but at most a
+        quarter of the memory of this machine or cgroup. Only what is filled is touched: see
+        "Memory" in the README.
+    :param executor: "process": worker processes; "thread": threads of this process; or a
+        ``concurrent.futures.Executor`` of yours, which gets each chunk as ``bytes`` and which you
+        shut down yourself.
+    :raises ValueError: a number is below 1, a size cannot be read, or ``executor`` is none of
+        these.
+    :raises TypeError: ``num_workers`` is not an int, or ``memory_limit`` neither int nor text.
     """
 
     def __init__(
@@ -87,9 +85,10 @@ class Engine:
         self._pool = new_pool(num_workers, memory_limit, executor)
 
     def prefork(self) -> Self:
-        """Fork the workers now: for programs that have neither threads nor a loop yet.
+        """Fork the workers now, in a program that has neither threads nor a loop yet.
 
-        The command line does; inside an application workers come from a small server process.
+        A fork copies locks that other threads hold, so this is for the start of a program, such as
+        the command line. Without it, a small server process forks the workers when a chunk comes.
         """
         self._used = True
         self._pool.prefork()
@@ -104,7 +103,7 @@ class Engine:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End workers and threads, and free the memory. What still runs ends with ClosedError."""
+        """End the workers and threads, and free the memory; calls under way get ClosedError."""
         await self._pool.aclose()
 
     def __del__(self) -> None:
@@ -114,37 +113,37 @@ class Engine:
             pool.abandon()
 
     def statistics(self) -> EngineStatistics:
-        """Return what is in flight now, and what has gone through."""
+        """Return what is in flight now, and how much has gone through."""
         return self._pool.statistics()
 
     async def compress(
         self, data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
     ) -> bytes:
-        """Compress bytes into a container.
+        """Compress bytes into the bytes of a ``.zst`` or ``.gz`` file.
 
         :param data: bytes-like.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
-        :raises ValueError: no such codec or level.
+        :raises ValueError: there is no such codec or level.
+        :raises TypeError: ``data`` is not bytes-like.
         """
-        stream = self.compress_stream(
-            as_bytes(data), codec=codec, compression_level=compression_level
+        source = options.as_bytes(data)
+        return await _joined(
+            self.compress_stream(source, codec=codec, compression_level=compression_level)
         )
-        async with stream:
-            return b"".join([part async for part in stream])
 
     async def decompress(self, data: Buffer, *, max_output: Size | None = None) -> bytes:
-        """Decompress bytes: zstd, gzip or zlib, whoever wrote them.
+        """Decompress zstd, gzip or zlib bytes of any writer; the content says which.
 
         :param data: bytes-like.
-        :param max_output: the most bytes to return.
-        :raises FormatError: it is none of these.
-        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
-        :raises LimitError: there is more than ``max_output``.
+        :param max_output: the most bytes to return, an int or text.
+        :raises FormatError: the data is in none of these formats.
+        :raises CorruptError: the data is damaged; ``TruncatedError``: its end is missing.
+        :raises LimitError: the result is larger than ``max_output``, or a window than 128 MiB.
+        :raises TypeError: ``data`` is not bytes-like.
         """
-        stream = self.decompress_stream(as_bytes(data), max_output=max_output)
-        async with stream:
-            return b"".join([part async for part in stream])
+        source = options.as_bytes(data)
+        return await _joined(self.decompress_stream(source, max_output=max_output))
 
     def compress_stream(
         self,
@@ -154,18 +153,18 @@ class Engine:
         compression_level: int | None = None,
         chunk_size: Size | None = None,
     ) -> ByteStream:
-        """Compress a stream; the bytes are those that ``compress_file`` writes.
+        """Compress a stream into the bytes that ``compress_file`` would write.
 
         :param source: a path, bytes-like, an object with ``async read(n)``, or an async iterable
             of bytes-like; the path of a folder gives a ``.tar.zst``, as ``compress_folder`` does.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
-        :returns: the container's bytes, about a frame at a time.
-        :raises ValueError: no such codec, level or size. When read: what reading the source
-            raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
+        :returns: an async iterator of ``bytes``, about a frame at a time.
+        :raises ValueError: there is no such codec, level or size. When the stream is read: what
+            the source raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
-        recipe = make_recipe(codec, compression_level, chunk_size)
+        recipe = options.make_recipe(codec, compression_level, chunk_size)
         tally = Tally(self._pool)
         return ByteStream(compressed_stream(self._pool, source, recipe, tally), tally)
 
@@ -176,18 +175,20 @@ class Engine:
         max_output: Size | None = None,
         max_window: Size = DEFAULT_MAX_WINDOW,
     ) -> ByteStream:
-        """Decompress a stream of zstd, gzip or zlib, whoever wrote it.
+        """Decompress a stream of zstd, gzip or zlib, of any writer.
 
-        Several frames are decoded in parallel, a single one as a stream; memory is bounded
-        either way. Bytes come as soon as they are checked: an error at the end of a stream
-        comes after good bytes.
+        Workers decode several frames in parallel; a single frame is decoded as a stream. Memory is
+        bounded either way. Bytes come as soon as their frame is checked, so that damage at the end
+        of a stream raises only after the good bytes before it.
 
-        :param source: as of ``compress_stream``.
-        :param max_output: the most bytes to yield.
-        :param max_window: the largest zstd window, in bytes or text.
-        :raises ValueError: not a size. When read: as ``decompress``.
+        :param source: as for ``compress_stream``, but not a folder.
+        :param max_output: the most bytes to yield, an int or text.
+        :param max_window: the largest zstd window in bytes, an int or text.
+        :returns: an async iterator of ``bytes``, about a frame or a run of small ones at a time.
+        :raises ValueError: a size cannot be read. When the stream is read: as ``decompress``, and
+            what the source raises.
         """
-        reading = make_reading(max_output, max_window)
+        reading = options.make_reading(max_output, max_window)
         tally = Tally(self._pool)
         return ByteStream(decompressed_stream(self._pool, source, reading, tally), tally)
 
@@ -208,24 +209,32 @@ class Engine:
         The bytes depend on the data, ``codec``, ``compression_level`` and ``chunk_size`` alone.
         The file gets its name, and its source's mode, times and owner, when it is whole.
 
-        :param source: a path; or any other source of ``compress_stream``.
+        **A destination** is a path, or any object with ``async write(data)``, such as a file of
+        aiofiles. The engine hands the object ``bytes``, about a frame at a time, waits for each
+        write, and leaves the object open. There is nothing to replace or to sync, so ``on_exists``
+        and ``fsync`` have no effect; and what was written before an error stays written.
+
+        :param source: a path, or any other source of ``compress_stream`` but a folder.
         :param destination: a path, whose suffix says the codec unless ``codec`` does; or an object
-            with ``async write(data)``, which is given bytes and stays open (default codec: zstd).
+            with ``async write(data)``, which gets zstd unless ``codec`` says otherwise.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
         :param fsync: whether the file is on the disk before it gets its name; default: yes.
-        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
-        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
+        :param progress: True draws a bar on a terminal; a callable gets a ``Progress`` on the
+            loop's thread, at most 10 times a second and once at the end.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists. What the
+            object's ``write`` raises goes out as it is.
         :raises FormatError: the source is a folder.
-        :raises ValueError: bad arguments; source and destination are the same file.
+        :raises ValueError: an argument has no such value; both sides are the same file.
+        :raises TypeError: the destination is neither a path nor has an ``async write``.
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
         codec = names.codec_for(_name_of(destination)) if codec is None else codec
-        recipe = make_recipe(codec, compression_level, chunk_size)
-        writing = make_writing(on_exists, fsync, progress)
+        recipe = options.make_recipe(codec, compression_level, chunk_size)
+        writing = options.make_writing(on_exists, fsync, progress)
         return await files.compress_file(self._pool, source, destination, recipe, writing)
 
     async def decompress_file(
@@ -240,24 +249,28 @@ class Engine:
         fsync: bool | None = None,
         progress: ProgressOption = False,
     ) -> Report:
-        """Decompress a zstd, gzip or zlib file, whoever wrote it; its content says which.
+        """Decompress a zstd, gzip or zlib file of any writer; its content says which.
 
-        :param source: a path; or any other source of ``compress_stream``.
+        :param source: a path, or any other source of ``compress_stream`` but a folder.
         :param destination: a path, which appears when everything is checked; or an object with
-            ``async write(data)``, which is given bytes as they are decoded, and stays open.
+            ``async write(data)``, as for ``compress_file``: it gets each run of frames once that
+            is checked, so that an error may come after good bytes.
         :param chunk_size: bytes read at once; default: 2 MiB.
-        :param max_output: the most bytes to write.
-        :param max_window: the largest zstd window, in bytes or text.
-        :param on_exists: as of ``compress_file``; so are ``fsync`` and ``progress``.
-        :raises FormatError: it is none of these.
-        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
-        :raises LimitError: there is more than ``max_output``, or a window above ``max_window``.
-        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
-        :raises ValueError: bad arguments; source and destination are the same file.
+        :param max_output: the most bytes to write, an int or text.
+        :param max_window: the largest zstd window in bytes, an int or text.
+        :param on_exists: as for ``compress_file``; so are ``fsync`` and ``progress``.
+        :raises FormatError: the source is in none of these formats.
+        :raises CorruptError: the source is damaged; ``TruncatedError``: its end is missing.
+        :raises LimitError: the result is larger than ``max_output``, or a window than
+            ``max_window``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists. What the
+            object's ``write`` raises goes out as it is.
+        :raises ValueError: an argument has no such value; both sides are the same file.
+        :raises TypeError: the destination is neither a path nor has an ``async write``.
         :raises WorkerError: workers died twice on the same chunk.
         """
-        reading = make_reading(max_output, max_window, chunk_size)
-        writing = make_writing(on_exists, fsync, progress)
+        reading = options.make_reading(max_output, max_window, chunk_size)
+        writing = options.make_writing(on_exists, fsync, progress)
         return await files.decompress_file(self._pool, source, destination, reading, writing)
 
     async def compress_folder(
@@ -280,30 +293,33 @@ class Engine:
     ) -> Report:
         """Compress a folder: into one indexed tar archive, or into a tree of compressed files.
 
-        An archive (``.tar.zst``, ``.tar.gz``) is a standard one, with an index that lets
-        ``open_archive`` find members without reading the rest. Its bytes depend on the tree,
-        ``codec``, ``compression_level`` and ``chunk_size`` alone.
+        An archive (``.tar.zst``, ``.tar.gz``) is a POSIX pax tar that any tar reads, with an index
+        that lets ``open_archive`` find members without reading the rest. Its bytes depend on the
+        tree, ``codec``, ``compression_level`` and ``chunk_size`` alone.
 
-        :param source: a folder, whose members are stored relative to it; or a file; or a list of
-            both, which stand under their own names.
-        :param destination: a path; or, but for a mirrored tree, an object with
-            ``async write(data)``, which is given bytes and stays open.
-        :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
+        :param source: a folder, whose members are named relative to it; or a file; or a list of
+            folders and files, each of which is stored under its own name.
+        :param destination: a path; or, unless the layout is "mirror", an object with
+            ``async write(data)``, as for ``compress_file``: it gets a ``.tar.zst`` by default.
+        :param chunk_size: as for ``compress_file``.
         :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
-            the same structure; "framed": the plain container of the original script. Default:
-            an archive if the destination's suffix is that of one, or a mirrored tree.
+            the same structure; "framed": the plain container of the script that this project began
+            with. Default: an archive if the destination has such a suffix, otherwise a mirror.
         :param codec: "zstd" or "gzip"; default: as the suffix says, or zstd.
-        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
-        :param prefix: a folder in the archive, in which all members stand.
-        :param exclude: what is left out, by the rules of gitignore.
+        :param compression_level: as for ``compress_file``.
+        :param prefix: a folder to put around all members of the archive.
+        :param exclude: patterns of files and folders to leave out, by the rules of gitignore.
         :param reproducible: no owners, plain modes, no time after SOURCE_DATE_EPOCH (or 0).
         :param xattrs: store extended attributes too.
-        :param on_error: what to do about what cannot be read: "raise", or "skip" and report it.
-        :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
-        :param fsync: whether all is on the disk before it gets its name; default: yes.
-        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
-        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
-        :raises ValueError: bad arguments, two sources of one name, a suffix of another format.
+        :param on_error: what to do when a file cannot be read: "raise", or "skip" and report it.
+        :param on_exists: as for ``compress_file``; so are ``fsync`` and ``progress``.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists. What the
+            object's ``write`` raises goes out as it is.
+        :raises FormatError: the name of a file does not fit into the framed layout.
+        :raises ValueError: an argument has no such value, two sources have the same name, or the
+            suffix is that of another format.
+        :raises TypeError: the destination is neither a path nor has an ``async write``, or it is
+            an object and the layout "mirror".
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
@@ -313,9 +329,9 @@ class Engine:
         kind = names.layout_for(name, layout)
         if codec is None:
             codec = names.codec_for(name) if kind == "archive" else "zstd"
-        recipe = make_recipe(codec, compression_level, chunk_size)
-        writing = make_writing(on_exists, fsync, progress)
-        packing = make_packing(
+        recipe = options.make_recipe(codec, compression_level, chunk_size)
+        writing = options.make_writing(on_exists, fsync, progress)
+        packing = options.make_packing(
             prefix, exclude, reproducible=reproducible, xattrs=xattrs, on_error=on_error
         )
         return await folders.compress_folder(
@@ -340,40 +356,42 @@ class Engine:
         fsync: bool | None = None,
         progress: ProgressOption = False,
     ) -> Report:
-        """Give back the folder that an archive or a tree of compressed files was made of.
+        """Restore the folder that became an archive or a tree of compressed files.
 
-        The content of ``source`` says what it is: an archive of ours, any other ``.tar.zst``,
-        ``.tar.gz`` or ``.tar``, a framed container, or a folder of compressed files. See
-        ``Archive.extract`` for what is restored, and what never happens.
+        The content of ``source`` says what it is: a ``.tar.zst``, ``.tar.gz`` or ``.tar`` of any
+        writer, a framed container, or a folder of compressed files. See ``Archive.extract`` for
+        what is restored, and what never happens.
 
         :param source: a path.
-        :param destination: a path of a folder; it appears when it is whole.
+        :param destination: the path of a folder, which appears when it is whole.
         :param chunk_size: bytes read at once; default: 2 MiB.
         :param members: of an archive: names, folders or shell patterns; None: all.
-        :param on_error: what to do about what is damaged or refused: "raise", or "skip" and
-            report it.
+        :param on_error: what to do about members that are damaged or refused: "raise", or "skip"
+            and report them.
         :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
-        :param max_output: the most raw bytes that are decoded.
-        :param max_members: the most members that are restored.
-        :param max_member_size: the most bytes of one; what is larger is refused.
+        :param max_output: the most raw bytes to decode, an int or text.
+        :param max_members: the most members to restore.
+        :param max_member_size: the most bytes of one member; a larger one is refused.
         :param max_metadata: the most bytes of names and attributes before one member of an archive.
-        :param max_window: the largest zstd window, in bytes or text.
-        :param on_exists: "error" if there is a folder with something in it; "replace" and "skip"
-            say what happens to files that exist.
-        :param fsync: as of ``compress_folder``; so is ``progress``.
-        :raises FormatError: it is nothing of this kind.
-        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
-        :raises UnsafeMemberError: a member would harm what is outside of the folder.
-        :raises MemberNotFoundError: nothing has one of the names given.
-        :raises LimitError: there is more than one of these limits allows.
-        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists; the disk
-            has no room for all that an archive of ours holds.
+        :param max_window: the largest zstd window in bytes, an int or text.
+        :param on_exists: "error" if the folder exists and is not empty; "replace" and "skip" say
+            what happens to files in it that exist.
+        :param fsync: as for ``compress_folder``; so is ``progress``.
+        :raises FormatError: the source is nothing of this kind.
+        :raises CorruptError: the source is damaged; ``TruncatedError``: its end is missing.
+        :raises UnsafeMemberError: a member would write or lead outside the folder.
+        :raises MemberNotFoundError: no member has one of the given names.
+        :raises LimitError: the source exceeds one of these limits.
+        :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists; or the
+            disk has no room for everything that the index of the archive lists.
         """
         from aiocompress.verbs import folders
 
-        unpacking = make_unpacking(members, on_error, preserve, max_members, max_member_size)
-        reading = make_reading(max_output, max_window, chunk_size, max_metadata)
-        writing = make_writing(on_exists, fsync, progress)
+        unpacking = options.make_unpacking(
+            members, on_error, preserve, max_members, max_member_size
+        )
+        reading = options.make_reading(max_output, max_window, chunk_size, max_metadata)
+        writing = options.make_writing(on_exists, fsync, progress)
         return await folders.decompress_folder(
             self._pool, source, destination, unpacking, reading, writing
         )
@@ -388,26 +406,26 @@ class Engine:
         fsync: bool | None = None,
         progress: ProgressOption = False,
     ) -> Report:
-        """Save all that is whole of a damaged archive or compressed file.
+        """Save everything that is whole from a damaged archive or compressed file.
 
-        Frames are found by their magic and verified by their checksum, members by their headers
-        and by what is left of the index. A member is saved only if all of it is there; what is
-        damaged or lost is named in ``Report.skipped``. A compressed file that is no archive counts
-        as one member. The source is never changed.
+        Frames are found by their magic number and verified by their checksum; members are found by
+        their headers and by what is left of the index. A member is saved only if all of it is
+        there; ``Report.skipped`` names the damaged and the lost. A compressed file that is not an
+        archive counts as one member. The source is never changed.
 
-        :param source: a path of a file of any writer.
-        :param destination: a path of a folder; or of a new archive, by its suffix.
-        :param keep_damaged: keep damaged members as ``NAME.damaged``, zeros for what is missing.
-        :param on_exists: as of ``compress_folder``; so are ``fsync`` and ``progress``.
-        :returns: ``skipped_count`` is 0 if nothing was damaged.
+        :param source: the path of a file of any writer.
+        :param destination: the path of a folder, or of a new archive, by its suffix.
+        :param keep_damaged: keep damaged members as ``NAME.damaged``, with zeros in the gaps.
+        :param on_exists: as for ``compress_folder``; so are ``fsync`` and ``progress``.
+        :returns: a report; its ``skipped_count`` is 0 if nothing was damaged.
         :raises CorruptError: nothing could be saved.
-        :raises FormatError: there is nothing of such a file in it.
-        :raises ValueError: bad arguments; the destination is the source.
+        :raises FormatError: the source holds no part of such a file.
+        :raises ValueError: an argument has no such value; the destination is the source.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
         """
         from aiocompress.verbs.recover.recover import recover
 
-        writing = make_writing(on_exists, fsync, progress)
+        writing = options.make_writing(on_exists, fsync, progress)
         with naming(os.fspath(destination)):
             return await recover(
                 self._pool, source, destination, keep_damaged=keep_damaged, writing=writing
@@ -424,14 +442,14 @@ class Engine:
 
         :param source: a path; or an object with ``async size()`` and ``async read_at(offset, n)``;
             or any source of ``decompress_stream``, which can be read only once.
-        :param max_window: the largest zstd window, in bytes or text.
+        :param max_window: the largest zstd window in bytes, an int or text.
         :param max_metadata: the most bytes of names and attributes before one member.
-        :raises ValueError: not a size. When opened: ``OSError``, and ``FormatError`` for what is
-            no archive.
+        :raises ValueError: a size cannot be read. When opened: ``OSError``, and ``FormatError`` if
+            the source is not an archive.
         """
         from aiocompress.api.archive import Archive
 
-        reading = make_reading(None, max_window, max_metadata=max_metadata)
+        reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         return Archive(self._pool, source, reading)
 
     async def test(
@@ -442,20 +460,21 @@ class Engine:
         max_metadata: Size = DEFAULT_MAX_METADATA,
         progress: ProgressOption = False,
     ) -> Report:
-        """Decode all of a file, check every frame, checksum and the index, and keep nothing.
+        """Decode all of a file and check every frame and checksum; nothing is written.
 
-        Of a plain tar, and of an archive of ours, the members and their index are checked too.
+        If the path is that of a plain tar or an indexed archive, all members are checked, and that
+        the index agrees with them.
 
-        :param source: a path, or as of ``compress_stream``.
-        :param max_window: the largest zstd window, in bytes or text.
+        :param source: a path, or any other source of ``decompress_stream``.
+        :param max_window: the largest zstd window in bytes, an int or text.
         :param max_metadata: the most bytes of names and attributes before one member of an archive.
-        :param progress: True draws a bar on a terminal; a callable gets a ``Progress``.
-        :raises FormatError: it is not compressed.
-        :raises CorruptError: it is damaged; ``TruncatedError``: it is not whole.
-        :raises LimitError: there is more than one of these limits allows.
-        :raises OSError: it cannot be read.
+        :param progress: as for ``compress_file``.
+        :raises FormatError: the source is not compressed.
+        :raises CorruptError: the source is damaged; ``TruncatedError``: its end is missing.
+        :raises LimitError: the source exceeds one of these limits.
+        :raises OSError: the source cannot be read.
         """
-        reading = make_reading(None, max_window, max_metadata=max_metadata)
+        reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         if isinstance(source, str | os.PathLike):
             from aiocompress.verbs import folders
 
@@ -465,6 +484,11 @@ class Engine:
         return await files.test(self._pool, source, reading, progress)
 
 
+async def _joined(stream: ByteStream) -> bytes:
+    async with stream:
+        return b"".join([part async for part in stream])
+
+
 def _name_of(destination: Destination) -> str:
-    """Return the name that says codec and layout; an object with ``write`` gets an archive."""
+    """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
     return os.fspath(destination) if isinstance(destination, str | os.PathLike) else ".tar.zst"

@@ -1,6 +1,7 @@
 """The verbs as functions: each makes an engine for one call. Beyond a script, make one Engine.
 
-What a verb takes by keyword is spelled out on ``Engine``, and stands here as a typed dictionary.
+``Engine`` spells out the keywords of each verb. Here they are typed dictionaries, so that a
+function passes them on as they are, and a type checker still knows each of them.
 """
 
 from __future__ import annotations
@@ -189,7 +190,7 @@ async def decompress_folder(
     num_workers: int | None = None,
     **options: Unpack[UnpackOptions],
 ) -> Report:
-    """Give back what ``compress_folder`` has compressed; see ``Engine.decompress_folder``."""
+    """Restore the folder that became an archive or a tree; see ``Engine.decompress_folder``."""
     async with Engine(num_workers) as engine:
         return await engine.decompress_folder(source, destination, chunk_size, **options)
 
@@ -200,7 +201,7 @@ async def recover(
     num_workers: int | None = None,
     **options: Unpack[RecoverOptions],
 ) -> Report:
-    """Save all that is whole of a damaged archive; see ``Engine.recover``."""
+    """Save everything that is whole from a damaged archive; see ``Engine.recover``."""
     async with Engine(num_workers) as engine:
         return await engine.recover(source, destination, **options)
 
@@ -208,7 +209,7 @@ async def recover(
 async def test(
     source: AnySource, *, num_workers: int | None = None, **options: Unpack[TestOptions]
 ) -> Report:
-    """Check all of a compressed file, and keep nothing; see ``Engine.test``."""
+    """Check all of a compressed file, and write nothing; see ``Engine.test``."""
     async with Engine(num_workers) as engine:
         return await engine.test(source, **options)
 
@@ -223,7 +224,7 @@ def open_archive(
     """Open an archive; see ``Engine.open_archive``. Without an engine it works in threads."""
     if engine is not None:
         return engine.open_archive(source, max_window=max_window, max_metadata=max_metadata)
-    from aiocompress.api.archive import Archive  # files do without
+    from aiocompress.api.archive import Archive  # calls about files start sooner without it
 
     reading = make_reading(None, max_window, max_metadata=max_metadata)
     return Archive(new_pool(None, None, "thread"), source, reading, owns_pool=True)

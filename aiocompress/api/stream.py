@@ -1,4 +1,4 @@
-"""Streams and bytes in memory: compressed and decompressed as they come."""
+"""Streams: bytes compressed and decompressed as they come."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["ByteStream", "PipeSink", "PipeSource", "compressed_stream", "decompr
 
 
 class ByteStream(AsyncIterator[bytes]):
-    """Bytes as they are ready: an async iterator, and an async context manager.
+    """An async iterator of ``bytes``, as they become ready; also an async context manager.
 
-    Its end, an error and a cancellation close it; one that is left earlier is closed by
-    ``async with`` or ``aclose()``. It is for one task at a time.
+    It closes itself at its end, on an error and when cancelled. Whoever leaves it earlier closes
+    it, by ``async with`` or ``aclose()``. Only one task may read it at a time.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes], tally: Tally) -> None:
@@ -43,7 +43,7 @@ class ByteStream(AsyncIterator[bytes]):
         """Return the next bytes, never empty.
 
         :raises ClosedError: after ``aclose()``.
-        :raises AiocompressError: another task is reading; or as the verb says.
+        :raises AiocompressError: another task is reading; or what the verb raises.
         """
         if self._closed:
             raise ClosedError("the stream is closed")
@@ -61,7 +61,7 @@ class ByteStream(AsyncIterator[bytes]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far."""
+        """What has gone through so far, as a ``Report``."""
         started = self._started or time.perf_counter()
         return self.tally.report(time.perf_counter() - started)
 
@@ -72,7 +72,7 @@ class ByteStream(AsyncIterator[bytes]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop, and give everything back. Closing twice does no harm.
+        """Stop, and release workers, memory and source. Closing twice does no harm.
 
         :raises AiocompressError: another task is reading.
         """
@@ -89,7 +89,7 @@ class ByteStream(AsyncIterator[bytes]):
 async def compressed_stream(
     pool: WorkerPool, source: AnySource, recipe: Recipe, tally: Tally
 ) -> AsyncGenerator[bytes]:
-    """Yield the container's bytes, a frame at a time; the path of a folder is read as a tar."""
+    """Yield the bytes of the container, a frame at a time; a folder is packed into a tar first."""
     pool.check()
     if isinstance(source, str | os.PathLike) and await call(pool.files, os.path.isdir, source):
         source = TreeSource(Packing(((os.fspath(source), ""),)), pool.files)

@@ -1,6 +1,6 @@
 """The command line: files, folders and pipes, compressed and decompressed.
 
-Flags are only validated here; ``plan`` works out what they mean, once, and ``console`` does it.
+Flags are only validated here; ``plan`` works out what they mean, and ``run`` does it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ Exit codes:
   0    done
   1    finished, but some sources were skipped
   2    failed: bad usage, damaged data, no space ...
-  130, 143, 141   ended by SIGINT, SIGTERM, or because nobody reads the output
+  130, 143, 141   ended by SIGINT, SIGTERM, or because the reader of the output is gone
 """
 
 
 def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Make one decorator of several, so that commands share groups of options."""
+
     def apply(function: F) -> F:
         for decorator in reversed(decorators):
             function = decorator(function)
@@ -36,10 +38,16 @@ def _options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+def _flag(*names: str, **about: Any) -> Callable[[F], F]:
+    return click.option(*names, is_flag=True, **about)
+
+
+def _size(name: str, **about: Any) -> Callable[[F], F]:
+    return click.option(name, metavar="SIZE", **about)
+
+
 _sources = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
-_verbose = click.option(
-    "-v", "--verbose", is_flag=True, help="Say more; errors with versions and traceback."
-)
+_verbose = _flag("-v", "--verbose", help="Say more; errors with versions and traceback.")
 _running = _options(
     click.option(
         "-T",
@@ -47,29 +55,22 @@ _running = _options(
         type=click.IntRange(0),
         default=0,
         metavar="N",
-        help="Worker processes; 0: as many as processors.  [default: 0]",
+        help="Worker processes; 0: one for each processor.  [default: 0]",
     ),
-    click.option("--memory-limit", metavar="SIZE", help="Memory of all chunks in flight."),
+    _size("--memory-limit", help="Memory for all chunks in flight."),
     click.option(
         "--progress/--no-progress",
         default=None,
-        help="A bar on stderr; default: if that is a terminal.",
+        help="Draw a bar on stderr; default: if stderr is a terminal.",
     ),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    _flag("-q", "--quiet", help="Print errors only."),
     _verbose,
-    click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="The report as JSON; on stderr if data takes stdout.",
-    ),
+    _flag("--json", "as_json", help="Print the report as JSON; on stderr if data takes stdout."),
 )
 _replacing = _options(
-    click.option("-f", "--force", is_flag=True, help="Replace files that exist."),
-    click.option("--skip-existing", is_flag=True, help="Leave files that exist alone."),
-    click.option(
-        "--rm", "remove", is_flag=True, help="Remove each source once its result is on the disk."
-    ),
+    _flag("-f", "--force", help="Replace files that exist."),
+    _flag("--skip-existing", help="Leave files that exist alone."),
+    _flag("--rm", "remove", help="Remove each source once its result is on the disk."),
     click.option(
         "--fsync/--no-fsync",
         default=True,
@@ -78,7 +79,7 @@ _replacing = _options(
 )
 _writing = _options(
     click.option("-o", "--output", metavar="DEST", help="File or folder to write to; -: stdout."),
-    click.option("-c", "--stdout", is_flag=True, help="Write to stdout."),
+    _flag("-c", "--stdout", help="Write to stdout."),
     _replacing,
 )
 _packing = _options(
@@ -91,45 +92,31 @@ _packing = _options(
         "--exclude", multiple=True, metavar="PATTERN", help="Leave out, by the rules of gitignore."
     ),
     click.option(
-        "--exclude-from", multiple=True, metavar="FILE", help="Patterns from a file, a line each."
+        "--exclude-from", multiple=True, metavar="FILE", help="Patterns from a file, one per line."
     ),
     click.option("--prefix", default="", metavar="NAME", help="A folder around all members."),
-    click.option(
-        "--reproducible", is_flag=True, help="No owners, plain modes, times by SOURCE_DATE_EPOCH."
-    ),
-    click.option("--strict", is_flag=True, help="Stop at what cannot be read, and write nothing."),
-    click.option("--xattrs", is_flag=True, help="Store extended attributes."),
-    click.option(
-        "--chunk-size", metavar="SIZE", help="Raw bytes of a frame; default: by codec and level."
-    ),
+    _flag("--reproducible", help="No owners, plain modes, times by SOURCE_DATE_EPOCH."),
+    _flag("--strict", help="Stop at the first file that cannot be read, and write nothing."),
+    _flag("--xattrs", help="Store extended attributes."),
+    _size("--chunk-size", help="Raw bytes of a frame; default: by codec and level."),
 )
 _limits = _options(
-    click.option(
-        "--max-output", metavar="SIZE", help="Stop when there is more raw data than this."
-    ),
-    click.option(
-        "--max-window",
-        metavar="SIZE",
-        default="128MiB",
-        help="Largest zstd window.  [default: 128MiB]",
-    ),
+    _size("--max-output", help="Stop when there is more raw data than this."),
+    _size("--max-window", default="128MiB", help="Largest zstd window.  [default: 128MiB]"),
 )
-
-
-_metadata = click.option(
+_metadata = _size(
     "--max-metadata",
-    metavar="SIZE",
     default="1MiB",
     help="Most bytes of names and attributes before one member.  [default: 1MiB]",
 )
 _bounds = _options(
     click.option("--max-members", type=int, metavar="N", help="Stop at more members than this."),
-    click.option("--max-member-size", metavar="SIZE", help="Refuse members larger than this."),
+    _size("--max-member-size", help="Refuse members larger than this."),
 )
 
 
-def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001
-    if value:
+def _print_versions(context: click.Context, _: click.Parameter, given: object) -> None:
+    if given:
         click.echo(messages.versions())
         context.exit()
 
@@ -138,13 +125,12 @@ def _print_versions(context: click.Context, _: click.Parameter, value: bool) -> 
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EXIT_CODES,
 )
-@click.option(
+@_flag(
     "--version",
-    is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=_print_versions,
-    help="Versions of this program and of what it is built on.",
+    help="Versions of this program and of the libraries it uses.",
 )
 def cli() -> None:
     """Compress files, folders and pipes in parallel into standard .zst and .gz, and back."""
@@ -160,7 +146,7 @@ def cli() -> None:
     "  tar -I 'aiocompress compress' -cf all.tar.zst ."
 )
 @_sources
-@click.option("-d", "--decompress", is_flag=True, help="Decompress instead, as `tar -I` asks.")
+@_flag("-d", "--decompress", help="Decompress instead, as `tar -I` asks.")
 @click.option(
     "-l",
     "--level",
@@ -175,7 +161,7 @@ def cli() -> None:
 @_writing
 @_limits
 @_running
-def compress(decompress: bool, **flags: Any) -> None:  # noqa: FBT001
+def compress(*, decompress: bool, **flags: Any) -> None:
     """Compress each SOURCE to SOURCE.zst, a folder to SOURCE.tar.zst, or stdin to stdout."""
     _run("decompress" if decompress else "compress", flags)
 
@@ -215,12 +201,8 @@ def test(**flags: Any) -> None:
 @click.argument("archive", metavar="ARCHIVE|-")
 @click.argument("members", nargs=-1, metavar="[PATTERN]...")
 @click.option("-o", "--output", metavar="DIR", help="Default: ARCHIVE without its suffixes.")
-@click.option(
-    "--keep-going", is_flag=True, help="Leave out what is damaged or refused, and name it."
-)
-@click.option(
-    "--preserve", is_flag=True, help="Owners, set-user-ID bits, xattrs, pipes and devices too."
-)
+@_flag("--keep-going", help="Leave out members that are damaged or refused, and name them.")
+@_flag("--preserve", help="Restore owners, set-user-ID bits, xattrs, pipes and devices too.")
 @_replacing
 @_limits
 @_bounds
@@ -235,13 +217,13 @@ def extract(archive: str, **flags: Any) -> None:
     name="list", epilog="\b\nExample:\n  aiocompress list --long folder.tar.zst | grep src/"
 )
 @click.argument("archive", metavar="ARCHIVE|-")
-@click.option("--long", is_flag=True, help="Modes, owners, sizes and times as well.")
-@click.option("-0", "null", is_flag=True, help="End names with a zero byte, and escape nothing.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line.")
+@_flag("--long", help="Modes, owners, sizes and times as well.")
+@_flag("-0", "null", help="End names with a zero byte, and escape nothing.")
+@_flag("--json", "as_json", help="Print one JSON object per line.")
 @_metadata
 @_verbose
 def list_members(archive: str, **flags: Any) -> None:
-    """List the members of an archive: of ours by its index, of others from front to back."""
+    """List the members of an archive: by its index, or without one from front to back."""
     _run("list", flags | {"sources": (archive,)})
 
 
@@ -262,19 +244,17 @@ def cat(archive: str, **flags: Any) -> None:
 )
 @click.argument("damaged", metavar="DAMAGED")
 @click.option("-o", "--output", required=True, metavar="DIR|NEW.tar.zst", help="Where to save it.")
-@click.option(
-    "--keep-damaged", is_flag=True, help="Keep damaged members as NAME.damaged, with zeros."
-)
+@_flag("--keep-damaged", help="Keep damaged members as NAME.damaged, with zeros.")
 @_replacing
 @_running
 def recover(damaged: str, **flags: Any) -> None:
-    """Save all members that are whole of a damaged archive; it is not changed."""
+    """Save every member that is whole from a damaged archive, which is not changed."""
     _run("recover", flags | {"sources": (damaged,)})
 
 
 def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
     code = console.run(plan.Options(verb=verb, **flags))
-    # All is closed; tearing down the interpreter would take longer than a small file.
+    # All is closed, and tearing down the interpreter would take longer than a small file.
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -286,7 +266,7 @@ def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
 def main() -> None:
     """Run the command line."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the loop has its handlers: click would turn an interrupt into exit code 1.
+        # Until the loop has its own handler, an interrupt kills: click would exit with code 1.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     plan.hold_standard_descriptors()
     cli(prog_name="aiocompress")

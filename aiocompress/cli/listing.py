@@ -23,7 +23,7 @@ _TYPES: Final = {
 
 
 async def list_members(archive: Archive, options: Options) -> None:
-    """Write a line for each member: its name, or more of it."""
+    """Write a line for each member: its name, or with ``--long`` and ``--json`` all about it."""
     out = sys.stdout.buffer
     if not (options.long or options.as_json):
         async for names in archive.names():
@@ -41,7 +41,7 @@ async def list_members(archive: Archive, options: Options) -> None:
 
 def as_json(member: Member) -> str:
     """Return a member as one line of JSON."""
-    import json  # costs what a small archive does
+    import json  # importing it takes as long as listing a small archive
 
     fields: dict[str, Any] = member._asdict()
     for internal in ("extents", "xattrs", "device", "stored_size"):
@@ -72,5 +72,5 @@ async def cat(archive: Archive, names: tuple[str, ...], sink: PipeSink) -> None:
 
 
 def _bytes(text: str) -> bytes:
-    """Return names as they stand in the archive."""
+    """Encode text so that names come out as the bytes that the archive holds."""
     return text.encode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""What the command line says: a summary, an error, versions; each on one line."""
+"""What the command line prints: a summary, an error, versions; each on one line."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from aiocompress.model import Report, __version__
 
 
 def summary(task: Task, report: Report) -> str:
-    """Return one line about what was done."""
-    arrow = {None: ": whole", STREAM: " to stdout"}.get(
-        task.destination, f" to {shown(task.destination or '')}"
-    )
-    rate = report.raw_bytes / report.seconds if report.seconds else 0
-    files = ""
+    """Return one line about what a task did."""
+    destination, files = task.destination, ""
+    arrow = f" to {'stdout' if destination == STREAM else shown(destination or '')}"
+    if destination is None:
+        arrow = ": whole"
     if task.layout is not None:
         files = f"{report.files:,} file{'s' * (report.files != 1)}, "
-    if task.layout is None and (task.destination or "").endswith(".tar") and report.ratio:
+    elif (destination or "").endswith(".tar") and report.ratio:
         arrow += " (`extract` would restore its members)"
+    rate = report.raw_bytes / report.seconds if report.seconds else 0
     return (
         f"{shown(task.source)}{arrow}: {files}{_size(report.raw_bytes)} raw, "
         f"{_size(report.compressed_bytes)} compressed, ratio {report.ratio:.2f}, {_size(rate)}/s"
@@ -35,14 +35,14 @@ def _size(number: float) -> str:
 
 
 def say(text: str) -> None:
-    """Say a line on stderr, if there is one."""
+    """Print a line on stderr, unless that is closed."""
     if 2 not in closed_descriptors:
         with suppress(OSError):
             print(f"aiocompress: {text}", file=sys.stderr, flush=True)
 
 
 def complain(error: BaseException, *, verbose: bool) -> None:
-    """Say an error on one line; with versions and traceback where asked to."""
+    """Print an error on one line; if ``verbose``, versions and a traceback as well."""
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else None
         text = f"{name}: {error.strerror}" if name else error.strerror
@@ -52,14 +52,14 @@ def complain(error: BaseException, *, verbose: bool) -> None:
         text = str(error) or type(error).__name__
     say(shown(text))
     if verbose:
-        import traceback  # asyncio has it, small runs may not
+        import traceback  # a run without an error starts sooner without it
 
         say(versions())
         traceback.print_exception(error)
 
 
 def versions() -> str:
-    """Return the versions of this program and of what it is built on, on one line."""
+    """Return the versions of this program and of the libraries it uses, on one line."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""What the command line is to do: worked out once, after parsing, and checked."""
+"""What the command line is to do: ``plan`` works it out once, after parsing, and checks it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _SMALL: Final = 1 << 20
 closed_descriptors: set[int] = set()
 """Which of stdin, stdout and stderr were closed when the program began."""
 
-
 Verb = Literal["compress", "decompress", "test", "extract", "recover", "list", "cat"]
 
 
 class UsageError(Exception):
-    """Flags or arguments that do not go together."""
+    """The flags or arguments contradict each other, or leave something open."""
 
 
 class Options(NamedTuple):
@@ -66,22 +65,15 @@ class Options(NamedTuple):
 
     @property
     def packs(self) -> bool:
-        """Whether a flag is given that only makes sense for folders."""
-        return bool(
-            self.layout
-            or self.exclude
-            or self.exclude_from
-            or self.prefix
-            or self.reproducible
-            or self.strict
-            or self.xattrs
-        )
+        """Whether a flag was given that only makes sense for folders."""
+        given = self.layout, self.exclude, self.exclude_from, self.prefix
+        return any((*given, self.reproducible, self.strict, self.xattrs))
 
 
 class Task(NamedTuple):
-    """One source and where it goes; ``STREAM`` is stdin or stdout, None: nowhere.
+    """One source and its destination; ``STREAM`` is stdin or stdout, None: nothing is written.
 
-    ``roots`` are the folders and files of one archive or tree, whose ``layout`` is then said.
+    For an archive or a tree, ``layout`` is set, and ``roots`` are the folders and files in it.
     """
 
     source: str
@@ -92,19 +84,14 @@ class Task(NamedTuple):
 
 
 def plan(options: Options) -> list[Task]:
-    """Work out what goes where.
+    """Work out where each source goes, and check that the flags go together.
 
-    :raises UsageError: that cannot be said, or makes no sense.
+    :raises UsageError: they do not, or they leave the destination open.
     """
     sources = options.sources or (STREAM,)
-    if STREAM in sources:
-        _check_stdin()
-        if options.remove:
-            raise UsageError("--rm cannot remove stdin")
-    if options.force and options.skip_existing:
-        raise UsageError("-f and --skip-existing exclude each other")
-    if options.stdout and options.output not in {None, STREAM}:
-        raise UsageError("-c and -o exclude each other")
+    _check_flags(options, sources)
+    if options.stdout:
+        options = options._replace(output=STREAM)
     try:
         tasks = _tasks(options, sources)
         sizes = [options.memory_limit, options.max_output, options.max_window]
@@ -128,6 +115,8 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     if options.verb == "recover":
         if options.remove:
             raise UsageError("--rm: a damaged source is kept")
+        if options.output == STREAM:
+            raise UsageError("-o must be a folder or a new archive: stdout cannot be either")
         return [Task(sources[0], options.output, layout="archive", roots=sources)]
     if options.verb == "extract":
         return [_extract_task(options, source) for source in sources]
@@ -136,64 +125,63 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
         return trees
     if options.packs:
         raise UsageError("--layout, --exclude, --prefix and the like are for folders")
-    folder = options.output if options.output and os.path.isdir(options.output) else None
-    if len(sources) > 1 and options.output not in {None, STREAM} and folder is None:
+    # A folder called "-" is not meant by -o -.
+    named = None if options.output == STREAM else options.output
+    folder = named if named and os.path.isdir(named) else None
+    if len(sources) > 1 and named is not None and folder is None:
         raise UsageError("-o must be a folder, or a .tar.zst or .tar.gz, for several sources")
-    return [_task(options, source, folder) for source in sources]
+    return [_file_task(options, source, folder) for source in sources]
 
 
 def _trees(options: Options, sources: tuple[str, ...]) -> list[Task] | None:
-    """Work out what becomes archives or trees; None: all sources are files by themselves."""
+    """Work out which archives or trees to make; None: each source is a file by itself."""
     folders = [source for source in sources if os.path.isdir(source)]
+    output = options.output
     if options.verb == "decompress":
-        return [_mirror_back(options, sources)] if folders else None
-    output = STREAM if options.stdout else options.output
-    if not folders and not _is_archive_of_files(options, sources, output):
+        if not folders:
+            return None
+        if len(sources) > 1 or output in {None, STREAM}:
+            raise UsageError("a folder of compressed files is decompressed alone, to -o FOLDER")
+        return [Task(sources[0], output, layout="mirror", roots=sources)]
+    if not folders and not _is_archive_of_files(options, sources):
         return None
     if STREAM in sources:
         raise UsageError("stdin cannot be packed with folders")
-    if output is None and len(folders) < len(sources):
+    if output is not None:
+        return [_tree_task(options, sources, output)]
+    if len(folders) < len(sources):
         raise UsageError("name the archive of folders and files with -o")
-    if output is None:
-        return [_tree(options, (source,), _beside(options, source)) for source in sources]
-    return [_tree(options, sources, output)]
+    return [_tree_task(options, (folder,), _beside(options, folder)) for folder in folders]
 
 
-def _is_archive_of_files(options: Options, sources: tuple[str, ...], output: str | None) -> bool:
-    """Whether files are to be packed into an archive, rather than compressed as they are."""
+def _is_archive_of_files(options: Options, sources: tuple[str, ...]) -> bool:
+    """Whether to pack files into one archive, rather than compress each by itself."""
+    output = options.output or STREAM
     if options.layout is not None:
         return True
-    if output in {None, STREAM} or os.path.isdir(output or ""):
+    if output == STREAM or os.path.isdir(output):
         return False
     first = sources[0]
     is_tar = len(sources) == 1 and (first == STREAM or first.lower().endswith(".tar"))
-    return not is_tar and names.is_tar(output or "")
+    return not is_tar and names.is_tar(output)
 
 
-def _tree(options: Options, roots: tuple[str, ...], destination: str) -> Task:
-    if destination == STREAM:
-        if options.layout not in {None, "archive"}:
-            raise UsageError("only an archive can go to stdout")
-        return Task(roots[0], STREAM, options.codec or "zstd", "archive", roots)
-    layout = names.layout_for(destination, options.layout)
-    codec = options.codec
-    if codec is None and layout == "archive":
-        codec = names.codec_for(destination)
-    return Task(", ".join(roots), destination, codec or "zstd", layout, roots)
+def _tree_task(options: Options, roots: tuple[str, ...], destination: str) -> Task:
+    layout: Layout = "archive"
+    if destination != STREAM:
+        layout = names.layout_for(destination, options.layout)
+    elif options.layout not in {None, "archive"}:
+        raise UsageError("only an archive can go to stdout")
+    codec = _codec(options, destination) if layout == "archive" else options.codec or "zstd"
+    return Task(", ".join(roots), destination, codec, layout, roots)
 
 
 def _beside(options: Options, folder: str) -> str:
-    """Name the archive of a folder after it."""
+    """Name the archive of a folder after the folder."""
     name = os.path.normpath(folder)
     if os.path.basename(name) in {"", ".", ".."} or options.layout in {"mirror", "framed"}:
         raise UsageError(f"{folder}: name the result with -o")
     return name + ".tar" + names.suffix_of(options.codec or "zstd")
-
-
-def _mirror_back(options: Options, sources: tuple[str, ...]) -> Task:
-    if len(sources) > 1 or options.output in {None, STREAM} or options.stdout:
-        raise UsageError("a folder of compressed files is decompressed alone, to -o FOLDER")
-    return Task(sources[0], options.output, layout="mirror", roots=sources)
 
 
 def _extract_task(options: Options, source: str) -> Task:
@@ -209,42 +197,46 @@ def _extract_task(options: Options, source: str) -> Task:
     return Task(source, destination, layout="archive", roots=(source,))
 
 
-def _task(options: Options, source: str, folder: str | None) -> Task:
-    destination = STREAM if options.stdout else options.output
+def _file_task(options: Options, source: str, folder: str | None) -> Task:
+    destination = options.output
     if destination is None and source == STREAM:
         destination = STREAM
     if destination is None or folder is not None:
         if source == STREAM:
             raise UsageError("name the file for stdin with -o")
-        destination = os.path.join(
-            folder or os.path.dirname(source), os.path.basename(_result_name(options, source))
-        )
-    return Task(source, destination, _codec(options, destination))
+        name = _result_name(options, os.path.basename(source))
+        if name is None:
+            raise UsageError(f"{source}: unknown suffix, name the result with -o")
+        destination = os.path.join(folder or os.path.dirname(source), name)
+    codec = _codec(options, destination) if options.verb == "compress" else None
+    return Task(source, destination, codec)
 
 
-def _result_name(options: Options, source: str) -> str:
-    """Name the result after the source, by its suffix."""
+def _result_name(options: Options, name: str) -> str | None:
+    """Name a result after its source; None: the suffix is unknown."""
     if options.verb == "compress":
-        return source + names.suffix_of(options.codec or "zstd")
-    name = names.restored(os.path.basename(source))
-    if name is None:
-        raise UsageError(f"{source}: unknown suffix, name the result with -o")
-    return name
+        return name + names.suffix_of(options.codec or "zstd")
+    return names.restored(name)
 
 
-def _codec(options: Options, destination: str) -> str | None:
-    if options.verb != "compress":
-        return None
+def _codec(options: Options, destination: str) -> str:
     if options.codec is not None:
         return options.codec
     return "zstd" if destination == STREAM else names.codec_for(destination)
 
 
-def _check_stdin() -> None:
-    if 0 in closed_descriptors:
-        raise UsageError("stdin is closed: name a SOURCE")
-    if os.isatty(0):
-        raise UsageError("stdin is a terminal: name a SOURCE, or pipe data in")
+def _check_flags(options: Options, sources: tuple[str, ...]) -> None:
+    if STREAM in sources:
+        if 0 in closed_descriptors:
+            raise UsageError("stdin is closed: name a SOURCE")
+        if os.isatty(0):
+            raise UsageError("stdin is a terminal: name a SOURCE, or pipe data in")
+        if options.remove:
+            raise UsageError("--rm cannot remove stdin")
+    if options.force and options.skip_existing:
+        raise UsageError("-f and --skip-existing exclude each other")
+    if options.stdout and options.output not in {None, STREAM}:
+        raise UsageError("-c and -o exclude each other")
 
 
 def _check_stdout(options: Options) -> None:
@@ -257,7 +249,11 @@ def _check_stdout(options: Options) -> None:
 
 
 def hold_standard_descriptors() -> None:
-    """Keep closed stdin, stdout and stderr from becoming some file that is opened later."""
+    """Open /dev/null in the place of each standard descriptor that is closed.
+
+    Otherwise the next file that anybody opens would become stdin, stdout or stderr, and a
+    message, or data for stdout, would end up in it.
+    """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -270,9 +266,9 @@ def hold_standard_descriptors() -> None:
 
 
 def exclusions(options: Options) -> list[str]:
-    """Return the patterns of what is left out, those from files first.
+    """Return the patterns to exclude, those from files first.
 
-    :raises OSError: such a file cannot be read.
+    :raises OSError: a file of patterns cannot be read.
     """
     patterns = []
     for path in options.exclude_from:
@@ -282,7 +278,7 @@ def exclusions(options: Options) -> list[str]:
 
 
 def check_descriptors() -> None:
-    """Make sure that enough files can be open, as far as that is ours to say.
+    """Make sure that enough files can be open: raise the soft limit if it is too low.
 
     :raises UsageError: even the hard limit is too low.
     """
@@ -296,9 +292,9 @@ def check_descriptors() -> None:
 
 
 def check_not_same(task: Task) -> None:
-    """Refuse to write over what is read.
+    """Refuse to write into the file that is being read.
 
-    :raises UsageError: both are the same file.
+    :raises UsageError: source and destination are the same file.
     """
     if task.destination is None or task.layout is not None:
         return
@@ -313,7 +309,7 @@ def check_not_same(task: Task) -> None:
 
 
 def is_large(task: Task) -> bool:
-    """Whether worker processes are worth their start; of a pipe nobody knows."""
+    """Whether worker processes are worth starting; a pipe counts, as its size is unknown."""
     if task.source == STREAM or (task.layout is not None and os.path.isdir(task.roots[0])):
         return True
     with suppress(OSError):
@@ -323,7 +319,7 @@ def is_large(task: Task) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name on one line, whatever is in it."""
+    """Return a name on one line: what cannot be printed is escaped."""
     if name == STREAM:
         return "stdin"
     if name.isprintable():

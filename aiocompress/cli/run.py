@@ -1,4 +1,4 @@
-"""Does what is planned: a loop, signals, one engine, and an exit code."""
+"""Carries out the plan: one engine, one loop, its signals, and the exit code."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from aiocompress.api.engine import Engine
-from aiocompress.api.functions import ExtractOptions, PackOptions, WriteOptions
+from aiocompress.api.functions import ExtractOptions, PackOptions, TestOptions, WriteOptions
 from aiocompress.api.stream import PipeSink, PipeSource
 from aiocompress.cli.messages import complain, say, summary
 from aiocompress.cli.plan import (
@@ -32,25 +32,30 @@ from aiocompress.model import OnExists, Report
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05
-"""Seconds: `timeout` and shells may send a signal to the process and to its group."""
+"""Seconds within which a repeated signal is the same one: `timeout` sends it to the process, and
+then to its group."""
 _UNREADABLE: Final = -1
-"""A source that could not be opened: skipped, unless nothing else was done."""
+"""A source could not be opened: SKIPPED if another one was done, otherwise FAILED."""
 _ERRORS: Final = (UsageError, AiocompressError, OSError, ValueError, MemoryError)
 
 
 def run(options: Options) -> int:
-    """Do what the options say; returns the exit code."""
+    """Do what the options ask for; returns the exit code."""
     try:
         check_descriptors()
         tasks = plan(options)
         engine = Engine(options.num_workers or None, options.memory_limit)
-        _check_arguments(engine, tasks[0], options)
+        # A bad level or size is an error once, and before any source is opened.
+        engine.compress_stream(
+            b"",
+            codec=tasks[0].codec or "zstd",
+            compression_level=options.level,
+            chunk_size=options.chunk_size,
+        )
         large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)
         if large:
-            if options.verb == "extract":
-                pass
             engine.prefork()
-        gc.freeze()  # what is loaded by now stays: no collection need look at it again
+        gc.freeze()  # modules stay until the end: no collection need look at them again
         return _run_loop(_Session(options, engine).run(tasks), fast=large)
     except BrokenPipeError:
         return BROKEN_PIPE
@@ -59,29 +64,24 @@ def run(options: Options) -> int:
         return FAILED
 
 
-def _check_arguments(engine: Engine, task: Task, options: Options) -> None:
-    """Complain about a bad level or size once, and before any source is opened."""
-    level, size = options.level, options.chunk_size
-    codec = task.codec or "zstd"
-    engine.compress_stream(b"", codec=codec, compression_level=level, chunk_size=size)
-
-
 def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
-    """Run to the end, or to a signal: then everything is given back, and the signal obeyed."""
-    received: list[int] = []
-    begun: list[float] = []
+    """Run to the end, or to a signal.
+
+    The first signal cancels the work, which removes its temporary files and ends its workers; then
+    the process dies of that signal, so that a shell sees why. A second one kills at once.
+    """
+    first: list[tuple[int, float]] = []
 
     async def guarded() -> int:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def stop(number: int) -> None:
-            if received and loop.time() - begun[0] > _SAME_SIGNAL:
-                _die_of(number)
-            if not received:
-                begun.append(loop.time())
-                received.append(number)
+            if not first:
+                first.append((number, loop.time()))
                 task.cancel()
+            elif loop.time() - first[0][1] > _SAME_SIGNAL:
+                _die_of(number)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -90,7 +90,7 @@ def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
 
     loop_factory = None
     if fast and sys.platform != "win32":
-        import uvloop  # not for small files
+        import uvloop  # small files end before it would pay
 
         loop_factory = uvloop.new_event_loop
     try:
@@ -98,30 +98,34 @@ def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
             code = runner.run(guarded())
     except asyncio.CancelledError:
         code = FAILED
-    if received:
-        _die_of(received[0])
+    if first:
+        _die_of(first[0][0])
     return code
 
 
 def _die_of(number: int) -> None:
-    """End as a program without handlers does, so that shells see why."""
+    """End as a program that does not handle the signal."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
 
 
-class _Limits(TypedDict):
-    """What ``open_archive`` and ``decompress_folder`` both hold archives to."""
-
-    max_window: str
-    max_metadata: str
-
-
 class _Session:
-    """One run: an engine, the tasks one after another, and the worst that happened."""
+    """One run: the tasks one after another, on one engine; the worst of them is the exit code."""
 
     def __init__(self, options: Options, engine: Engine) -> None:
         self._options, self._engine = options, engine
-        self._progress = not options.quiet and options.progress is not False
+        progress = not options.quiet and options.progress is not False
+        on_exists: OnExists = "skip" if options.skip_existing else "error"
+        self._writing: WriteOptions = {
+            "on_exists": "replace" if options.force else on_exists,
+            "fsync": options.fsync or options.remove,
+            "progress": progress,
+        }
+        self._checking: TestOptions = {
+            "max_window": options.max_window,
+            "max_metadata": options.max_metadata,
+            "progress": progress,
+        }
 
     async def run(self, tasks: list[Task]) -> int:
         """Do all tasks; returns the exit code."""
@@ -158,7 +162,7 @@ class _Session:
             return _UNREADABLE if cannot_open else FAILED
 
     def _code(self, task: Task, report: Report) -> int:
-        """Return the exit code: what was left out on request does not count."""
+        """Return the exit code: files that --skip-existing leaves alone do not count."""
         if self._options.verb == "recover":
             return SKIPPED if report.skipped_count else DONE
         if report.damaged:
@@ -170,9 +174,10 @@ class _Session:
         """List an archive, or write some of its members to stdout."""
         from aiocompress.cli.listing import cat, list_members
 
+        limit = self._options.max_metadata
         async with AsyncExitStack() as stack:
-            source = await self._open(task.source, stack)
-            opened = self._engine.open_archive(source, max_metadata=self._options.max_metadata)
+            source = self._source(task, stack)
+            opened = self._engine.open_archive(source, max_metadata=limit)
             archive = await stack.enter_async_context(opened)
             if self._options.verb == "list":
                 await list_members(archive, self._options)
@@ -182,60 +187,51 @@ class _Session:
                 say(f"{shown(task.source)}: warning: {warning}")
 
     def _remove(self, task: Task) -> None:
-        """Remove a source whose result is a file on the disk, and nothing else."""
+        """Remove a source, but only if its result is a file on the disk."""
         if task.destination is None or not os.path.isfile(task.destination):
             raise UsageError(f"{shown(task.source)}: kept, its result is not a file")
         os.unlink(task.source)
 
-    async def _do(self, task: Task) -> Report:
-        check_not_same(task)
-        async with AsyncExitStack() as stack:
-            return await self._call(task, stack)
-
-    async def _open(self, source: str, stack: AsyncExitStack) -> Any:
-        """Return what the verbs read from: the path, or stdin."""
-        if source != STREAM:
-            return source
+    def _source(self, task: Task, stack: AsyncExitStack) -> Any:
+        """Return what a verb reads from: the path, or stdin."""
+        if task.source != STREAM:
+            return task.source
         pipe = PipeSource(0, "stdin")
         stack.push_async_callback(pipe.aclose)
         return pipe
 
     def _stdout(self, stack: AsyncExitStack) -> PipeSink:
-        """Return what writes to stdout."""
         sys.stdout.flush()
         sink = PipeSink(1, "stdout")
         stack.push_async_callback(sink.aclose)
         return sink
 
-    async def _call(self, task: Task, stack: AsyncExitStack) -> Report:
+    async def _do(self, task: Task) -> Report:
         """Call the verb."""
-        options, engine = self._options, self._engine
-        destination: Any = task.destination
-        if destination == STREAM:
-            destination = self._stdout(stack)
-        if options.verb == "compress" and task.layout is not None:
-            packing = self._packing(task)
-            return await engine.compress_folder(
-                task.roots, destination, options.chunk_size, **packing
-            )
-        if options.verb == "recover":
-            keep = options.keep_damaged
-            return await engine.recover(
-                task.source, destination, keep_damaged=keep, **self._writing
-            )
-        if (options.verb == "decompress" and task.layout is not None) or options.verb == "extract":
-            return await self._extract(task, stack)
-        source = await self._open(task.source, stack)
-        if options.verb == "compress":
-            return await engine.compress_file(
-                source,
-                destination,
-                options.chunk_size,
-                codec=task.codec,
-                compression_level=options.level,
-                **self._writing,
-            )
-        if options.verb == "decompress":
+        check_not_same(task)
+        options, engine, size = self._options, self._engine, self._options.chunk_size
+        async with AsyncExitStack() as stack:
+            destination: Any = task.destination
+            if destination == STREAM:
+                destination = self._stdout(stack)
+            if options.verb == "recover":
+                keep = options.keep_damaged
+                return await engine.recover(
+                    task.source, destination, keep_damaged=keep, **self._writing
+                )
+            if options.verb == "compress" and task.layout is not None:
+                packing = self._packing(task)
+                return await engine.compress_folder(task.roots, destination, size, **packing)
+            source = self._source(task, stack)
+            if options.verb == "test":
+                return await engine.test(source, **self._checking)
+            if task.layout is not None:
+                return await self._extract(source, destination, stack)
+            if options.verb == "compress":
+                level, writing = options.level, self._writing
+                return await engine.compress_file(
+                    source, destination, size, codec=task.codec, compression_level=level, **writing
+                )
             return await engine.decompress_file(
                 source,
                 destination,
@@ -243,20 +239,11 @@ class _Session:
                 max_window=options.max_window,
                 **self._writing,
             )
-        return await engine.test(
-            source,
-            max_window=options.max_window,
-            max_metadata=options.max_metadata,
-            progress=self._progress,
-        )
 
-    async def _extract(self, task: Task, stack: AsyncExitStack) -> Report:
+    async def _extract(self, source: Any, destination: str, stack: AsyncExitStack) -> Report:
         """Restore an archive, or a tree of compressed files."""
         options, members = self._options, self._options.members or None
-        limits: _Limits = {
-            "max_window": options.max_window,
-            "max_metadata": options.max_metadata,
-        }
+        window, metadata = options.max_window, options.max_metadata
         how: ExtractOptions = {
             "on_error": "skip" if options.keep_going else "raise",
             "preserve": options.preserve,
@@ -265,24 +252,13 @@ class _Session:
             "max_member_size": options.max_member_size,
             **self._writing,
         }
-        assert task.destination is not None
-        if task.source == STREAM:
-            source = await self._open(STREAM, stack)
-            archive = await stack.enter_async_context(self._engine.open_archive(source, **limits))
-            return await archive.extract(task.destination, members, **how)
+        if isinstance(source, PipeSource):
+            opened = self._engine.open_archive(source, max_window=window, max_metadata=metadata)
+            archive = await stack.enter_async_context(opened)
+            return await archive.extract(destination, members, **how)
         return await self._engine.decompress_folder(
-            task.source, task.destination, members=members, **limits, **how
+            source, destination, members=members, max_window=window, max_metadata=metadata, **how
         )
-
-    @property
-    def _writing(self) -> WriteOptions:
-        options = self._options
-        on_exists: OnExists = "skip" if options.skip_existing else "error"
-        return {
-            "on_exists": "replace" if options.force else on_exists,
-            "fsync": options.fsync or options.remove,
-            "progress": self._progress,
-        }
 
     def _packing(self, task: Task) -> PackOptions:
         options = self._options
@@ -299,7 +275,7 @@ class _Session:
         }
 
     def _tell(self, task: Task, report: Report) -> None:
-        """Say how it went: a line for people, or JSON."""
+        """Say how a task went: one line for people, or JSON."""
         options = self._options
         for warning in report.warnings:
             say(f"{shown(task.source)}: warning: {shown(warning)}")
@@ -309,7 +285,7 @@ class _Session:
             if report.skipped_count > len(report.skipped):
                 say(f"skipped: {report.skipped_count - len(report.skipped)} more")
         if options.as_json:
-            import json  # costs what a small file does
+            import json  # importing it takes as long as compressing a small file
 
             about = {"source": task.source, "destination": task.destination}
             text = json.dumps(about | report._asdict() | {"ratio": report.ratio})

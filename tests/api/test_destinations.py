@@ -259,3 +259,8 @@ def test_only_an_archive_goes_to_stdout(tree: Path) -> None:
     """The other layouts need a name."""
     for layout in ("mirror", "framed"):
         failed("compress", tree, "--layout", layout, "-o", "-", naming="only an archive")
+
+
+def test_recover_needs_a_name(tree: Path) -> None:
+    """A folder or a new archive; stdout is neither, and the message says so."""
+    failed("recover", tree / "a.txt", "-o", "-", naming="-o must be a folder or a new archive")
