@@ -1,6 +1,9 @@
-"""Files that are whole or not there, and how what is finished gets its name.
+"""Files that are whole or not there, and how a finished file gets its name.
 
-Plain blocking code, for a file thread; ``atomic_folder`` does the same for folders.
+Plain blocking code, for a file thread; ``atomic_folder`` does the same for folders. A file is
+written without a name where the system can do that (``O_TMPFILE``), so that even a SIGKILL leaves
+nothing behind. It gets its name by a rename if it may replace another file, and else by a link,
+because a rename silently replaces whatever has that name by then.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ _umask_lock = threading.Lock()
 
 
 class AtomicFile:
-    """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
+    """A file without a name, or with an unguessable one, that only this user can read.
 
-    A link as destination stays one: the file it points to is replaced.
+    If the path is a link, the file that it points to is replaced, and the link stays.
 
-    :param path: where it belongs in the end.
-    :param on_exists: "replace" what is there, or it is an error.
+    :param path: the name that ``commit`` gives it.
+    :param on_exists: "replace" an existing file; anything else makes that an error.
     :raises FileExistsError: it exists.
-    :raises OSError: it cannot be created there; it names the file as the caller knows it.
+    :raises OSError: it cannot be created there; the error has the name that the caller passed.
     """
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
@@ -60,14 +63,13 @@ class AtomicFile:
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
     def _named(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Have an OSError name the file as the caller knows it."""
+        """Call a function; an OSError gets the name that the caller passed."""
         try:
             return function(*arguments)
         except OSError as error:
             raise type(error)(error.errno, error.strerror, self.path) from None
 
     def write(self, buffers: tuple[Buffer, ...]) -> None:
-        """Append buffers."""
         self._named(self._write, [memoryview(buffer) for buffer in buffers])
 
     def _write(self, views: list[memoryview]) -> None:
@@ -84,7 +86,7 @@ class AtomicFile:
         self._named(os.fdatasync, self.descriptor)
 
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
-        """Give it its name, and the mode, times and owner of ``like`` (default: umask)."""
+        """Give it its name, and the mode, times and owner of ``like``, or what the umask says."""
         self._named(self._commit, like, fsync)
 
     def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
@@ -111,20 +113,18 @@ class AtomicFile:
                 os.fsync(self._folder)
 
     def _claim(self, final: str) -> None:
-        """Take a name that nobody has."""
         try:
             self._link(final)
         except OSError as error:
             if self._name is None or error.errno not in _NO_LINKS:
                 raise
-            # No hard links here: make an empty file of that name, and rename over it.
+            # This file system has no hard links: take the name with an empty file.
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
             os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
             self._name = None
 
     def _link(self, name: str) -> None:
-        """Give it a name that nobody has: unlike a rename, a link never replaces a file."""
         here = self._folder
         if self._name is not None:
             os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
@@ -133,7 +133,7 @@ class AtomicFile:
             os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
 
     def close(self) -> None:
-        """Remove what was not committed."""
+        """Remove the file unless it was committed."""
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             if self._name is not None:
@@ -147,7 +147,7 @@ class AtomicFile:
 
 
 class Like(NamedTuple):
-    """What a file or folder takes after another one; named as in ``os.stat_result``."""
+    """Attributes of one file or folder to be given to another; the names of ``os.stat_result``."""
 
     st_mode: int
     st_uid: int
@@ -157,12 +157,12 @@ class Like(NamedTuple):
 
 
 def hidden_name() -> str:
-    """Return a name that nobody guesses, for what is not whole yet."""
+    """Return an unguessable name for something that is not whole yet."""
     return f".aiocompress-{os.urandom(8).hex()}.tmp"
 
 
 def status_of(name: str | bytes, folder: int) -> os.stat_result | None:
-    """Return what has that name in a folder: a link itself, wherever it leads; None: nothing."""
+    """Return the status of a name in a folder (of a link itself), or None if nothing has it."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def exists(name: str | bytes, folder: int) -> bool:
 
 
 def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool:
-    """Give a finished file its name; returns whether it got it, or another one is there.
+    """Give a finished file its name, or remove it; returns False if the name was taken.
 
     :raises IsADirectoryError: a folder is there.
     """
@@ -184,13 +184,11 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
         if on_exists == "replace":
             os.rename(temporary, name, **here)
             return True
-        # Unlike a rename, a link never replaces a file.
         os.link(temporary, name, **here, follow_symlinks=False)
-    except FileExistsError:
+    except OSError as error:
         os.unlink(temporary, dir_fd=folder)
-        return False
-    except OSError:
-        os.unlink(temporary, dir_fd=folder)
+        if isinstance(error, FileExistsError):
+            return False
         raise
     os.unlink(temporary, dir_fd=folder)
     return True
@@ -215,7 +213,7 @@ def take_after(descriptor: int, like: os.stat_result | Like) -> None:
     try:
         os.fchown(descriptor, like.st_uid, like.st_gid)
     except OSError:
-        # Another group than the source's may not get what only that group could read.
+        # It has another group now, which may not get what only the source's group could do.
         if os.fstat(descriptor).st_gid != like.st_gid:
             mode &= ~0o070
     os.fchmod(descriptor, mode)
@@ -223,7 +221,7 @@ def take_after(descriptor: int, like: os.stat_result | Like) -> None:
 
 
 def umask() -> int:
-    """Return the mask of this process, if possible without changing it for a moment."""
+    """Return the umask; only where /proc is missing by changing it for a moment."""
     with contextlib.suppress(OSError), open("/proc/self/status") as file:
         _, found, rest = file.read().partition("\nUmask:")
         if found:
