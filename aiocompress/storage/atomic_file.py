@@ -12,12 +12,10 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from aiocompress.model import Buffer, OnExists
-
-T = TypeVar("T")
 
 _MOST_BUFFERS: Final = 512
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -47,12 +45,13 @@ class AtomicFile:
         if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        self._folder = self._named(os.open, os.path.dirname(self._final), flags)
-        try:
-            self.descriptor = self._named(self._create)
-        except BaseException:
-            os.close(self._folder)
-            raise
+        with renamed(path):
+            self._folder = os.open(os.path.dirname(self._final), flags)
+            try:
+                self.descriptor = self._create()
+            except BaseException:
+                os.close(self._folder)
+                raise
 
     def _create(self) -> int:
         if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
@@ -62,34 +61,33 @@ class AtomicFile:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
-    def _named(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function; an OSError gets the name that the caller passed."""
-        try:
-            return function(*arguments)
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, self.path) from None
-
     def write(self, buffers: tuple[Buffer, ...]) -> None:
-        self._named(self._write, [memoryview(buffer) for buffer in buffers])
-
-    def _write(self, views: list[memoryview]) -> None:
-        while views:
-            done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
-            self.position += done
-            while views and done >= len(views[0]):
-                done -= len(views.pop(0))
-            if done:
-                views[0] = views[0][done:]
+        views = [memoryview(buffer) for buffer in buffers]
+        with renamed(self.path):
+            while views:
+                done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
+                self.position += done
+                while views and done >= len(views[0]):
+                    done -= len(views.pop(0))
+                if done:
+                    views[0] = views[0][done:]
 
     def sync(self) -> None:
-        """Wait until what was written is on the disk."""
-        self._named(os.fdatasync, self.descriptor)
+        """Wait until everything written so far is on the disk."""
+        with renamed(self.path):
+            os.fdatasync(self.descriptor)
 
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
         """Give it its name, and the mode, times and owner of ``like``, or what the umask says."""
-        self._named(self._commit, like, fsync)
+        with renamed(self.path):
+            self._prepare(like, fsync=fsync)
+            self._publish(os.path.basename(self._final))
+            if fsync:
+                # Some file systems cannot sync folders; the file has its name by now.
+                with contextlib.suppress(OSError):
+                    os.fsync(self._folder)
 
-    def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
+    def _prepare(self, like: os.stat_result | None, *, fsync: bool) -> None:
         os.ftruncate(self.descriptor, self.position)
         if like is None:
             os.fchmod(self.descriptor, 0o666 & ~umask())
@@ -97,32 +95,25 @@ class AtomicFile:
             take_after(self.descriptor, like)
         if fsync:
             os.fsync(self.descriptor)
-        final = os.path.basename(self._final)
-        if self._on_exists == "replace":
-            if self._name is None:
-                name = hidden_name()
-                self._link(name)
-                self._name = name
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
-        else:
-            self._claim(final)
-        if fsync:
-            # Some file systems cannot sync folders; the file has its name by now.
-            with contextlib.suppress(OSError):
-                os.fsync(self._folder)
 
-    def _claim(self, final: str) -> None:
-        try:
-            self._link(final)
-        except OSError as error:
-            if self._name is None or error.errno not in _NO_LINKS:
-                raise
+    def _publish(self, final: str) -> None:
+        name = self._name or hidden_name()
+        if self._on_exists != "replace":
+            try:
+                self._link(final)
+            except OSError as error:
+                if self._name is None or error.errno not in _NO_LINKS:
+                    raise
+            else:
+                return
             # This file system has no hard links: take the name with an empty file.
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
+        elif self._name is None:
+            self._link(name)
+            self._name = name
+        os.rename(name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._name = None
 
     def _link(self, name: str) -> None:
         here = self._folder
@@ -143,7 +134,16 @@ class AtomicFile:
             os.close(descriptor)
 
 
-# Names, and what a finished file takes after.
+# Names, and the attributes of a finished file.
+
+
+@contextlib.contextmanager
+def renamed(path: str) -> Iterator[None]:
+    """Put the path that the caller passed into an OSError, instead of a hidden name."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
 
 
 class Like(NamedTuple):

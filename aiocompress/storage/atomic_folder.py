@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from aiocompress.model import OnExists
-from aiocompress.storage.atomic_file import hidden_name, status_of, umask
+from aiocompress.storage.atomic_file import hidden_name, renamed, status_of, umask
 from aiocompress.storage.walk import FOLDER_FLAGS
 
 _MODE: Final = 0o700
@@ -57,15 +57,14 @@ class AtomicFolder:
         self._spare: list[int] = []
         """Closed before a removal, which needs descriptors when there may be no more."""
         try:
-            while len(self._spare) < _SPARE:
-                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            os.mkdir(self._name, _MODE, dir_fd=self._folder)
-            self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
-            self._status = os.fstat(self.descriptor)
-        except BaseException as error:
+            with renamed(path):
+                while len(self._spare) < _SPARE:
+                    self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                os.mkdir(self._name, _MODE, dir_fd=self._folder)
+                self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
+                self._status = os.fstat(self.descriptor)
+        except BaseException:
             self._undo()
-            if isinstance(error, OSError):
-                raise type(error)(error.errno, error.strerror, path) from None
             raise
 
     def _give_spare(self) -> None:
@@ -103,19 +102,13 @@ class AtomicFolder:
         else:
             mode = 0o777 & ~umask() if self.mode is None else self.mode
             os.fchmod(self.descriptor, mode)
-            self._rename(os.path.basename(self._final))
+            final, here = os.path.basename(self._final), self._folder
+            with renamed(self.path):  # replaces nothing that appeared there, but an empty folder
+                os.rename(self._name, final, src_dir_fd=here, dst_dir_fd=here)
+            self._name = ""
         if fsync:
             with contextlib.suppress(OSError):
                 os.fsync(self._folder)
-
-    def _rename(self, final: str) -> None:
-        """Take the name; a folder that appeared there meanwhile is replaced only if empty."""
-        here = self._folder
-        try:
-            os.rename(self._name, final, src_dir_fd=here, dst_dir_fd=here)
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, self.path) from None
-        self._name = ""
 
     def _merge(self) -> None:
         pairs = [_pair(os.dup, self.descriptor, self._folder)]
