@@ -2,6 +2,6 @@
 
 ``base`` has the protocols; ``sources``, ``files`` and ``pipes`` implement them. Plain blocking code
 for file threads and workers: ``atomic_file`` and ``atomic_folder`` (whole or not there), ``walk``
-(what is in a tree) and ``restorer`` (nothing outside of a folder). May import: ``workers``,
+(what a tree contains) and ``restorer`` (nothing outside of one folder). May import: ``workers``,
 ``model``, ``errors``; no format.
 """

@@ -1,6 +1,9 @@
-"""Files that are whole or not there, and how what is finished gets its name.
+"""Files that are whole or not there, and how a finished file gets its name.
 
-Plain blocking code, for a file thread; ``atomic_folder`` does the same for folders.
+Plain blocking code, for a file thread; ``atomic_folder`` does the same for folders. A file is
+written without a name where the system can do that (``O_TMPFILE``), so that even a SIGKILL leaves
+nothing behind. It gets its name by a rename if it may replace another file, and else by a link,
+because a rename silently replaces whatever has that name by then.
 """
 
 from __future__ import annotations
@@ -9,12 +12,10 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from aiocompress.model import Buffer, OnExists
-
-T = TypeVar("T")
 
 _MOST_BUFFERS: Final = 512
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -22,14 +23,14 @@ _umask_lock = threading.Lock()
 
 
 class AtomicFile:
-    """A file without a name (``O_TMPFILE``), or with one that nobody guesses, readable by us only.
+    """A file without a name, or with an unguessable one, that only this user can read.
 
-    A link as destination stays one: the file it points to is replaced.
+    If the path is a link, the file that it points to is replaced, and the link stays.
 
-    :param path: where it belongs in the end.
-    :param on_exists: "replace" what is there, or it is an error.
+    :param path: the name that ``commit`` gives it.
+    :param on_exists: "replace" an existing file; anything else makes that an error.
     :raises FileExistsError: it exists.
-    :raises OSError: it cannot be created there; it names the file as the caller knows it.
+    :raises OSError: it cannot be created there; the error has the name that the caller passed.
     """
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
@@ -44,12 +45,13 @@ class AtomicFile:
         if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
         flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
-        self._folder = self._named(os.open, os.path.dirname(self._final), flags)
-        try:
-            self.descriptor = self._named(self._create)
-        except BaseException:
-            os.close(self._folder)
-            raise
+        with renamed(path):
+            self._folder = os.open(os.path.dirname(self._final), flags)
+            try:
+                self.descriptor = self._create()
+            except BaseException:
+                os.close(self._folder)
+                raise
 
     def _create(self) -> int:
         if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
@@ -59,35 +61,33 @@ class AtomicFile:
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
-    def _named(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Have an OSError name the file as the caller knows it."""
-        try:
-            return function(*arguments)
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, self.path) from None
-
     def write(self, buffers: tuple[Buffer, ...]) -> None:
-        """Append buffers."""
-        self._named(self._write, [memoryview(buffer) for buffer in buffers])
-
-    def _write(self, views: list[memoryview]) -> None:
-        while views:
-            done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
-            self.position += done
-            while views and done >= len(views[0]):
-                done -= len(views.pop(0))
-            if done:
-                views[0] = views[0][done:]
+        views = [memoryview(buffer) for buffer in buffers]
+        with renamed(self.path):
+            while views:
+                done = os.pwritev(self.descriptor, views[:_MOST_BUFFERS], self.position)
+                self.position += done
+                while views and done >= len(views[0]):
+                    done -= len(views.pop(0))
+                if done:
+                    views[0] = views[0][done:]
 
     def sync(self) -> None:
-        """Wait until what was written is on the disk."""
-        self._named(os.fdatasync, self.descriptor)
+        """Wait until everything written so far is on the disk."""
+        with renamed(self.path):
+            os.fdatasync(self.descriptor)
 
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
-        """Give it its name, and the mode, times and owner of ``like`` (default: umask)."""
-        self._named(self._commit, like, fsync)
+        """Give it its name, and the mode, times and owner of ``like``, or what the umask says."""
+        with renamed(self.path):
+            self._prepare(like, fsync=fsync)
+            self._publish(os.path.basename(self._final))
+            if fsync:
+                # Some file systems cannot sync folders; the file has its name by now.
+                with contextlib.suppress(OSError):
+                    os.fsync(self._folder)
 
-    def _commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
+    def _prepare(self, like: os.stat_result | None, *, fsync: bool) -> None:
         os.ftruncate(self.descriptor, self.position)
         if like is None:
             os.fchmod(self.descriptor, 0o666 & ~umask())
@@ -95,36 +95,27 @@ class AtomicFile:
             take_after(self.descriptor, like)
         if fsync:
             os.fsync(self.descriptor)
-        final = os.path.basename(self._final)
-        if self._on_exists == "replace":
-            if self._name is None:
-                name = hidden_name()
-                self._link(name)
-                self._name = name
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
-        else:
-            self._claim(final)
-        if fsync:
-            # Some file systems cannot sync folders; the file has its name by now.
-            with contextlib.suppress(OSError):
-                os.fsync(self._folder)
 
-    def _claim(self, final: str) -> None:
-        """Take a name that nobody has."""
-        try:
-            self._link(final)
-        except OSError as error:
-            if self._name is None or error.errno not in _NO_LINKS:
-                raise
-            # No hard links here: make an empty file of that name, and rename over it.
+    def _publish(self, final: str) -> None:
+        name = self._name or hidden_name()
+        if self._on_exists != "replace":
+            try:
+                self._link(final)
+            except OSError as error:
+                if self._name is None or error.errno not in _NO_LINKS:
+                    raise
+            else:
+                return
+            # This file system has no hard links: take the name with an empty file.
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
-            os.rename(self._name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            self._name = None
+        elif self._name is None:
+            self._link(name)
+            self._name = name
+        os.rename(name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        self._name = None
 
     def _link(self, name: str) -> None:
-        """Give it a name that nobody has: unlike a rename, a link never replaces a file."""
         here = self._folder
         if self._name is not None:
             os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
@@ -133,7 +124,7 @@ class AtomicFile:
             os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
 
     def close(self) -> None:
-        """Remove what was not committed."""
+        """Remove the file unless it was committed."""
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             if self._name is not None:
@@ -143,11 +134,20 @@ class AtomicFile:
             os.close(descriptor)
 
 
-# Names, and what a finished file takes after.
+# Names, and the attributes of a finished file.
+
+
+@contextlib.contextmanager
+def renamed(path: str) -> Iterator[None]:
+    """Put the path that the caller passed into an OSError, instead of a hidden name."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, path) from None
 
 
 class Like(NamedTuple):
-    """What a file or folder takes after another one; named as in ``os.stat_result``."""
+    """Attributes of one file or folder to be given to another; the names of ``os.stat_result``."""
 
     st_mode: int
     st_uid: int
@@ -157,12 +157,12 @@ class Like(NamedTuple):
 
 
 def hidden_name() -> str:
-    """Return a name that nobody guesses, for what is not whole yet."""
+    """Return an unguessable name for something that is not whole yet."""
     return f".aiocompress-{os.urandom(8).hex()}.tmp"
 
 
 def status_of(name: str | bytes, folder: int) -> os.stat_result | None:
-    """Return what has that name in a folder: a link itself, wherever it leads; None: nothing."""
+    """Return the status of a name in a folder (of a link itself), or None if nothing has it."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -175,7 +175,7 @@ def exists(name: str | bytes, folder: int) -> bool:
 
 
 def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool:
-    """Give a finished file its name; returns whether it got it, or another one is there.
+    """Give a finished file its name, or remove it; returns False if the name was taken.
 
     :raises IsADirectoryError: a folder is there.
     """
@@ -184,13 +184,11 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
         if on_exists == "replace":
             os.rename(temporary, name, **here)
             return True
-        # Unlike a rename, a link never replaces a file.
         os.link(temporary, name, **here, follow_symlinks=False)
-    except FileExistsError:
+    except OSError as error:
         os.unlink(temporary, dir_fd=folder)
-        return False
-    except OSError:
-        os.unlink(temporary, dir_fd=folder)
+        if isinstance(error, FileExistsError):
+            return False
         raise
     os.unlink(temporary, dir_fd=folder)
     return True
@@ -215,7 +213,7 @@ def take_after(descriptor: int, like: os.stat_result | Like) -> None:
     try:
         os.fchown(descriptor, like.st_uid, like.st_gid)
     except OSError:
-        # Another group than the source's may not get what only that group could read.
+        # It has another group now, which may not get what only the source's group could do.
         if os.fstat(descriptor).st_gid != like.st_gid:
             mode &= ~0o070
     os.fchmod(descriptor, mode)
@@ -223,7 +221,7 @@ def take_after(descriptor: int, like: os.stat_result | Like) -> None:
 
 
 def umask() -> int:
-    """Return the mask of this process, if possible without changing it for a moment."""
+    """Return the umask; only where /proc is missing by changing it for a moment."""
     with contextlib.suppress(OSError), open("/proc/self/status") as file:
         _, found, rest = file.read().partition("\nUmask:")
         if found:

@@ -1,7 +1,7 @@
 """Folders that are whole or not there: made under a hidden name, and renamed once.
 
-Plain blocking code, for a file thread. Where the destination is there already, what was made is
-moved into it when it is whole, a rename each: no file of it is ever half-written.
+Plain blocking code, for a file thread. If the destination exists, the finished tree is moved into
+it entry by entry: a rename each, so that no file of it is ever half-written.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ from functools import partial
 from typing import Final
 
 from aiocompress.model import OnExists
-from aiocompress.storage.atomic_file import hidden_name, umask
+from aiocompress.storage.atomic_file import hidden_name, renamed, status_of, umask
 from aiocompress.storage.walk import FOLDER_FLAGS
 
 _MODE: Final = 0o700
 _PLAIN_SYSTEMS: Final = {"ext2", "ext3", "ext4", "xfs", "tmpfs", "vfat", "exfat"}
-"""File systems on which a file takes as much as it holds: none that compresses or shares."""
+"""File systems on which a file takes up its own size: they neither compress nor share blocks."""
 _SPARE: Final = 3
 _HIDDEN: Final = re.compile(r"\.aiocompress-[0-9a-f]{16}\.tmp")
 _HINT: Final = "exists already and is not empty; -f replaces what is in it"
 
 
 class AtomicFolder:
-    """A folder in the making; ``descriptor`` is that of the hidden one, where all is made.
+    """A folder in the making; ``descriptor`` is the hidden one's, in which everything is made.
 
-    :param path: where it belongs in the end.
-    :param on_exists: what to do with what is there: "error" unless that is an empty folder.
-    :raises FileExistsError: there is a folder with something in it.
-    :raises NotADirectoryError: there is something else.
+    :param path: the name that ``commit`` gives it.
+    :param on_exists: "error" if a folder is there that is not empty; else what to do with its
+        files.
+    :raises FileExistsError: there is a folder that is not empty.
+    :raises NotADirectoryError: there is something other than a folder.
     """
 
     def __init__(self, path: str, on_exists: OnExists) -> None:
@@ -41,9 +42,9 @@ class AtomicFolder:
             raise FileNotFoundError(errno.ENOENT, "an empty name is no folder", path)
         self.path = path
         self.mode: int | None = None
-        """That of a new folder; None: as the umask says."""
+        """The mode of a new folder; None: as the umask says."""
         self.kept = 0
-        """How many files were there, and are not replaced."""
+        """How many existing files were not replaced."""
         self._on_exists = on_exists
         self._exists = os.path.lexists(path)
         self._final = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
@@ -54,17 +55,16 @@ class AtomicFolder:
         self._folder = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.descriptor = -1
         self._spare: list[int] = []
-        """To be closed where removing what was made needs descriptors, and there are no more."""
+        """Closed before a removal, which needs descriptors when there may be no more."""
         try:
-            while len(self._spare) < _SPARE:
-                self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            os.mkdir(self._name, _MODE, dir_fd=self._folder)
-            self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
-            self._status = os.fstat(self.descriptor)
-        except BaseException as error:
+            with renamed(path):
+                while len(self._spare) < _SPARE:
+                    self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                os.mkdir(self._name, _MODE, dir_fd=self._folder)
+                self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
+                self._status = os.fstat(self.descriptor)
+        except BaseException:
             self._undo()
-            if isinstance(error, OSError):
-                raise type(error)(error.errno, error.strerror, path) from None
             raise
 
     def _give_spare(self) -> None:
@@ -72,7 +72,6 @@ class AtomicFolder:
             os.close(self._spare.pop())
 
     def _undo(self) -> None:
-        """Forget a folder that could not be begun."""
         self._give_spare()
         if self.descriptor >= 0:
             os.close(self.descriptor)
@@ -88,13 +87,13 @@ class AtomicFolder:
 
     @property
     def reach(self) -> str:
-        """The path by which other processes of the same user can work in it."""
+        """The path by which other processes of this user can work in it."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
     def commit(self, *, fsync: bool) -> None:
-        """Give it its name, or move what is in it into the folder of that name.
+        """Give it its name, or move its content into the folder of that name.
 
-        :param fsync: all is on the disk before.
+        :param fsync: wait before that until everything is on the disk.
         """
         if fsync:
             sync_all(self.descriptor)
@@ -103,19 +102,13 @@ class AtomicFolder:
         else:
             mode = 0o777 & ~umask() if self.mode is None else self.mode
             os.fchmod(self.descriptor, mode)
-            self._rename(os.path.basename(self._final))
+            final, here = os.path.basename(self._final), self._folder
+            with renamed(self.path):  # replaces nothing that appeared there, but an empty folder
+                os.rename(self._name, final, src_dir_fd=here, dst_dir_fd=here)
+            self._name = ""
         if fsync:
             with contextlib.suppress(OSError):
                 os.fsync(self._folder)
-
-    def _rename(self, final: str) -> None:
-        """Take the name, unless somebody else has by now: an empty folder may be replaced."""
-        here = self._folder
-        try:
-            os.rename(self._name, final, src_dir_fd=here, dst_dir_fd=here)
-        except OSError as error:
-            raise type(error)(error.errno, error.strerror, self.path) from None
-        self._name = ""
 
     def _merge(self) -> None:
         pairs = [_pair(os.dup, self.descriptor, self._folder)]
@@ -131,16 +124,16 @@ class AtomicFolder:
                 _close(pair)
 
     def _merge_folder(self, source: int, target: int, both: list[tuple[int, int]]) -> None:
-        """Move what is in one folder into another; ``both`` gets the folders that both have.
+        """Move the content of one folder into another; subfolders of both are put into ``both``.
 
-        What is moved into, out of, or by itself has to be writable, but only for that moment.
+        Both folders, and a folder that is moved, must be writable, but only for that moment.
         """
         ours, theirs = os.fstat(source), os.fstat(target)
         _make_writable(source, ours)
         _make_writable(target, theirs)
         for name in os.listdir(source):
             mine = os.stat(name, dir_fd=source, follow_symlinks=False)
-            there = _status(name, target)
+            there = status_of(name, target)
             if there is None:
                 _move(name, source, target, mine)
             elif stat.S_ISDIR(mine.st_mode) and stat.S_ISDIR(there.st_mode):
@@ -170,7 +163,7 @@ class AtomicFolder:
         _move(name, source, target, ours)
 
     def close(self) -> None:
-        """Remove what was not committed."""
+        """Remove the folder unless it was committed."""
         if self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             self._give_spare()
@@ -184,12 +177,12 @@ class AtomicFolder:
 
 
 def sync_all(folder: int) -> None:
-    """Wait until all of the file system of an open folder is on the disk.
+    """Wait until the whole file system of an open folder is on the disk.
 
     :raises OSError: something could not be written since the folder was opened.
     """
     try:
-        import ctypes  # takes as long as many small files
+        import ctypes  # slow to import
 
         syncfs = ctypes.CDLL(None, use_errno=True).syncfs
     except (ImportError, AttributeError):
@@ -203,9 +196,9 @@ def sync_all(folder: int) -> None:
 
 
 def free_space(descriptor: int) -> int | None:
-    """Return the bytes that the file system of an open folder can still take.
+    """Return how many more bytes the file system of an open folder can take.
 
-    None: that cannot be told, since it may compress, or be another one than it seems.
+    None: it cannot be told, as of one that compresses.
     """
     device = os.fstat(descriptor).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
@@ -213,7 +206,7 @@ def free_space(descriptor: int) -> int | None:
         before, _, after = line.partition(" - ")
         if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
             system = os.fstatvfs(descriptor)
-            # Some blocks are for root alone. A tmpfs without a limit has none at all.
+            # Some blocks are for root alone. A tmpfs without a limit says 0 blocks.
             free = system.f_bavail if os.geteuid() else system.f_bfree
             return system.f_frsize * free if system.f_blocks else None
     return None
@@ -228,13 +221,13 @@ def _mounts() -> list[str]:
 
 
 def _is_empty(path: str) -> bool:
-    """Whether nothing is in a folder but what a killed run has left behind."""
+    """Whether a folder has nothing in it but the leftovers of a killed run."""
     with os.scandir(path) as entries:
         return all(_HIDDEN.fullmatch(entry.name) for entry in entries)
 
 
 def empty(folder: int) -> None:
-    """Remove all that is in a folder, however deep: folders are moved up, and so met in turn."""
+    """Remove everything in a folder. Subfolders are moved up: no depth needs recursion."""
     number, token = 0, os.urandom(8).hex()
     queue = ["."]
     while queue:
@@ -256,19 +249,12 @@ def empty(folder: int) -> None:
             os.rmdir(name, dir_fd=folder)
 
 
-def _status(name: str, folder: int) -> os.stat_result | None:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
 def _open_below(name: str, folder: int) -> int:
     return os.open(name, FOLDER_FLAGS, dir_fd=folder)
 
 
 def _pair(opening: Callable[[int], int], first: int, second: int) -> tuple[int, int]:
-    """Return two descriptors, or none."""
+    """Open two descriptors, or neither."""
     one = opening(first)
     try:
         return one, opening(second)
@@ -288,7 +274,6 @@ def _make_writable(folder: int, status: os.stat_result) -> None:
 
 
 def _move(name: str, source: int, target: int, status: os.stat_result) -> None:
-    """Move something that is in one folder into another."""
     if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
         return

@@ -1,8 +1,8 @@
-"""What bytes come from and go to: the protocols of storage, for the inside and for callers.
+"""What bytes come from and go to: the protocols of storage, for callers and for verbs.
 
-Callers bring an ``AsyncReader``, an ``AsyncWriter`` or a ``Positional``; inside, every verb reads a
-``Source`` and writes a ``Sink``. Most of both is optional: a class that inherits from the protocol
-says only what is different about it.
+Callers bring an ``AsyncReader``, an ``AsyncWriter`` or a ``Positional``; every verb reads a
+``Source`` and writes a ``Sink``. Most members of both are optional: a class that inherits from the
+protocol defines only what is different about it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiocompress.model import Buffer
 
 @runtime_checkable
 class AsyncReader(Protocol):
-    """An object with ``async read(n)``: at most n bytes, none at the end."""
+    """An object with ``async read(n)``, which returns at most n bytes, and none at the end."""
 
     def read(self, size: int, /) -> Awaitable[Buffer]: ...
 
@@ -32,7 +32,7 @@ class AsyncWriter(Protocol):
 
 @runtime_checkable
 class Positional(Protocol):
-    """Bytes that can be read anywhere: an object in a store, say."""
+    """Bytes that can be read at any offset: an object in a store, say."""
 
     async def size(self) -> int:
         """Return how many bytes there are."""
@@ -44,15 +44,15 @@ class Positional(Protocol):
 
 
 class Origin(Protocol):
-    """What a sink may want to know of where its bytes come from."""
+    """What a sink may ask about the source of its bytes."""
 
     name: str | None = None
-    """What errors call it."""
+    """Its name in errors."""
     status: os.stat_result | None = None
-    """What the system says of it, if it is a file, a pipe or a device."""
+    """Its status, if it is a file, a pipe or a device."""
 
     def leave_out(self, status: os.stat_result) -> None:  # noqa: ARG002
-        """Leave a file out of what is read, because it is what is being written."""
+        """Leave a file out of what is read, because it is the destination."""
         return
 
 
@@ -61,32 +61,32 @@ class Source(Origin, Protocol):
     """Bytes in order."""
 
     size: int | None = None
-    """None where it is not known before the end."""
+    """In bytes; None if it is not known before the end."""
     waits: bool = False
-    """Whether the other side may be slow: its bytes are gathered before a slot is taken."""
+    """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
 
     @abstractmethod
     async def readinto(self, view: memoryview) -> int:
-        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
+        """Read what is available into ``view``; returns the number of bytes, 0 at the end."""
         ...
 
     async def fill(self, view: memoryview) -> int:
-        """Read until ``view`` is full or nothing is left; returns the number of bytes."""
+        """Read until ``view`` is full or the end is reached; returns the number of bytes."""
         done = 0
         while done < len(view) and (size := await self.readinto(view[done:])):
             done += size
         return done
 
     def goes_on(self, *, filled: bool) -> bool:
-        """Whether there may be another chunk; ``filled``: the last one took all of its room."""
+        """Whether another chunk may follow; ``filled``: the last one filled its room."""
         return filled
 
     def take_index(self) -> bytes | None:
-        """Return the block of an archive's index that belongs behind the last chunk, if any."""
+        """Return the block of an archive's index that belongs after the last chunk, if any."""
         return None
 
     async def aclose(self) -> None:
-        """Give the source back; what the caller opened stays open."""
+        """Close the source, unless the caller opened it."""
         return
 
 
@@ -95,11 +95,11 @@ class Sink(Protocol):
     """Where bytes go, in order."""
 
     name: str
-    """What errors call it."""
+    """Its name in errors."""
     waits: bool = False
-    """Whether the other side may be slow: what it takes is copied out of the slots first."""
+    """Whether the other side may be slow, so that its bytes are copied out of the slots first."""
     status: os.stat_result | None = None
-    """What the system says of it while it is written, if it is a file, a pipe or a device."""
+    """Its status while it is written, if it is a file, a pipe or a device."""
 
     @abstractmethod
     async def write(self, *buffers: Buffer) -> None:
@@ -107,17 +107,17 @@ class Sink(Protocol):
         ...
 
     async def commit(self, like: os.stat_result | None) -> None:  # noqa: ARG002
-        """Take everything for whole, and take after ``like``: mode, times and owner."""
+        """Say that everything was written, and give it mode, times and owner of ``like``."""
         return
 
     async def aclose(self) -> None:
-        """Give the sink back; what was not committed is gone where that is possible."""
+        """Close the sink, unless the caller opened it; remove what was not committed."""
         return
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Have an OSError that names no file, or one by its descriptor, name this one."""
+def naming(path: str | None) -> Iterator[None]:
+    """Put this path into an OSError that has no name, or that of a descriptor."""
     try:
         yield
     except OSError as error:

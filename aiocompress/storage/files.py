@@ -1,7 +1,8 @@
-"""Files on disk: read in one thread hop a block, written whole or not at all.
+"""Files on disk: read with one thread hop for each block, written whole or not at all.
 
-The only module that knows aiofiles. Each blocking call runs on the engine's file threads; a
-cancelled call is waited for, because a thread may not write into memory that somebody else got.
+The only module that knows aiofiles. Each blocking call runs on the engine's file threads. A call
+that is cancelled is waited for all the same: its thread goes on, and must not write into memory
+that has become somebody else's.
 """
 
 from __future__ import annotations
@@ -28,19 +29,18 @@ _SPOOL_MEMORY: Final = MIB
 
 
 class FileSource(Source):
-    """A regular file, read from its beginning."""
+    """A regular file, read from beginning to end."""
 
     def __init__(self, file: Any, path: str, status: os.stat_result, threads: FileThreads) -> None:
         self.name, self.status = path, status
-        # Files of /proc say 0.
-        self.size = status.st_size or None
+        self.size = status.st_size or None  # those of /proc have content, and say 0
         self._file, self._threads = file, threads
 
     @classmethod
     async def open(cls, path: str, executor: Executor) -> Self:
         """Open a file.
 
-        :raises OSError: it cannot be opened; ``IsADirectoryError`` for a folder.
+        :raises OSError: it cannot be opened; ``IsADirectoryError`` if it is a folder.
         """
         threads = FileThreads(executor)
         opened: Any = aiofiles.open(path, "rb", buffering=0, executor=threads)
@@ -57,21 +57,16 @@ class FileSource(Source):
         return cls(file, path, status, threads)
 
     async def readinto(self, view: memoryview) -> int:
-        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
-        try:
+        with naming(self.name):
             size: int = await self._threads.transfer(self._file.readinto(view))
-        except OSError as error:
-            error.filename = self.name
-            raise
         return size
 
     async def aclose(self) -> None:
-        """Close the file."""
         await self._threads.whole(self._file.close())
 
 
 class FilePositions:
-    """A regular file, read anywhere; see ``base.Positional``."""
+    """A regular file, read at any offset; see ``base.Positional``."""
 
     def __init__(self, descriptor: int, path: str, executor: Executor) -> None:
         self.name = path
@@ -98,13 +93,12 @@ class FilePositions:
         parts, done = [], 0
         while done < size and (
             part := os.pread(self._descriptor, size - done, offset + done)
-        ):  # one call gives at most 2 GiB
+        ):  # one call reads at most 2 GiB
             parts.append(part)
             done += len(part)
         return b"".join(parts)
 
     async def aclose(self) -> None:
-        """Close the file."""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             await call(self._executor, os.close, descriptor)
@@ -113,8 +107,8 @@ class FilePositions:
 class FileSink(Sink):
     """A file that appears under its name only when it is whole; see ``AtomicFile``.
 
-    :param fsync: what is written is on the disk before it gets its name; most of it already
-        is by then, since syncing goes on in the background.
+    :param fsync: its bytes are on the disk before it gets its name. It is synced in the background
+        all the while, so that little is left to do in the end.
     """
 
     def __init__(self, temporary: AtomicFile, executor: Executor, *, fsync: bool) -> None:
@@ -138,49 +132,44 @@ class FileSink(Sink):
 
     @property
     def position(self) -> int:
-        """Where the next bytes go."""
+        """The offset at which the next bytes are written."""
         return self._temporary.position
 
     @property
     def status(self) -> os.stat_result:  # type: ignore[override]
-        """What the system says of the file while it is written."""
         return os.fstat(self._temporary.descriptor)
 
     @property
     def reach(self) -> str:
-        """The path by which other processes of the same user can write to it."""
+        """The path by which other processes of this user can write to it."""
         return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
 
     async def write(self, *buffers: Buffer) -> None:
-        """Append buffers."""
         write = aiofiles.os.wrap(self._temporary.write)
         await self._threads.transfer(write(buffers, executor=self._threads))
         self._sync_behind()
 
     def skip(self, size: int) -> None:
-        """Go on behind bytes that a worker has written."""
+        """Go on after ``size`` bytes that a worker has written."""
         self._temporary.position += size
         self._sync_behind()
 
     def _sync_behind(self) -> None:
-        """Sync in the background what was written so far, so that the last sync is short."""
         if not self._fsync or self.position - self._synced < _SYNC_EVERY:
             return
         if self._syncing is not None:
             if not self._syncing.done():
                 return
-            self._syncing.result()  # the system tells of an error once: it may not get lost
+            self._syncing.result()  # the system reports an error only once
         self._synced = self.position
         self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
 
     async def commit(self, like: os.stat_result | None) -> None:
-        """Give the file its name, and the mode, times and owner of ``like`` (default: umask)."""
         if self._syncing is not None:
             await self._syncing
         await self._threads.call(self._temporary.commit, like, self._fsync)
 
     async def aclose(self) -> None:
-        """Remove what was not committed; a cancellation meanwhile does not stop it."""
         await settled(asyncio.ensure_future(self._close()))
 
     async def _close(self) -> None:
@@ -190,7 +179,7 @@ class FileSink(Sink):
 
 
 class Spool:
-    """Bytes that have to wait, in memory or, if they are many, in a file without a name."""
+    """Bytes that are put aside, in memory or, if there are many, in a nameless file."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
@@ -200,7 +189,7 @@ class Spool:
     @classmethod
     @asynccontextmanager
     async def opened(cls, executor: Executor) -> AsyncGenerator[Self]:
-        """Make a spool that is gone in the end."""
+        """Make a spool, and drop it in the end."""
         spool = cls(executor)
         try:
             yield spool
@@ -208,15 +197,13 @@ class Spool:
             spool._file.close()
 
     async def write(self, data: Buffer) -> None:
-        """Append bytes."""
         await call(self._executor, self._write, data)
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return bytes that were written."""
         return await call(self._executor, self._read, offset, size)
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield all that was written, a bounded part at a time."""
+        """Yield everything that was written, at most 1 MiB at a time."""
         offset = 0
         while offset < self.size:
             data = await self.read(offset, MIB)

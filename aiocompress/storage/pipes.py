@@ -1,8 +1,9 @@
-"""Pipes, sockets and terminals: descriptors whose other side may keep us waiting.
+"""Pipes, sockets and terminals: descriptors whose other side may be slow.
 
-Each has a thread of its own, which waits in ``poll`` for the descriptor and for a wake-up: so a
-cancelled read or write ends at once, and nobody else's thread is taken. The other side's flags
-are left alone: a descriptor is shared with those who gave it to us.
+Each has a thread of its own, so that a stuck one takes no thread from the others. The thread waits
+in ``poll`` for the descriptor and for a wake-up, so that a cancelled read or write ends at once: a
+thread that sat in ``read`` would keep the program from ending. The descriptor is not made
+non-blocking, because its flags are shared with the process that passed it on.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ _RETRY: Final = 0.05
 
 
 class _Cancelled(Exception):  # noqa: N818
-    """The other side was given up."""
+    """The read or write was cancelled."""
 
 
 class _Pipe:
-    """A descriptor with a thread; ``events`` are those that ``poll`` waits for."""
+    """A descriptor with a thread; ``events`` is what ``poll`` waits for."""
 
     def __init__(self, descriptor: int, name: str, events: int) -> None:
         self.name: str = name
@@ -65,7 +66,7 @@ class _Pipe:
                 raise _Cancelled
 
     async def aclose(self) -> None:
-        """End the thread; the descriptor stays open, it is the caller's."""
+        """End the thread; the descriptor, which is the caller's, stays open."""
         if self._wake_read >= 0:
             self._thread.shutdown(wait=False)
             os.close(self._wake_read)
@@ -73,11 +74,11 @@ class _Pipe:
             self._wake_read = -1
 
 
-class PipeSource(_Pipe, Source):  # type: ignore[misc] # a name that is known
+class PipeSource(_Pipe, Source):  # type: ignore[misc] # its name is never None
     """Reads from a descriptor of the command line.
 
-    Its engine has no other stream: so a slot may wait for the other side, and what comes is read
-    to where a worker finds it.
+    Its engine has no other stream, so a slot may wait for the other side, and bytes are read
+    straight into it.
 
     :param descriptor: stays open, and keeps its flags.
     :param name: what errors call it.
@@ -87,11 +88,9 @@ class PipeSource(_Pipe, Source):  # type: ignore[misc] # a name that is known
         super().__init__(descriptor, name, select.POLLIN)
 
     async def readinto(self, view: memoryview) -> int:
-        """Read what is there into ``view``; returns the number of bytes, 0 at the end."""
         return await self._run(self._read, view)
 
     async def fill(self, view: memoryview) -> int:
-        """Read until ``view`` is full or the other side ends; returns the number of bytes."""
         return await self._run(self._fill, view)
 
     def _read(self, view: memoryview) -> int:
@@ -123,8 +122,8 @@ class PipeSink(_Pipe, Sink):
         if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor)):
             self._at_once = _PIPE_SIZE
         elif stat.S_ISFIFO(mode):
-            # A write of more than PIPE_BUF bytes may block. The same pipe, opened once more,
-            # has flags of its own and does not.
+            # A write of more than PIPE_BUF bytes may block, even after poll. The pipe is opened
+            # a second time, with flags of its own, so that it does not.
             with contextlib.suppress(OSError):
                 path = f"/proc/self/fd/{descriptor}"
                 descriptor = self._own = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -133,7 +132,6 @@ class PipeSink(_Pipe, Sink):
         self.status = os.fstat(descriptor)
 
     async def write(self, *buffers: Buffer) -> None:
-        """Write all of the buffers."""
         for buffer in buffers:
             await self._run(self._write, memoryview(buffer))
 
@@ -146,7 +144,6 @@ class PipeSink(_Pipe, Sink):
         return size
 
     async def aclose(self) -> None:
-        """End the thread."""
         await super().aclose()
         if self._own is not None:
             os.close(self._own)
@@ -154,7 +151,7 @@ class PipeSink(_Pipe, Sink):
 
 
 class NamedPipeSink(PipeSink):
-    """A named pipe, a device or a terminal as the destination of a file: written as it is."""
+    """A named pipe, a device or a terminal as destination: it is opened and written in place."""
 
     waits = True
 
@@ -164,7 +161,7 @@ class NamedPipeSink(PipeSink):
 
     @classmethod
     async def open(cls, path: str) -> Self:
-        """Open it; a pipe that nobody reads is waited for.
+        """Open it, and wait for a reader if it is a pipe that has none yet.
 
         :raises OSError: it cannot be opened.
         """
@@ -177,7 +174,6 @@ class NamedPipeSink(PipeSink):
                 await asyncio.sleep(_RETRY)
 
     async def aclose(self) -> None:
-        """Close it."""
         if self._opened >= 0:
             await super().aclose()
             os.close(self._opened)
@@ -185,9 +181,9 @@ class NamedPipeSink(PipeSink):
 
 
 class WriterSink(Sink):
-    """An object of the caller's with ``async write(data)``, which stays open.
+    """A caller's object with ``async write(data)``, which stays open.
 
-    It may be slow, and may keep what it is given: so it gets bytes of its own.
+    It may be slow, and may keep what it is given, so it gets a copy of the bytes.
     """
 
     waits = True
@@ -197,7 +193,6 @@ class WriterSink(Sink):
         self._writer = writer
 
     async def write(self, *buffers: Buffer) -> None:
-        """Write all of the buffers, in one call."""
         written = self._writer.write(b"".join(buffers))
         if not isinstance(written, Awaitable):
             msg = f"destination.write must be async, that of {type(self._writer).__name__} is not"

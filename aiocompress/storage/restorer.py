@@ -246,7 +246,9 @@ class Restorer:
         """Give a named pipe or a device its owner, mode and time."""
         folder, base = self.parent(name)
         _change_owner(base, owner, folder)
-        os.chmod(base, self.keeping.mode(mode), dir_fd=folder)
+        # By its name, the mode could be given to what a link in its place leads to.
+        with _closing(os.open(base, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
+            os.chmod(f"/proc/self/fd/{descriptor}", self.keeping.mode(mode))
         _set_time(base, mtime_ns, folder)
 
     def is_folder(self, name: bytes) -> bool:

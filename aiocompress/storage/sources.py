@@ -1,4 +1,4 @@
-"""Where bytes come from: files, pipes, memory, readers and iterables, all read the same way."""
+"""Sources of every kind that callers pass, and the one function that opens them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aiocompress.workers.threads import call
 
 
 class MemorySource(Source):
-    """Bytes that are all here."""
+    """Bytes in memory."""
 
     def __init__(self, data: Buffer) -> None:
         self._view = memoryview(data).cast("B")
@@ -41,7 +41,7 @@ class IterableSource(Source):
         self._left = memoryview(b"")
 
     async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - readers want it
-        """Return bytes that are not empty, or none at the end."""
+        """Return some bytes, or none at the end."""
         async for data in self._iterator:
             if len(data):
                 return data
@@ -63,8 +63,7 @@ class ReaderSource(IterableSource):
     """An object with ``async read(n)``."""
 
     def __init__(self, reader: AsyncReader) -> None:
-        self._reader = reader
-        self._left = memoryview(b"")
+        self._reader, self._left = reader, memoryview(b"")
 
     async def _next(self, size: int) -> Buffer:
         data = self._reader.read(min(size, MIB))
@@ -75,16 +74,19 @@ class ReaderSource(IterableSource):
 
 
 class PositionalSource(Source):
-    """Bytes that can be read anywhere, read from their beginning."""
+    """A ``Positional``, read from its beginning; it is never asked for bytes behind its end."""
 
     waits = True
 
     def __init__(self, positional: Positional) -> None:
         self.name = getattr(positional, "name", None)
-        self._positional = positional
-        self._at = 0
+        self._positional, self._at, self._end = positional, 0, -1
 
     async def readinto(self, view: memoryview) -> int:
+        if self._end < 0:
+            self._end = await self._positional.size()
+        if self._at >= self._end:
+            return 0
         data = await self._positional.read_at(self._at, min(len(view), MIB))
         view[: len(data)] = data
         self._at += len(data)
@@ -97,11 +99,11 @@ AnySource: TypeAlias = StreamSource | Source
 
 @asynccontextmanager
 async def opened(source: AnySource, pool: WorkerPool) -> AsyncGenerator[Source]:
-    """Open a source, name it in the errors of what is done with it, and close it.
+    """Open a source, name it in the errors raised while it is read, and close it.
 
-    :raises OSError: a path that cannot be opened.
-    :raises FormatError: the path of a folder.
-    :raises TypeError: an object that bytes cannot be read from.
+    :raises OSError: the path cannot be opened.
+    :raises FormatError: it is the path of a folder.
+    :raises TypeError: bytes cannot be read from this object.
     """
     pool.check()
     data = await _open(source, pool)
@@ -134,7 +136,7 @@ async def _open(source: AnySource, pool: WorkerPool) -> Source:
 
 
 class _OpenedPipe(PipeSource):
-    """A named pipe or a device: the descriptor is ours, and other streams need the slots too."""
+    """A named pipe or a device: it is closed in the end, and no slot waits for it."""
 
     waits = True
 

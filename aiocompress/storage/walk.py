@@ -1,7 +1,8 @@
-"""Folders as they are: walked in an order that depends on their names alone.
+"""Folders as they are: walked in an order that depends on names alone.
 
 Plain blocking code, for a file thread. Every step is taken from the descriptor of the folder
-above, and no link is followed: what is found is what stands there.
+above, and no link is followed: a folder that somebody replaces by a link during the walk leads
+nowhere else.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors that are not about what is looked at: no source is skipped for them."""
+"""Errors of this process, not of the source: no source is skipped because of them."""
 _MOST_NAMES: Final = 100_000
 _READ_SIZE: Final = 64 << 10
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -28,8 +29,8 @@ class Entry(NamedTuple):
     """Something in a folder.
 
     ``name`` is its path in the tree, ``base`` its name in the folder whose descriptor is
-    ``parent``; what it is said to be may have changed meanwhile. ``descriptor`` is that of a
-    folder, open until the walk goes on.
+    ``parent``. Its kind may have changed since it was listed. ``descriptor`` is a folder's own,
+    open until the walk goes on.
     """
 
     name: bytes
@@ -52,7 +53,7 @@ Excluded = Callable[[bytes, bool], bool]
 
 
 def without_prefix(excluded: Excluded | None, size: int) -> Excluded | None:
-    """Have patterns judge names in the tree, without the ``size`` bytes that stand before them."""
+    """Have patterns see names without their first ``size`` bytes, the path of the tree."""
     if excluded is None:
         return None
     return lambda name, is_folder: excluded(name[size:], is_folder)
@@ -60,7 +61,7 @@ def without_prefix(excluded: Excluded | None, size: int) -> Excluded | None:
 
 Enter = Callable[[Entry, list[bytes] | None], bool]
 """Whether to go into a folder, given what is in it: rows of a letter (``d``, ``f`` or ``o``) and a
-name, sorted; None where there are too many to keep. The root is asked about first, without name."""
+name, sorted; None if there are too many to keep. The root comes first, with an empty name."""
 
 
 def walk(
@@ -69,7 +70,7 @@ def walk(
     """Yield all that is below a folder, each folder before what is in it.
 
     :param folder: a descriptor of it; stays open.
-    :param prefix: what stands before each name: empty, or a path that ends with a slash.
+    :param prefix: put before each name: empty, or a path that ends with a slash.
     """
     root, rows = _listing(folder)
     if enter is not None and not enter(
@@ -118,9 +119,9 @@ def _open_folder(base: bytes, parent: int) -> tuple[int, Iterator[bytes], list[b
 
 
 def is_folder(path: str | bytes) -> bool:
-    """Whether a folder is there; an error that hides it is raised.
+    """Whether a path is a folder, or a link to one.
 
-    :raises OSError: nobody can tell.
+    :raises OSError: it cannot be told, for want of rights say.
     """
     try:
         return stat.S_ISDIR(os.stat(path).st_mode)
@@ -129,16 +130,17 @@ def is_folder(path: str | bytes) -> bool:
 
 
 def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:
-    """Take what was a folder, and is none any more, as what it is now."""
+    """Yield what is no longer a folder as what it is now, and any other as skipped."""
     if error.errno in {errno.ENOTDIR, errno.ELOOP}:
         return Entry(name, base, parent)
     return Skip(name, error)
 
 
 def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
-    """Return a letter and a name for all in a folder, sorted by name; memory is bounded.
+    """Return a row for everything in a folder, sorted by name: a letter and the name.
 
-    The same rows again as a list, unless there are too many.
+    The same rows come as a list, too, unless there are too many: then they are sorted in runs,
+    which wait in files and are merged, so that memory stays bounded.
     """
     runs: list[Iterator[bytes]] = []
     last: list[bytes] = []
@@ -153,7 +155,7 @@ def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
 
 
 def scan(folder: int) -> Iterator[list[bytes]]:
-    """Yield a letter and a name for all in a folder, unsorted, at most 100,000 at a time."""
+    """Yield rows of a letter and a name, unsorted, at most 100,000 at a time."""
     with os.scandir(folder) as entries:
         while rows := [_row(entry) for entry in islice(entries, _MOST_NAMES)]:
             yield rows
@@ -172,7 +174,7 @@ def _by_name(row: bytes) -> bytes:
 
 
 def spilled(rows: list[bytes]) -> Iterator[bytes]:
-    """Sort rows by their names, and keep them in a file without a name till they are read."""
+    """Sort rows by name, and keep them in a nameless file until they are read."""
     rows.sort(key=_by_name)
     run = _spilled(rows)
     next(run)
@@ -183,7 +185,7 @@ def _spilled(rows: list[bytes]) -> Iterator[bytes]:
     with tempfile.TemporaryFile() as file:
         file.write(b"\0".join(rows) + b"\0")
         del rows
-        # Only a generator that has begun closes its file when it is dropped unread.
+        # A generator that is dropped closes its file only if it has begun.
         yield b""
         file.seek(0)
         left = b""
@@ -193,7 +195,7 @@ def _spilled(rows: list[bytes]) -> Iterator[bytes]:
 
 
 def kind_of(mode: int) -> str:
-    """Say what something is that is neither file, folder nor link."""
+    """Say what a mode stands for that is neither file, folder nor link."""
     for test, name in (
         (stat.S_ISSOCK, "a socket"),
         (stat.S_ISFIFO, "a named pipe"),

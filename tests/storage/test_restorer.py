@@ -521,7 +521,6 @@ def test_folder_becomes_a_link_meanwhile(tmp_path: Path) -> None:
     assert look(outside) == before
 
 
-@pytest.mark.xfail(strict=True, reason="the mode is set by name, and follows a link")
 def test_special_file_becomes_a_link_meanwhile(tmp_path: Path) -> None:
     """Owner, mode and time of a pipe are not given to what a link in its place leads to."""
     inside, outside = outside_of(tmp_path)

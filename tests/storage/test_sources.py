@@ -251,7 +251,6 @@ async def test_positional_is_read_in_order(pool: WorkerPool) -> None:
     assert store.asked[:3] == [(0, 4), (4, 4), (8, 4)]
 
 
-@pytest.mark.xfail(strict=True, reason="it asks for bytes until there are none")
 async def test_positional_is_not_asked_beyond_its_end(pool: WorkerPool) -> None:
     """Nothing is asked for at or behind ``size()``: a web server answers that with error 416."""
     store = Store(b"0123456789")
