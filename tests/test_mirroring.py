@@ -784,7 +784,7 @@ async def test_cancelled(executor: Any, in_place: bool, source: Path, out: Path)
 def test_worker_dies(source: Path, out: Path) -> None:
     """A batch whose worker died is done again, also what was done of it before."""
     fill(source, {f"{n}": b"%d" % n for n in range(5)})
-    begun = bytearray(mirrors.pack([(".", [f"{n}" for n in range(5)])]))
+    begun = bytearray(mirrors.pack([b"%d" % n for n in range(5)]))
     out.mkdir()
     roots = mirrors.Roots(str(source), str(out), None)
     for _ in range(2):

@@ -1,10 +1,8 @@
-"""The public surface: its names, their words and types, and the map of the floors."""
+"""The public surface: its names, their words and their types."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 import typing
 from typing import Any
 
@@ -138,23 +136,6 @@ def test_the_engine_documents_its_arguments() -> None:
             assert f":param {parameter}:" in words or f"``{parameter}``" in words, parameter
     for parameter in list(inspect.signature(engine).parameters):
         assert f":param {parameter}:" in str(inspect.getdoc(engine))
-
-
-def test_the_map_of_the_floors() -> None:
-    """The package's docstring names every module."""
-    words = (
-        (aiocompress.__doc__ or "").replace(",", " ").replace(";", " ").replace(":", " ").split()
-    )
-    names = {module.name for module in pkgutil.iter_modules(aiocompress.__path__)}
-    assert names - set(words) <= {"__main__", "version"}  # they say it themselves
-    for name in sorted(names - {"__main__"}):
-        assert importlib.import_module(f"aiocompress.{name}").__doc__, name
-
-
-def test_the_map_is_the_order_of_imports() -> None:
-    """Importing the package neither loads its doors nor starts anything."""
-    assert "aiocompress.api" in aiocompress.compress.__module__
-    assert isinstance(aiocompress.__version__, str)
 
 
 @pytest.mark.parametrize("command", cli.cli.commands.values(), ids=cli.cli.commands)

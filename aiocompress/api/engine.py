@@ -209,7 +209,8 @@ class Engine:
         The file gets its name, and its source's mode, times and owner, when it is whole.
 
         :param source: a path; or any other source of ``compress_stream``.
-        :param destination: a path; its suffix says the codec unless ``codec`` does.
+        :param destination: a path, whose suffix says the codec unless ``codec`` does; or an object
+            with ``async write(data)``, which is given bytes and stays open (default codec: zstd).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
@@ -242,8 +243,9 @@ class Engine:
         """Decompress a zstd, gzip or zlib file, whoever wrote it; its content says which.
 
         :param source: a path; or any other source of ``compress_stream``.
-        :param destination: a path; it gets its name when all is checked.
-        :param chunk_size: bytes read at once; default: 1 MiB.
+        :param destination: a path, which appears when everything is checked; or an object with
+            ``async write(data)``, which is given bytes as they are decoded, and stays open.
+        :param chunk_size: bytes read at once; default: 2 MiB.
         :param max_output: the most bytes to write.
         :param max_window: the largest zstd window, in bytes or text.
         :param on_exists: as of ``compress_file``; so are ``fsync`` and ``progress``.
@@ -284,7 +286,8 @@ class Engine:
 
         :param source: a folder, whose members are stored relative to it; or a file; or a list of
             both, which stand under their own names.
-        :param destination: a path.
+        :param destination: a path; or, but for a mirrored tree, an object with
+            ``async write(data)``, which is given bytes and stays open.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
             the same structure; "framed": the plain container of the original script. Default:

@@ -161,13 +161,17 @@ def hidden_name() -> str:
     return f".aiocompress-{os.urandom(8).hex()}.tmp"
 
 
-def exists(name: str | bytes, folder: int) -> bool:
-    """Whether there is something of that name, a link that leads nowhere included."""
+def status_of(name: str | bytes, folder: int) -> os.stat_result | None:
+    """Return what has that name in a folder: a link itself, wherever it leads; None: nothing."""
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return False
-    return True
+        return None
+
+
+def exists(name: str | bytes, folder: int) -> bool:
+    """Whether something has that name, even a link that leads nowhere."""
+    return status_of(name, folder) is not None
 
 
 def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool:

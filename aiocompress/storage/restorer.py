@@ -1,10 +1,10 @@
 """Members become files: below one folder, and nowhere else.
 
-Plain blocking code, for workers and file threads. The folder is a new one of ours. Every step is
-taken from the descriptor of the folder above, no link is ever followed, nothing that exists is
-ever opened for writing, and links are made last: so whatever an archive says, nothing outside is
-created, changed, linked to or read. Names are judged before they are used, as text is never
-resolved here.
+Plain blocking code, for workers and file threads. A path must never be resolved as text: between
+the check of a path and its use, or by a member written through a link that an earlier member was,
+it can come to lead elsewhere. So every step is taken from the descriptor of the folder above, no
+link is followed, nothing that exists is opened for writing, and links are made last. Whatever an
+archive says, nothing outside is created, changed, linked to or read.
 """
 
 from __future__ import annotations
@@ -13,31 +13,28 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from aiocompress.errors import UnsafeMemberError
-from aiocompress.storage.atomic_file import umask
+from aiocompress.storage.atomic_file import status_of, umask
 from aiocompress.storage.walk import FOLDER_FLAGS
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST_TIME: Final = (1 << 62) * 1_000_000_000
 _UNSET_MODE: Final = 0o1700
-"""Of a folder that is to be given its mode yet."""
+"""The mode of a folder that has not been given its own yet."""
 _FOLDER_MODE: Final = 0o777
-"""The umask is taken off. All stands in a folder that only we can enter."""
+"""The umask applies; everything is inside a folder that only this user can enter."""
 PLACEHOLDER_MODE: Final = 0
-"""Of an empty file that stands where a link will be; all others can be read by their owner."""
+"""The mode of an empty file that keeps the place of a link; no other file gets this mode."""
 CONFLICTS: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
-"""What goes wrong where two members want the same place."""
-
-
+"""Errors that say that two members want the same place."""
 FATAL: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
-"""What goes wrong with all members that follow, too."""
-
-
+"""Errors that every later member would meet, too."""
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
@@ -46,23 +43,23 @@ class Keeping(NamedTuple):
 
     preserve: bool = False
 
-    def mode(self, mode: int) -> int:
+    def mode(self, mode: int, least: int = 0o400) -> int:
         """Return the mode that a file gets: its owner can always read it."""
-        return (mode & (0o7777 if self.preserve else 0o777)) | 0o400
+        return (mode & (0o7777 if self.preserve else 0o777)) | least
 
     def folder_mode(self, mode: int) -> int:
         """Return the mode that a folder gets: its owner can always look into it."""
-        return (mode & (0o7777 if self.preserve else 0o777)) | 0o500
+        return self.mode(mode, 0o500)
 
     def root_mode(self, mode: int) -> int:
-        """Return the mode of the folder that all goes to: its owner can always write there."""
-        return self.folder_mode(mode) | 0o200
+        """Return the mode of the folder extracted to: its owner can always write there."""
+        return self.mode(mode, 0o700)
 
 
 def checked(name: bytes) -> bytes:
-    """Return where a member goes: its name without what means nothing; empty for the root.
+    """Return a member's path below the root, normalized; empty for the root itself.
 
-    :raises UnsafeMemberError: the name leads elsewhere, or no system could take it.
+    :raises UnsafeMemberError: the name leads elsewhere, or no file system could take it.
     """
     if (
         b"/." not in name
@@ -84,10 +81,7 @@ def checked(name: bytes) -> bytes:
 
 
 def _check_number(*numbers: int) -> None:
-    """Refuse numbers of owners or devices that no system has.
-
-    :raises UnsafeMemberError: one is out of bounds.
-    """
+    """Refuse numbers of owners or devices that no system has."""
     if not all(-1 <= number < 1 << 31 for number in numbers):
         raise UnsafeMemberError("the number of an owner or a device is out of bounds")
 
@@ -95,8 +89,8 @@ def _check_number(*numbers: int) -> None:
 class Restorer:
     """Creates files, folders and links below a folder.
 
-    ``name`` always is what ``checked`` returned. An ``OSError`` tells of a member that cannot be
-    created; one of ``CONFLICTS`` of a name that another member has taken.
+    Every ``name`` is what ``checked`` returned. An ``OSError`` means that a member cannot be
+    created; one of ``CONFLICTS``, that another member has taken its name.
 
     :param root: a descriptor of the folder; stays open.
     """
@@ -107,7 +101,6 @@ class Restorer:
         self._folder, self._descriptor = b"", root
 
     def close(self) -> None:
-        """Close what is open."""
         if self._descriptor != self._root:
             os.close(self._descriptor)
         self._folder, self._descriptor = b"", self._root
@@ -116,24 +109,23 @@ class Restorer:
         """Return a descriptor of the folder that a name is in, and its name there."""
         folder, _, base = name.rpartition(b"/")
         if folder != self._folder:
-            descriptor = self._open_folder(folder)
+            descriptor = self._open_folder(folder, _open_or_make) if folder else self._root
             self.close()
             self._folder, self._descriptor = folder, descriptor
         return self._descriptor, base
 
-    def _open_folder(self, folder: bytes) -> int:
-        """Open a folder step by step; those that are missing are made."""
-        at = self._root
-        try:
-            for part in folder.split(b"/") if folder else ():
-                below = _open_or_make(part, at)
-                if at != self._root:
-                    os.close(at)
-                at = below
-        except BaseException:
-            if at != self._root:
+    def existing_folder(self, folder: bytes) -> int:
+        """Open a folder that is there already; returns its descriptor."""
+        return self._open_folder(folder, _open)
+
+    def _open_folder(self, folder: bytes, step: Callable[[bytes, int], int]) -> int:
+        at = os.dup(self._root)
+        for part in folder.split(b"/") if folder else ():
+            try:
+                below = step(part, at)
+            finally:
                 os.close(at)
-            raise
+            at = below
         return at
 
     # Files.
@@ -155,7 +147,7 @@ class Restorer:
         owner: tuple[int, int] = (-1, -1),
         xattrs: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
-        """Give a file all but its content; the descriptor stays open."""
+        """Give a file everything but its content; the descriptor stays open."""
         if self.keeping.preserve:
             _change_owner(descriptor, owner)
             _set_xattrs(descriptor, xattrs)
@@ -171,7 +163,7 @@ class Restorer:
         owner: tuple[int, int] = (-1, -1),
         xattrs: tuple[tuple[str, bytes], ...] = (),
     ) -> None:
-        """Create a file with all that is in it."""
+        """Create a file with its content."""
         descriptor = self.create(name, mode)
         try:
             while data:
@@ -180,10 +172,10 @@ class Restorer:
         finally:
             os.close(descriptor)
 
-    # What has no content.
+    # Members without content.
 
     def make_folder(self, name: bytes, xattrs: tuple[tuple[str, bytes], ...] = ()) -> None:
-        """Make a folder, unless it is there; what it is to be like waits for ``set_folder``."""
+        """Make a folder, unless it is there; its mode and time wait for ``set_folder``."""
         if name:
             folder, base = self.parent(name)
             try:
@@ -191,39 +183,31 @@ class Restorer:
             except FileExistsError:
                 self._mark_unset(base, folder)
             if xattrs and self.keeping.preserve:
-                descriptor = self.existing_folder(name)
-                try:
+                with _closing(self.existing_folder(name)) as descriptor:
                     _set_xattrs(descriptor, xattrs)
-                finally:
-                    os.close(descriptor)
 
     def _mark_unset(self, base: bytes, folder: int) -> None:
-        """Have ``set_folder`` set a folder that was made for what is in it, or comes again."""
+        """Mark for ``set_folder`` a folder that a member inside it, or an earlier one, made."""
         try:
-            descriptor = os.open(base, FOLDER_FLAGS, dir_fd=folder)
+            descriptor = _open(base, folder)
         except OSError:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        try:
+        with _closing(descriptor):
             os.fchmod(descriptor, _UNSET_MODE)
-        finally:
-            os.close(descriptor)
 
     def set_folder(
         self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
     ) -> None:
-        """Give a folder its mode and time, when nothing more is made in it.
+        """Give a folder its mode and time, once nothing more is made in it.
 
-        From the last one of a name to the first: the last one counts.
+        To be called from the last member to the first: of one name, the last member counts.
         """
-        descriptor = self.existing_folder(name)
-        try:
+        with _closing(self.existing_folder(name)) as descriptor:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) == _UNSET_MODE:
                 if self.keeping.preserve:
                     _change_owner(descriptor, owner)
                 os.fchmod(descriptor, self.keeping.folder_mode(mode))
                 _set_time(descriptor, mtime_ns)
-        finally:
-            os.close(descriptor)
 
     def make_hardlink(self, name: bytes, target: bytes) -> None:
         """Give a file that was created here another name.
@@ -234,47 +218,22 @@ class Restorer:
         try:
             descriptor = self.existing_folder(above)
         except _NOT_THERE:
-            raise UnsafeMemberError("a hard link to what was not extracted") from None
-        try:
-            self._check_target(base, descriptor)
+            raise UnsafeMemberError("a hard link to something that was not extracted") from None
+        with _closing(descriptor):
+            status = status_of(base, descriptor)
+            if status is None or not stat.S_ISREG(status.st_mode) or _is_placeholder(status):
+                raise UnsafeMemberError("a hard link to something other than an extracted file")
             folder, own = self.parent(name)
             os.link(base, own, src_dir_fd=descriptor, dst_dir_fd=folder, follow_symlinks=False)
-        finally:
-            os.close(descriptor)
-
-    def existing_folder(self, folder: bytes) -> int:
-        """Open a folder step by step, and make none."""
-        at = os.dup(self._root)
-        for part in folder.split(b"/") if folder else ():
-            try:
-                below = os.open(part, FOLDER_FLAGS, dir_fd=at)
-            finally:
-                os.close(at)
-            at = below
-        return at
-
-    def _check_target(self, base: bytes, folder: int) -> None:
-        try:
-            status = os.stat(base, dir_fd=folder, follow_symlinks=False)
-        except _NOT_THERE:
-            status = None
-        if (
-            status is None
-            or not stat.S_ISREG(status.st_mode)
-            or stat.S_IMODE(status.st_mode) == PLACEHOLDER_MODE
-        ):
-            raise UnsafeMemberError("a hard link to what is no file extracted here")
 
     def make_symlink(
         self, name: bytes, target: bytes, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
     ) -> None:
-        """Make a symbolic link, to wherever it says: nothing of ours goes through it."""
+        """Make a symbolic link, wherever it leads: nothing is ever restored through it."""
         folder, base = self.parent(name)
         os.symlink(target, base, dir_fd=folder)
         if self.keeping.preserve:
-            _check_number(*owner)
-            with contextlib.suppress(PermissionError):
-                os.chown(base, *owner, dir_fd=folder, follow_symlinks=False)
+            _change_owner(base, owner, folder)
         _set_time(base, mtime_ns, folder)
 
     def make_special(self, name: bytes, mode: int, device: tuple[int, int]) -> None:
@@ -284,16 +243,13 @@ class Restorer:
         os.mknod(base, mode, os.makedev(*device), dir_fd=folder)
 
     def finish_special(self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int]) -> None:
-        """Give it owner, mode and time."""
+        """Give a named pipe or a device its owner, mode and time."""
         folder, base = self.parent(name)
-        _check_number(*owner)
-        with contextlib.suppress(PermissionError):
-            os.chown(base, *owner, dir_fd=folder, follow_symlinks=False)
+        _change_owner(base, owner, folder)
         os.chmod(base, self.keeping.mode(mode), dir_fd=folder)
         _set_time(base, mtime_ns, folder)
 
     def is_folder(self, name: bytes) -> bool:
-        """Whether a folder of that name is there."""
         try:
             os.close(self.existing_folder(name))
         except _NOT_THERE:
@@ -303,7 +259,7 @@ class Restorer:
     # Where one member takes the place of another.
 
     def remove(self, name: bytes) -> None:
-        """Remove what has that name, but no folder with something in it."""
+        """Remove whatever has that name, but no folder that is not empty."""
         folder, base = self.parent(name)
         try:
             os.unlink(base, dir_fd=folder)
@@ -313,32 +269,33 @@ class Restorer:
             os.rmdir(base, dir_fd=folder)
 
     def make_placeholder(self, name: bytes, number: int) -> None:
-        """Keep a place for a link; what is made there later takes it."""
+        """Keep the place of a link under a number; a later member may still take it."""
         folder, base = self.parent(name)
-        descriptor = os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)
-        try:
+        with _closing(os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)) as descriptor:
             os.utime(descriptor, ns=(number, number))
-        finally:
-            os.close(descriptor)
 
     def holds_place(self, name: bytes, number: int) -> bool:
-        """Whether the place that was kept under that number is still kept."""
+        """Whether the place that was kept under this number is still kept."""
         above, _, base = name.rpartition(b"/")
         try:
             descriptor = self.existing_folder(above)
         except _NOT_THERE:
             return False
-        try:
-            status = os.stat(base, dir_fd=descriptor, follow_symlinks=False)
-        except _NOT_THERE:
-            return False
-        finally:
-            os.close(descriptor)
-        return (
-            stat.S_ISREG(status.st_mode)
-            and stat.S_IMODE(status.st_mode) == PLACEHOLDER_MODE
-            and status.st_mtime_ns == number
-        )
+        with _closing(descriptor):
+            status = status_of(base, descriptor)
+        return status is not None and _is_placeholder(status) and status.st_mtime_ns == number
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_placeholder(status: os.stat_result) -> bool:
+    return status.st_mode == stat.S_IFREG | PLACEHOLDER_MODE
 
 
 def _set_xattrs(descriptor: int, xattrs: tuple[tuple[str, bytes], ...]) -> None:
@@ -347,29 +304,29 @@ def _set_xattrs(descriptor: int, xattrs: tuple[tuple[str, bytes], ...]) -> None:
             os.setxattr(descriptor, key, value)
 
 
-def _change_owner(descriptor: int, owner: tuple[int, int]) -> None:
+# A place is a descriptor, or a name in a folder: links are not followed.
+
+
+def _change_owner(place: int | bytes, owner: tuple[int, int], folder: int | None = None) -> None:
     _check_number(*owner)
     with contextlib.suppress(PermissionError):
-        os.fchown(descriptor, *owner)
+        os.chown(place, *owner, dir_fd=folder, follow_symlinks=folder is None)
 
 
 def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:
-    """Set the time of a descriptor, or of a name in a folder; some systems lack early ones."""
-    if not -_LARGEST_TIME < mtime_ns < _LARGEST_TIME:
-        mtime_ns = _LARGEST_TIME if mtime_ns > 0 else -_LARGEST_TIME
-    try:
-        if folder is None:
-            os.utime(place, ns=(mtime_ns, mtime_ns))
-        else:
-            os.utime(place, ns=(mtime_ns, mtime_ns), dir_fd=folder, follow_symlinks=False)
-    except OSError:
-        pass
+    time = max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
+    with contextlib.suppress(OSError):  # some file systems lack early or late times
+        os.utime(place, ns=(time, time), dir_fd=folder, follow_symlinks=folder is None)
+
+
+def _open(part: bytes, folder: int) -> int:
+    return os.open(part, FOLDER_FLAGS, dir_fd=folder)
 
 
 def _open_or_make(part: bytes, folder: int) -> int:
     try:
-        return os.open(part, FOLDER_FLAGS, dir_fd=folder)
+        return _open(part, folder)
     except FileNotFoundError:
         with contextlib.suppress(FileExistsError):  # another worker was faster
             os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
-        return os.open(part, FOLDER_FLAGS, dir_fd=folder)
+        return _open(part, folder)

@@ -1,7 +1,13 @@
 """The arena: one piece of memory that all processes map, cut into slots.
 
-A slot is room for one chunk and its frame: an input part and an output part. Slots are given
-out first come, first served, in any size; their number and their bytes bound what is in flight.
+A slot is room for one chunk and its frame: an input part and an output part. A chunk that was
+pickled for a worker would be copied four times; here a producer reads it straight into the slot,
+and only the slot's offsets cross to the worker.
+
+There is one arena for all streams, because its size is then the limit of what is in flight,
+whatever the streams do. Slots are cut from it in any size, since each stream has its own chunk
+size, and given out first come, first served: were a small one let past a large one that waits,
+small ones could keep it waiting for ever.
 """
 
 from __future__ import annotations
@@ -21,9 +27,9 @@ _PAGE = mmap.PAGESIZE
 
 
 class Arena:
-    """Anonymous memory behind a descriptor: no name, so nothing is left after a SIGKILL.
+    """Anonymous memory behind a descriptor: it has no name, so a SIGKILL leaves nothing behind.
 
-    Pickled only while a worker process starts, which then gets a duplicate of the descriptor.
+    It can be pickled only for a worker that is starting, which gets a duplicate of the descriptor.
     """
 
     def __init__(self, size: int, descriptor: int | None = None) -> None:
@@ -75,7 +81,7 @@ class Slot:
         self.input, self.output = view[:input_size], view[input_size:]
 
     def place(self, used: int) -> Place:
-        """Say where a worker process finds ``used`` bytes of input, and room for its output."""
+        """Return the offsets and sizes by which a worker process finds input and output."""
         offset = self._extent[0]
         return offset, used, offset + len(self.input), len(self.output)
 
@@ -84,14 +90,14 @@ class Slot:
         return self.output[: result.size] if result.data is None else memoryview(result.data)
 
     def free(self) -> None:
-        """Give the room back; nobody may read or write it any more."""
+        """Give the room back: from now on it is somebody else's."""
         self.input.release()
         self.output.release()
         self._slots.give_back(self._extent)
 
 
 class Slots:
-    """Gives out at most ``total`` slots of at most ``memory_limit`` bytes together."""
+    """Gives out at most ``total`` slots, which share ``memory_limit`` bytes."""
 
     def __init__(self, total: int, memory_limit: int) -> None:
         self.total = total
@@ -102,11 +108,11 @@ class Slots:
 
     @property
     def largest(self) -> int:
-        """Bytes of a slot of which ``total`` fit at the same time."""
+        """The most bytes that a slot can have if ``total`` of them are to fit at once."""
         return self.arena.size // self.total // _PAGE * _PAGE
 
     async def take(self, input_size: int, output_size: int) -> Slot:
-        """Wait for a slot in turn.
+        """Wait in turn for a slot with this much room, in bytes, for input and output.
 
         :raises LimitError: the arena is too small for even one such slot.
         """
@@ -117,13 +123,13 @@ class Slots:
         return Slot(self, extent, input_size)
 
     def check(self, input_size: int, output_size: int) -> int:
-        """Return the bytes of such a slot.
+        """Return how many bytes such a slot takes.
 
         :raises LimitError: the arena is too small for even one of them.
         """
         size = input_size + output_size
-        # Slots of about the same size get the same size: so they take the same pages again, and
-        # do not wander over the whole arena, each page of which they would touch in time.
+        # Sizes are rounded up to a few steps, so that slots of about the same size fit where one
+        # was before. Otherwise they would wander, and in time touch every page of the arena.
         grain = max(_PAGE, 1 << max(0, size.bit_length() - 4))
         size = min(-(-size // grain) * grain, max(self.arena.size, -(-size // _PAGE) * _PAGE))
         if size > self.arena.size:
@@ -163,7 +169,7 @@ class Slots:
         return None
 
     def give_back(self, extent: tuple[int, int]) -> None:
-        """Take an extent back, join it with its free neighbours, and serve who waits."""
+        """Take an extent back, join it with its free neighbours, and serve those who wait."""
         self.in_use -= 1
         self.memory_in_use -= extent[1]
         joined: list[tuple[int, int]] = []

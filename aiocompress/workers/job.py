@@ -1,7 +1,7 @@
-"""What a job is to a worker: a plain function from a place in the arena to a place in the arena.
+"""A job as its worker sees it: a plain function that reads one place and writes another.
 
-Worker processes get offsets, threads get views, a caller's executor gets bytes and returns bytes.
-Nothing else crosses the process boundary.
+Worker processes are sent offsets in the arena, threads get views of it, and a caller's executor
+is sent bytes and returns bytes: it may run on another machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
 
 Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
-"""Input and output: (offset, size, offset, size) in the arena, two views, or (bytes, room)."""
+"""Input and output: (offset, size, offset, size) in the arena, two views, or bytes and a size."""
 
 _arena: memoryview | None = None
 
@@ -20,7 +20,7 @@ _arena: memoryview | None = None
 class Result(NamedTuple):
     """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
 
-    Of an archive's members ``files`` were restored, and some have ``failed``, each for a reason.
+    Of an archive's members, ``files`` were restored; ``failed`` has the others and their errors.
     """
 
     size: int
@@ -31,13 +31,13 @@ class Result(NamedTuple):
 
 
 def attach(arena: memoryview) -> None:
-    """Say where the arena is in this process; once, for its whole life."""
+    """Keep the arena for the jobs of this worker process."""
     global _arena  # noqa: PLW0603
     _arena = arena
 
 
 def views(place: Place) -> tuple[memoryview, memoryview | None]:
-    """Return the input of a job, and the room for its output; None: it returns bytes."""
+    """Return a job's input and the room for its output, or None where it is to return bytes."""
     if isinstance(place[0], int):
         assert _arena is not None
         start, size, room, room_size = place
@@ -48,7 +48,7 @@ def views(place: Place) -> tuple[memoryview, memoryview | None]:
 
 
 def deliver(frame: Buffer, room: memoryview | None) -> Result:
-    """Lay the output where it belongs."""
+    """Put the output where it belongs."""
     if room is None:
         return Result(len(frame), bytes(frame))
     room[: len(frame)] = frame

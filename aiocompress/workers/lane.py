@@ -1,8 +1,8 @@
 """A stream's lane: what all its jobs have in common, and where each of them runs.
 
-The one place that decides between a worker process and a thread. A process pays where several
-chunks can be worked on at once; for a single one its start takes longer than the work, and for a
-file that the workers cannot open it is no use at all.
+This is the one place that decides between a worker process and a thread. Processes pay off when
+several chunks can be worked on at once. For a single chunk they take longer to start than the
+work takes, and they are of no use for a file that they cannot open.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ LIGHT = KIB
 class Lane:
     """The jobs of one stream.
 
-    :param small: the whole stream takes less time than starting processes.
+    :param small: the work on the whole stream takes less time than starting processes.
     :param opens_files: its jobs open files by their paths, which not every worker can reach.
-    :param detach: the reader may be slow: a slot is free as soon as its worker is done, and the
-        job keeps a copy of what came out.
+    :param detach: the reader may be slow, so that a job gives its slot back as soon as the worker
+        is done, and keeps a copy of the output.
     """
 
     def __init__(
@@ -50,17 +50,12 @@ class Lane:
         room: int,
         function: Callable[..., Result],
         *arguments: Any,
-        follows: bool | None = None,
-        keep_input: bool = False,
+        **options: Any,
     ) -> Job:
-        """Take a slot, copy ``data`` into it, and start a job; see ``run``.
-
-        :param room: bytes for what the job makes.
-        """
+        """Take a slot with ``room`` bytes for the output, copy ``data`` into it, and ``run``."""
         slot = await self.pool.slots.take(len(data), room)
         slot.input[: len(data)] = data
-        more: dict[str, Any] = {"follows": follows, "keep_input": keep_input}
-        return await self.run(slot, len(data), function, *arguments, **more)
+        return await self.run(slot, len(data), function, *arguments, **options)
 
     async def run(
         self,
@@ -74,21 +69,14 @@ class Lane:
     ) -> Job:
         """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
 
-        :param follows: whether another job comes behind this one; None: nobody knows yet.
+        :param follows: whether another job comes after this one; None: not known yet.
         :param light: the work takes less time than sending it to a process.
-        :param keep_input: a detached job keeps a copy of what went in, too.
+        :param keep_input: a detached job keeps a copy of the input, too.
         """
         here = light or self._is_for_here(follows)
         self._first = False
-        job = await self.pool.run(
-            slot,
-            used,
-            function,
-            *arguments,
-            alone=here,
-            detach=self._detach,
-            keep_input=keep_input,
-        )
+        options = {"alone": here, "detach": self._detach, "keep_input": keep_input}
+        job = await self.pool.run(slot, used, function, *arguments, **options)
         self._jobs.add(job)
         job.over.add_done_callback(lambda _: self._jobs.discard(job))
         return job
@@ -101,14 +89,14 @@ class Lane:
         return follows is False or not self.pool.has_processes
 
     def stay_here(self) -> None:
-        """Run all that follows in threads: a worker could not reach the files."""
+        """Run all later jobs in threads: a worker process could not reach the files."""
         self._stays_here = True
 
     async def over(self) -> None:
         """Wait for all jobs that were started.
 
-        They open files by the numbers of descriptors, which may be used again once those are
-        closed: so whoever owns such a descriptor waits here before closing it.
+        Jobs open files by descriptor number. Whoever owns such a descriptor must wait here before
+        closing it, or the number may stand for another file by the time a job uses it.
         """
         if self._jobs:
             await ended(asyncio.gather(*(job.over for job in self._jobs)))

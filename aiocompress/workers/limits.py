@@ -9,11 +9,9 @@ _CGROUP: Final = "/sys/fs/cgroup"
 
 
 def processors() -> int:
-    """Return the number of processors: of the affinity, at most the quota of the cgroup."""
-    if hasattr(os, "sched_getaffinity"):
-        number = len(os.sched_getaffinity(0))
-    else:
-        number = os.cpu_count() or 1
+    """Return how many processors this process may use, by its affinity and its cgroup's quota."""
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    number = len(affinity(0))
     quota, _, period = _read("cpu.max").partition(" ")
     if quota.isdigit() and period.isdigit():
         number = min(number, -(-int(quota) // int(period)))
@@ -21,14 +19,14 @@ def processors() -> int:
 
 
 def memory() -> int:
-    """Return the bytes of memory of this machine, at most the limit of the cgroup."""
+    """Return the bytes of memory of this machine, or the cgroup's limit if that is lower."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _read("memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
 
 
 def _read(name: str) -> str:
-    """Read a limit of the cgroup (v2) that this process is in; "" where there is none."""
+    """Read a limit of this process's cgroup (v2); empty where there is none."""
     own = _read_file("/proc/self/cgroup").rpartition("::")[2]
     return _read_file(f"{_CGROUP}{own}/{name}") or _read_file(f"{_CGROUP}/{name}")
 

@@ -1,11 +1,10 @@
 """The way of a byte, out and back: source, producer, slot, worker, ordered consumer.
 
-Both directions, ``compression`` and ``decompression``, are async generators of these parts. A
-producer fills slots and starts jobs, at most a window ahead of the consumer, who takes their
-outcomes in the order of reading. A stream reserves room in its window before it takes a slot,
-gathers what a slow source sends before that, and has what a slow reader takes copied out of the
-slot at once: so no slot ever waits for anybody outside, except in the command line, where no
-other stream wants it.
+A producer fills slots and starts jobs, at most a window ahead of the consumer, who takes their
+outcomes in the order of reading. No slot may wait for the outside, or a few stuck clients would
+hold them all: so a stream reserves room in its window before it takes a slot, gathers beforehand
+what a slow source sends, and copies out of the slot what a slow reader is to take. Only the
+command line, which has no other stream, lets a slot wait.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ T = TypeVar("T", bound=_Releasable)
 
 
 async def in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
-    """Run a producer ahead, by at most ``window`` items that are not released yet."""
+    """Run a producer ahead of the consumer, by at most ``window`` items not yet released."""
     room = asyncio.Semaphore(window)
     queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
 

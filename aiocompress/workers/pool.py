@@ -1,8 +1,10 @@
 """Workers and slots: who runs a chunk, and what happens when a worker dies.
 
-Worker processes are forked from a small server process (inside an application), or from the
-command line before it has threads. A chunk is a ``Job``; its slot is free only when its worker
-is done with it, whoever stopped waiting for it.
+A chunk under way is a ``Job``. Cancelling the wait for it does not stop its worker, which goes on
+writing into the slot: so the pool, not the stream, frees a slot, and only when the worker is done
+with it. For the same reason a chunk whose worker died is not run again before every process of
+that executor is down: the others may still be writing. It is run once more, because its input is
+still in the slot; when workers die twice on one chunk, the chunk is to blame.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
 
 
 def _user() -> tuple[int, int]:
-    """Return who we are now: a service may drop its privileges while its workers run."""
+    """Return who this process is now: a service may drop its privileges while its workers run."""
     return os.geteuid(), os.getegid()
 
 
@@ -55,9 +57,8 @@ class Job:
         loop = asyncio.get_running_loop()
         self._outcome: asyncio.Future[Result] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
-        """Done when the worker is done, whoever stopped waiting for the outcome."""
-        self._output: bytes | None = None
-        self._input: bytes | None = None
+        """Done when the worker is done, even if nobody waits for the outcome any more."""
+        self._copies: tuple[bytes, bytes] | None = None
         self._freed = False
 
     async def result(self) -> Result:
@@ -67,13 +68,13 @@ class Job:
     @property
     def input(self) -> Buffer:
         """What the worker was given."""
-        return self.slot.input[: self.used] if self._input is None else self._input
+        return self._copies[0] if self._copies is not None else self.slot.input[: self.used]
 
     @property
     def data(self) -> Buffer:
         """What the worker made."""
-        if self._output is not None:
-            return self._output
+        if self._copies is not None:
+            return self._copies[1]
         return self.slot.view(self._outcome.result())
 
     def settle(self, outcome: Result | BaseException) -> None:
@@ -82,26 +83,25 @@ class Job:
             pass  # nobody waits any more
         elif isinstance(outcome, BaseException):
             self._outcome.set_exception(outcome)
-            self._outcome.exception()  # whoever waits for it sees it all the same
+            self._outcome.exception()  # seen: asyncio would log it if nobody waits
         else:
             self._outcome.set_result(outcome)
         self.over.set_result(None)
         if self.released:
             self._free()
         elif self.detach and not self._outcome.cancelled():
-            self._copy_out(outcome)
+            self._copies = self._copied(outcome)
+            self._free()
 
-    def _copy_out(self, outcome: Result | BaseException) -> None:
-        self._input = self._output = b""
+    def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
         decoded = isinstance(outcome, Result) and outcome.size >= 0
+        given = bytes(self.slot.input[: self.used]) if self.keep_input or not decoded else b""
         if isinstance(outcome, Result) and decoded and not outcome.written:
-            self._output = bytes(self.slot.view(outcome))
-        if self.keep_input or not decoded:
-            self._input = bytes(self.slot.input[: self.used])
-        self._free()
+            return given, bytes(self.slot.view(outcome))
+        return given, b""
 
     def release(self) -> None:
-        """Say that nobody will look at it any more; the slot is free once the worker is done."""
+        """Give the job up; its slot is free once the worker is done."""
         self.released = True
         if self.over.done():
             self._free()
@@ -116,8 +116,8 @@ class WorkerPool:
     """Runs jobs in processes, threads or the caller's executor, within a memory limit.
 
     :param num_workers: how many chunks are worked on at the same time.
-    :param memory_limit: bytes of all slots together; None: 64 MiB for each of workers + 2, at
-        most a quarter of the memory of this machine or cgroup.
+    :param memory_limit: bytes of all slots together; None: 64 MiB for each of ``num_workers + 2``,
+        at most a quarter of the memory of this machine or cgroup.
     :param executor: "process", "thread", or the caller's own executor.
     :param preload: modules that worker processes import before they are forked: those of the jobs.
     """
@@ -132,8 +132,9 @@ class WorkerPool:
         self.num_workers = num_workers
         self._preload = preload
         self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
-        total = num_workers + 2
-        self._memory_limit = memory_limit or min(total * _SLOT_MEMORY, limits.memory() // 4)
+        self.window = num_workers + 2
+        """How many chunks of one stream are under way at once."""
+        self._memory_limit = memory_limit or min(self.window * _SLOT_MEMORY, limits.memory() // 4)
         self._own = None if isinstance(executor, str) else executor
         self._wants_processes = executor == "process"
         self._workers: Workers | None = None
@@ -149,31 +150,26 @@ class WorkerPool:
     @cached_property
     def slots(self) -> Slots:
         """The memory of all chunks in flight."""
-        return Slots(self.num_workers + 2, self._memory_limit)
+        return Slots(self.window, self._memory_limit)
 
     @cached_property
     def threads(self) -> Threads:
-        """Threads that compute: single chunks, streams, everything where processes cannot run."""
+        """Threads that compute: single chunks, streams, and all jobs if processes cannot run."""
         return Threads(self.num_workers, "aiocompress-compute")
 
     @cached_property
     def files(self) -> Threads:
-        """Threads that wait for files: the loop's own would starve (``getaddrinfo`` uses it)."""
+        """Threads that wait for files: stuck reads would starve the loop's, and getaddrinfo."""
         return Threads(_FILE_THREADS, "aiocompress-files")
 
     @property
-    def window(self) -> int:
-        """How many chunks of one stream are under way at once."""
-        return self.num_workers + 2
-
-    @property
     def has_processes(self) -> bool:
-        """Whether worker processes run already."""
+        """Whether worker processes have been started."""
         return self._workers is not None
 
     @property
     def shares_files(self) -> bool:
-        """Whether workers run here, as this user, and can be told of open files."""
+        """Whether workers run on this machine as this user, and so can reach our open files."""
         return self._own is None and self._user in {None, _user()}
 
     @property
@@ -183,7 +179,7 @@ class WorkerPool:
 
     @property
     def is_used(self) -> bool:
-        """Whether it has worked."""
+        """Whether a loop has used it."""
         return self._loop is not None
 
     def check(self) -> None:
@@ -194,16 +190,15 @@ class WorkerPool:
         """
         if self._closed:
             raise ClosedError("the engine is closed")
-        self._check_loop()
+        self._bind()
 
-    def _check_loop(self) -> None:
+    def _bind(self) -> None:
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
+        if self._loop not in {None, loop}:
             raise AiocompressError(
                 "the engine belongs to another event loop", hint="make one engine for each loop"
             )
+        self._loop = loop
 
     def prefork(self) -> None:
         """Fork the workers now, from a process that has neither threads nor a loop."""
@@ -225,9 +220,9 @@ class WorkerPool:
     ) -> Job:
         """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
 
-        :param alone: nothing else runs beside it, so a thread will do.
-        :param detach: free the slot as soon as the worker is done; the job keeps a copy
-            of what came out, and, where asked to, of what went in.
+        :param alone: no other job runs beside it, so a thread will do.
+        :param detach: free the slot as soon as the worker is done; the job keeps a copy of the
+            output, and with ``keep_input`` one of the input.
         """
         job = Job(slot, used, function, arguments)
         job.alone, job.detach, job.keep_input = alone, detach, keep_input
@@ -243,7 +238,7 @@ class WorkerPool:
         return job
 
     def statistics(self) -> EngineStatistics:
-        """Return what is in flight now, and what went through."""
+        """Return what is in flight now, and what has gone through."""
         slots = self.slots
         return EngineStatistics(
             num_workers=self.num_workers,
@@ -259,12 +254,12 @@ class WorkerPool:
         )
 
     async def aclose(self) -> None:
-        """End the workers, at once those that still work, and wait for them.
+        """End the workers, even those at work, and wait for them.
 
         :raises AiocompressError: it is bound to another loop.
         """
         if self._closing is None:
-            self._check_loop()
+            self._bind()
             self._closed = True
             self._closing = asyncio.ensure_future(self._close())
         await settled(self._closing)
@@ -279,7 +274,7 @@ class WorkerPool:
                 await self._in_thread(self._workers.close)
         while self._repairs:
             await asyncio.wait(self._repairs)
-        # What runs in threads cannot be stopped: at most one chunk each.
+        # Threads cannot be stopped: each of them finishes its chunk.
         if "threads" in vars(self):
             await self._in_thread(self.threads.shutdown)
         if "files" in vars(self):
@@ -288,64 +283,61 @@ class WorkerPool:
             self.slots.arena.close()
 
     def abandon(self) -> None:
-        """Give everything up: nobody closed the pool, and its loop may be gone."""
+        """End the processes of a pool that was never closed, and whose loop may be gone."""
         if self._workers is not None and not self._closed:
             self._closed = True
             self._workers.kill()
-            with suppress(RuntimeError):  # collected in a thread of the executor's own
+            with suppress(RuntimeError):  # the executor's own thread cannot wait for itself
                 self._workers.close()
 
-    # Which executor a job runs on, and how the place is said to it.
+    # Which executor runs a job, and how it is told the place.
 
     def _submit(self, job: Job) -> None:
         assert self._loop is not None
-        workers, place = self._workers, job.slot.place(job.used)
+        workers, slot = self._workers, job.slot
         executor: Executor = self.threads
-        if job.alone or (self._own is None and workers is None):
-            call: tuple[Any, ...] = (job.slot.input[: job.used], job.slot.output)
-        elif self._own is not None:
-            executor, call = self._own, (bytes(job.slot.input[: job.used]), len(job.slot.output))
-        else:
-            assert workers is not None
-            executor, call = workers.executor, place
+        call: tuple[Any, ...] = slot.input[: job.used], slot.output
+        job.runs_on = None
+        if not job.alone and self._own is not None:
+            executor, call = self._own, (bytes(call[0]), len(slot.output))
+        elif not job.alone and workers is not None:
+            executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
         try:
             future = self._loop.run_in_executor(executor, job.function, call, *job.arguments)
         except RuntimeError as error:  # broken, or being replaced
-            self._failed(job, workers, error)
-            return
-        except OSError as error:
+            self._failed(job, error)
+        except OSError as error:  # a thread that cannot start
             self._settle(job, error)
-            return
-        job.attempts += 1
-        if workers is not None and executor is workers.executor:
-            job.runs_on = workers
-            self._watch()
-        future.add_done_callback(partial(self._done, job, workers))
+        else:
+            job.attempts += 1
+            future.add_done_callback(partial(self._done, job, job.runs_on))
+            if job.runs_on is not None:
+                self._watch()
 
     def _watch(self) -> None:
-        """Look from time to time whether somebody still minds the processes."""
+        """Look from time to time whether the executor's own thread still runs.
+
+        When it has died, nobody settles a future any more: the jobs would never end.
+        """
         if self._watching is None:
             assert self._loop is not None
             self._watching = self._loop.call_later(_WATCH_SECONDS, self._look)
 
     def _look(self) -> None:
-        """Fail the jobs of an executor whose own thread has died: it tells nobody."""
         self._watching = None
-        left = [job for job in self._jobs if job.runs_on is not None]
-        for job in left:
-            workers = job.runs_on
-            if workers is not None and not workers.is_minded:
-                workers.kill()
-                self._failed(job, workers, BrokenExecutor("its thread has ended"))
-        if left:
-            self._watch()
+        for job in [job for job in self._jobs if job.runs_on is not None]:
+            if job.runs_on is not None and not job.runs_on.is_minded:
+                job.runs_on.kill()
+                self._failed(job, BrokenExecutor("its thread has ended"))
+            else:
+                self._watch()
 
     def _done(self, job: Job, workers: Workers | None, future: asyncio.Future[Result]) -> None:
-        if job.over.done():
-            return  # it was given up, see ``_look``
+        if job.runs_on is not workers or job.over.done():
+            return  # ``_look`` has given this attempt up
         error = ClosedError("the engine is closed") if future.cancelled() else future.exception()
         if isinstance(error, BrokenExecutor):
-            self._failed(job, workers, error)
+            self._failed(job, error)
         elif error is None or isinstance(error, AiocompressError | OSError):
             self._settle(job, error or future.result())
         else:
@@ -355,9 +347,9 @@ class WorkerPool:
         self._jobs.discard(job)
         job.settle(outcome)
 
-    def _failed(self, job: Job, workers: Workers | None, error: Exception) -> None:
-        job.runs_on = None
-        if self._own is not None or workers is None:
+    def _failed(self, job: Job, error: Exception) -> None:
+        workers, job.runs_on = job.runs_on, None
+        if workers is None:
             self._settle(job, WorkerError(f"the executor cannot run a chunk ({error})"))
             return
         task = asyncio.ensure_future(self._redo(job, workers))
@@ -367,14 +359,10 @@ class WorkerPool:
     async def _redo(self, job: Job, broken: Workers) -> None:
         try:
             await self._replace_and_run(job, broken)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the job must hear of it
+        except Exception as error:  # noqa: BLE001 - the job must end, and its waiter hear of it
             self._settle(job, WorkerError(f"worker processes cannot be replaced ({error})"))
 
     async def _replace_and_run(self, job: Job, broken: Workers) -> None:
-        """Replace the pool, and run the job once more: its input is still in the slot.
-
-        Until the old pool is down, its other workers may still write into the slot.
-        """
         async with self._changing:
             if self._workers is broken and not self._closed:
                 await self._in_thread(broken.close)
@@ -405,7 +393,7 @@ class WorkerPool:
                         self._workers = launch.result()
                     raise
                 except Exception as error:  # noqa: BLE001
-                    # No semaphores, a daemonic process, too few descriptors or processes ...
+                    # No semaphores, a daemonic process, too few descriptors, another Python ...
                     self._give_up_processes(error)
 
     def _give_up_processes(self, error: Exception) -> None:

@@ -58,7 +58,8 @@ class Server:
     def __init__(self, preload: tuple[str, ...]) -> None:
         if current_process().daemon:
             raise RuntimeError("a daemonic process may not have children")
-        # The same interpreter with the same options; a frozen program has none to start.
+        if getattr(sys, "frozen", False):
+            raise RuntimeError("a frozen program is its own interpreter, and would run again")
         command: list[Any] = spawn.get_command_line()
         del command[command.index("-c") + 1 :]
         paths = [path for path in sys.path if isinstance(path, str)]
@@ -204,7 +205,7 @@ def _work(number: int, *descriptors: int) -> NoReturn:
         end_with(number)
         target(*arguments)
         status = 0
-    except (EOFError, BrokenPipeError):
+    except (EOFError, ConnectionError):
         pass  # the application died just now
     except BaseException:  # noqa: BLE001
         sys.excepthook(*sys.exc_info())
@@ -220,7 +221,8 @@ def end_with(descriptor: int) -> None:
     """
 
     def watch() -> None:
-        os.read(descriptor, 1)
+        with contextlib.suppress(OSError):
+            os.read(descriptor, 1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,7 +1,8 @@
 """Threads, and how to wait for what they do.
 
-A thread that reads into memory goes on when the await for it is cancelled. So nobody here leaves
-before the thread is done: the memory, or the descriptor, could belong to somebody else by then.
+Cancelling an await does not stop the thread behind it, which goes on reading into its memory. So
+whoever waits here leaves only when the thread is done: otherwise it could write into memory, or
+use a descriptor, that has since become somebody else's.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ T = TypeVar("T")
 
 
 class Threads(ThreadPoolExecutor):
-    """A thread pool that makes do with the threads it has got.
+    """A thread pool that makes do with the threads it has.
 
-    ``ThreadPoolExecutor.submit`` queues the work, and then fails if another thread cannot be
-    started (a limit of a container, RLIMIT_AS): a caller who takes that for a refusal and goes on
-    has the work done a second time, beside the first.
+    ``ThreadPoolExecutor.submit`` queues the work first, and then fails if it cannot start another
+    thread (a container's limit, RLIMIT_AS). A caller who takes that for a refusal and does the
+    work in another way has it done twice at the same time.
 
     :raises OSError: from ``submit``: there is no thread, and none can be started.
     """
@@ -35,17 +36,17 @@ class Threads(ThreadPoolExecutor):
 
 
 class FileThreads(Executor):
-    """The threads as one file uses them: one call at a time, and no call is left behind."""
+    """The threads as one file uses them: one call at a time, and each is waited for."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._last: Future[Any] | None = None
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Start a call; where the engine is closed already, make it right here."""
+        """Start a call; if the engine is closed already, make it right here."""
         try:
             future = self._last = self._executor.submit(function, *args, **kwargs)
-        except RuntimeError:  # the pool has shut down: what is open must still be closed
+        except RuntimeError:  # the pool has shut down, but an open file must still be closed
             future = self._last = Future()
             try:
                 future.set_result(function(*args, **kwargs))
@@ -59,7 +60,7 @@ class FileThreads(Executor):
         *arguments: Any,
         undo: Callable[[T], object] | None = None,
     ) -> T:
-        """Run a blocking function."""
+        """Run a blocking function; if cancelled, ``undo`` what it returned."""
         loop = asyncio.get_running_loop()
         return await self.whole(loop.run_in_executor(self, function, *arguments), undo)
 
@@ -73,7 +74,7 @@ class FileThreads(Executor):
             raise
 
     async def whole(self, running: Awaitable[T], undo: Callable[[Any], object] | None = None) -> T:
-        """Wait for a call that opens or closes: cancelled or not, it runs to its end."""
+        """Wait for a call that opens or closes; if cancelled, wait on, and then ``undo`` it."""
         work = asyncio.ensure_future(running)
         try:
             return await asyncio.shield(work)
@@ -97,7 +98,7 @@ async def call(
 
 
 async def settled(work: asyncio.Future[T]) -> T:
-    """Return what ``work`` returns; if cancelled, leave only after the work has ended."""
+    """Return the result of ``work``; if cancelled, leave only after the work has ended."""
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -106,7 +107,7 @@ async def settled(work: asyncio.Future[T]) -> T:
 
 
 async def ended(work: asyncio.Future[Any]) -> None:
-    """Wait until ``work`` has ended, however; a cancellation meanwhile is raised after that."""
+    """Wait until ``work`` has ended, in whatever way; only then raise a cancellation."""
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
@@ -114,6 +115,6 @@ async def ended(work: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not work.cancelled():
-        work.exception()  # seen: asyncio would log it otherwise
+        work.exception()  # seen: asyncio would log one that nobody looked at
     if cancelled is not None:
         raise cancelled

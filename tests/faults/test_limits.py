@@ -237,18 +237,16 @@ def test_little_memory(name: str, whole: bool, world: World) -> None:
 
 @contextmanager
 def _threads(most: int) -> Iterator[None]:
-    """Let no more than that many threads start: as a limit of tasks in a container does."""
-    start, left = threading.Thread.start, most
+    """Let no more than that many threads run at once: as a limit of tasks in a container does."""
+    start, most = threading.Thread.start, threading.active_count() + most
 
-    def count_down(thread: threading.Thread) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+    def limited_start(thread: threading.Thread) -> None:
+        if threading.active_count() >= most:
             raise RuntimeError("can't start new thread")
         start(thread)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", count_down)
+        patch.setattr(threading.Thread, "start", limited_start)
         yield
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from aiocompress.model import OnExists
 from aiocompress.storage import atomic_file
-from aiocompress.storage.atomic_file import Temporary as AtomicFile
+from aiocompress.storage.atomic_file import AtomicFile
 
-from ..support import noise, small_disk
+from ..help.data import noise
+from ..help.tools import small_disk
 from .helping import (
     NOBODY,
     anybodys_folder,

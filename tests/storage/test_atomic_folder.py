@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from aiocompress.model import OnExists
 from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import Building as AtomicFolder
+from aiocompress.storage.atomic_folder import AtomicFolder
 
-from ..support import small_disk
-from ..trees import Node, Tree, build, check_same, look
+from ..help.tools import small_disk
+from ..help.trees import Node, Tree, build, check_same, look
 from .helping import anybodys_folder, as_root, descriptors, no_more_descriptors, nobody, opened
 
 TREE: Tree = {

@@ -20,7 +20,7 @@ import pytest
 from aiocompress.model import KIB, MIB
 from aiocompress.storage.pipes import NamedPipeSink, PipeSink, PipeSource, WriterSink
 
-from ..support import noise
+from ..help.data import noise
 from .helping import descriptors
 
 DATA = noise(3 * MIB)

@@ -368,8 +368,13 @@ class SlotsMachine(RuleBasedStateMachine):
         self.run(act())
         assert all(one.task.cancelled() for one in leaving)
         self.give_back(asked)
-        for one in leaving:
-            self.give_up(one)
+        served = [one for one in leaving if one in self.held]
+        for one in leaving:  # these leave the queue before the others give anything back
+            if one not in served:
+                self.waiting.remove(one)
+        for one in served:
+            self.give_back(one)
+        self.serve()
 
     @invariant()
     def agrees(self) -> None:

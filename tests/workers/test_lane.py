@@ -215,6 +215,7 @@ async def test_over_is_cancelled(tmp_path: Path) -> None:
         lane = Lane(pool)
         job = await lane.start(b"x", KIB, jobs.at_gate, gate)
         over = asyncio.ensure_future(lane.over())
+        await asyncio.sleep(0)  # it waits
         async with jobs.gate_reached(gate):
             for _ in range(3):
                 over.cancel()

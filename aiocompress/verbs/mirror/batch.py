@@ -1,9 +1,12 @@
-"""Small files of a mirrored tree, both ways: many in one task of a worker.
+"""What a worker does to the small files of a mirrored tree: a whole batch of them in one task.
 
-A batch names files, folder by folder. Every step is taken from the descriptor of the folder above,
-and no link is followed. Whatever is not plain is left to the main process, which takes such files
-one after another and says what is wrong: large files and those that decode to a lot, files that
-are gone, changing, unreadable or damaged, and those that cannot be written.
+Starting a task costs the main process as much as twenty small files cost a worker. So a worker is
+told only the paths of many files, and reads, converts and writes them itself. It takes every step
+from the descriptor of the folder above, and follows no link.
+
+It handles only what is plain, and leaves everything else to the main process, which takes such
+files one after another and reports what is wrong: large files and files that become large, files
+that vanish, change, cannot be read or are damaged, and files that cannot be written.
 """
 
 from __future__ import annotations
@@ -13,15 +16,15 @@ import resource
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
-from itertools import repeat
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from itertools import takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress import formats
 from aiocompress.errors import AiocompressError
 from aiocompress.formats import FORMATS, HEAD_SIZE
-from aiocompress.formats.base import STREAM, Format, Piece, StreamDecoder
+from aiocompress.formats.base import STREAM, Format, StreamDecoder
 from aiocompress.formats.names import restored, suffix_of
 from aiocompress.model import MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import (
@@ -46,16 +49,20 @@ ENOUGH: Final = 8 * MIB
 _MOST_BUFFERS: Final = 512
 _MOST_NAMELESS: Final = 64
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_COUNTS: Final = struct.Struct("<3Q")
 DONE, LEFT, KEPT = b".!="
-"""What became of a file: it is done, left to the main process, or was there already."""
-Files: TypeAlias = list[tuple[str, list[str]]]
-"""A batch: folders below the root ("." for itself), and names of files in each."""
+"""What became of a file: done, left to the main process, or kept because it existed already."""
+Files: TypeAlias = list[bytes]
+"""A batch: paths below the root of the source."""
+Counts: TypeAlias = tuple[int, int, int]
+"""Raw bytes, compressed bytes, frames."""
 
 
 class Roots(NamedTuple):
-    """Paths by which workers reach both trees; ``on_exists`` None: the target is new and ours.
+    """Paths by which workers reach both trees, and how they write into the target.
 
-    ``sync``: in a target that others look on, a file is on the disk before it gets its name.
+    ``on_exists`` is None for a target that is new: nobody else can see it yet. ``sync``: in a
+    target that others can see, a file is on the disk before it gets its name.
     """
 
     source: str
@@ -67,48 +74,47 @@ class Roots(NamedTuple):
 class Outcome(NamedTuple):
     """What became of a batch: a letter for each file, as far as the worker got."""
 
-    raw_bytes: int
-    compressed_bytes: int
-    frames: int
+    counts: Counts
     letters: bytes
 
     def pack(self) -> bytes:
-        """Return it as bytes."""
-        return _COUNTS.pack(*self[:3]) + self.letters
+        return _COUNTS.pack(*self.counts) + self.letters
 
     @classmethod
     def unpack(cls, data: Buffer) -> Outcome:
-        """Read what ``pack`` wrote."""
         raw_bytes, compressed_bytes, frames = _COUNTS.unpack_from(data)
-        return cls(raw_bytes, compressed_bytes, frames, bytes(data[_COUNTS.size :]))
-
-
-_COUNTS: Final = struct.Struct("<3Q")
+        return cls((raw_bytes, compressed_bytes, frames), bytes(data[_COUNTS.size :]))
 
 
 def pack(files: Files) -> bytes:
-    """Return a batch as bytes, behind one that says whether a worker has begun with it."""
-    return b"\0" + os.fsencode("\0\0".join("\0".join((folder, *names)) for folder, names in files))
+    """Return a batch as a worker's input: the first byte says whether a worker has begun it."""
+    return b"\0" + b"\0".join(files)
 
 
 class Chain:
-    """Opens folders below a root, step by step; those above the last one stay open."""
+    """Opens folders below a root, step by step, and keeps those above the last one open.
+
+    Files come folder by folder, so that most folders are opened once.
+    """
 
     def __init__(self, root: str | int) -> None:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         self._open = [os.open(root, flags) if isinstance(root, str) else os.dup(root)]
         self._path: list[str] = []
+        self._folder: str | None = ""
 
     def at(self, folder: str) -> int:
-        """Return a descriptor of a folder, valid until the next one is asked for."""
-        path = [] if folder == "." else folder.split("/")
-        same = 0
-        while same < min(len(path), len(self._path)) and path[same] == self._path[same]:
-            same += 1
-        self._cut(same)
-        for name in path[same:]:
-            self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
-            self._path.append(name)
+        """Return a descriptor of a folder, valid until the next call."""
+        if folder != self._folder:
+            self._folder = None
+            path = folder.split("/") if folder else []
+            pairs = zip(path, self._path, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            self._cut(same)
+            for name in path[same:]:
+                self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
+                self._path.append(name)
+            self._folder = folder
         return self._open[-1]
 
     def _cut(self, depth: int) -> None:
@@ -117,7 +123,6 @@ class Chain:
             os.close(self._open.pop())
 
     def close(self) -> None:
-        """Close all."""
         self._cut(0)
         os.close(self._open.pop())
 
@@ -128,23 +133,22 @@ class Chain:
 def compress(place: Place, roots: Roots, enough: int, codec: str, level: int, size: int) -> Result:
     """Compress small files, each into a container of its own; chunks are of ``size`` bytes.
 
-    :param enough: raw bytes after which the rest is given back.
-    :returns: ``data`` is an ``Outcome``; ``size`` is ``STREAM`` where the roots are out of reach.
+    :param enough: raw bytes after which the worker gives the rest back.
+    :returns: ``data`` is an ``Outcome``; ``size`` is ``STREAM`` if the roots are out of reach.
     """
     make_writer, compress_chunk = FORMATS[codec].container.writer, FORMATS[codec].codec.compress
     assert make_writer is not None
     suffix = suffix_of(codec)
 
     def convert(data: bytes) -> _Made:
-        writer = make_writer()
+        writer, view = make_writer(), memoryview(data)
         parts: list[Buffer] = []
-        view = memoryview(data)
-        for start in range(0, len(data) or 1, size):
+        starts = range(0, len(data) or 1, size)
+        for start in starts:
             chunk = view[start : start + size]
             parts += writer.add(memoryview(compress_chunk(chunk, level)), len(chunk))
         parts.append(writer.finish())
-        made = sum(map(len, parts))
-        return _Made(parts, made, len(data), made, -(-len(data) // size) or 1)
+        return _Made(parts, (len(data), sum(map(len, parts)), len(starts)))
 
     return _each(place, roots, enough, lambda name: name + suffix, convert)
 
@@ -160,12 +164,9 @@ def decompress(place: Place, roots: Roots, enough: int, max_window: int, bounds:
         form = formats.detect(data[:HEAD_SIZE])
         raw = form.container.whole(data, min(most, _ROOM), max_window)
         if raw:
-            return _Made([raw], len(raw), len(raw), len(data), 1)
-        decoder = _Decoder(form, data, max_window)
-        size = decoder.run()
-        if size is None or size > most:
-            return None
-        return _Made([decoder.room[:size]], size, size, len(data), decoder.frames)
+            return _Made([raw], (len(raw), len(data), 1))
+        made = _decoded(form, data, max_window)
+        return None if made is None or made.counts[0] > most else made
 
     return _each(place, roots, enough, restored, convert)
 
@@ -173,68 +174,59 @@ def decompress(place: Place, roots: Roots, enough: int, max_window: int, bounds:
 _buffers = threading.local()
 
 
-class _Decoder:
-    """Decodes a small file into a room that is used again and again.
+def _decoded(form: Format, data: bytes, max_window: int) -> _Made | None:
+    """Decode a small file into a room that each thread uses again and again.
 
-    As the decode stage does, but it gives up, with None, where that would do anything special.
+    This does what the decode stage does, but gives up (None) wherever that would do anything
+    special.
     """
-
-    def __init__(self, form: Format, data: bytes, max_window: int) -> None:
-        if not hasattr(_buffers, "room"):
-            _buffers.room = memoryview(bytearray(_ROOM))
-        self.room: memoryview = _buffers.room
-        self.frames = 0
-        self._codec, self._max_window = form.codec, max_window
-        self._stream: StreamDecoder | None = None
-        self._size = 0
-        self._reader = form.container.reader(whole=_ROOM, run=_ROOM, max_window=max_window)
-        self._reader.feed(data)
-        self._reader.end()
-
-    def run(self) -> int | None:
-        """Return the raw bytes in the room."""
-        while (piece := self._reader.next_piece()) is not None:
-            if not (self._frames(piece) if piece.frames else self._part(piece)):
+    if not hasattr(_buffers, "room"):
+        _buffers.room = memoryview(bytearray(_ROOM))
+    room: memoryview = _buffers.room
+    size = 0
+    reader = form.container.reader(whole=_ROOM, run=_ROOM, max_window=max_window)
+    reader.feed(data)
+    reader.end()
+    stream: StreamDecoder | None = None
+    while (piece := reader.next_piece()) is not None:
+        if piece.frames:
+            if stream is not None or piece.room > len(room) - size:
                 return None
-        if self._stream is not None:
-            self._stream.finish()
-        self.frames = self._reader.frames or 1
-        return None if self._reader.warnings else self._size
+            done = jobs.decode(form.codec, piece.data, piece.frames, room[size:])
+        else:
+            stream = form.codec.open_stream(max_window) if stream is None else stream
+            done = _stream_into(room[size:], stream, piece.data)
+            if piece.last and done != STREAM:
+                stream.finish()
+                stream = None
+        if done == STREAM:
+            return None
+        size += done
+    if stream is not None:
+        stream.finish()
+    return None if reader.warnings else _Made([room[:size]], (size, len(data), reader.frames or 1))
 
-    def _frames(self, piece: Piece) -> bool:
-        room = self.room[self._size :]
-        if self._stream is not None or piece.room > len(room):
-            return False
-        done = jobs.decode(self._codec, piece.data, piece.frames or (), room)
-        self._size += max(done, 0)
-        return done != STREAM
 
-    def _part(self, piece: Piece) -> bool:
-        if self._stream is None:
-            self._stream = self._codec.open_stream(self._max_window)
-        for block in self._stream.feed(piece.data):
-            end = self._size + len(block)
-            if end > len(self.room):
-                return False
-            self.room[self._size : end] = block
-            self._size = end
-        if piece.last:
-            self._stream.finish()
-            self._stream = None
-        return True
+def _stream_into(room: memoryview, stream: StreamDecoder, data: memoryview) -> int:
+    """Decode a part of a stream; ``STREAM``: it does not fit."""
+    size = 0
+    for block in stream.feed(data):
+        end = size + len(block)
+        if end > len(room):
+            return STREAM
+        room[size:end] = block
+        size = end
+    return size
 
 
 # Both ways.
 
 
 class _Made(NamedTuple):
-    """What a file becomes: bytes, their number, and what is counted."""
+    """What a file becomes: its bytes, and what to count."""
 
-    parts: Sequence[Buffer]
-    size: int
-    raw_bytes: int
-    compressed_bytes: int
-    frames: int
+    parts: list[Buffer]
+    counts: Counts
 
 
 def _each(
@@ -247,21 +239,15 @@ def _each(
     begun = views(place)[0]
     # A worker that died may have left files of this batch behind.
     again, begun[0] = bool(begun[0]), 1
-    try:
-        source = Chain(roots.source)
-    except OSError:
-        return Result(STREAM)
-    try:
-        target = Chain(roots.target)
-    except OSError:
-        source.close()
-        return Result(STREAM)
-    try:
-        with closing(_Batch(source, target, roots, naming, convert)) as batch:
-            outcome = batch.run(os.fsdecode(bytes(begun[1:])), enough, again=again).pack()
-    finally:
-        source.close()
-        target.close()
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(closing(Chain(roots.source)))
+            target = stack.enter_context(closing(Chain(roots.target)))
+        except OSError:
+            return Result(STREAM)
+        batch = _Batch(source, target, roots, naming, convert, again=again)
+        stack.callback(batch.close)
+        outcome = batch.run(os.fsdecode(bytes(begun[1:])).split("\0"), enough).pack()
     return Result(len(outcome), outcome)
 
 
@@ -272,14 +258,16 @@ class _Nameless(NamedTuple):
     descriptor: int
     folder: str
     name: str
-    made: _Made
 
 
 class _Batch:
-    """One batch on its way from one tree to the other; ``close`` always.
+    """One batch on its way from one tree to the other; always ``close`` it.
 
-    Where others look on, a file has no name until it is whole, so that a worker may be killed; and,
-    if that is wanted, on the disk: then many wait for it together.
+    Where others can see the target, a name may never show half a file, even if somebody kills this
+    worker. So the worker writes files that have no name yet (``O_TMPFILE``): whatever happens,
+    the system removes them. If files also have to be on the disk before they get their names,
+    waiting for each alone would take longer than all the rest. So up to 64 of them stay open
+    without a name, wait for the disk together, and then get their names.
     """
 
     def __init__(
@@ -289,36 +277,37 @@ class _Batch:
         roots: Roots,
         naming: Callable[[str], str | None],
         convert: Callable[[bytes], _Made | None],
+        *,
+        again: bool,
     ) -> None:
         self._source, self._target = source, target
         self._on_exists, self._sync = roots.on_exists, roots.sync
         self._naming, self._convert = naming, convert
-        self._raw = self._compressed = self._frames = 0
+        self._again = again
+        self._raw = 0
+        self._done: dict[int, Counts] = {}
         self._letters = bytearray()
         self._nameless: list[_Nameless] = []
 
-    def run(self, batch: str, enough: int, *, again: bool) -> Outcome:
+    def run(self, paths: list[str], enough: int) -> Outcome:
         most = _most_nameless() if self._sync else 1
-        for folder, name in self._entries(batch):
-            self._letters.append(self._file(folder, name, again=again))
+        for path in paths:
+            folder, _, name = path.rpartition("/")
+            self._letters.append(self._file(folder, name))
             if len(self._nameless) >= most:
                 self._give_names()
             if self._raw >= enough:
                 break
         self._give_names()
-        return Outcome(self._raw, self._compressed, self._frames, bytes(self._letters))
+        raw, compressed, frames = map(sum, zip((0, 0, 0), *self._done.values(), strict=True))
+        return Outcome((raw, compressed, frames), bytes(self._letters))
 
     def close(self) -> None:
-        """Drop what has no name."""
+        """Drop the files that have no name."""
         while self._nameless:
             os.close(self._nameless.pop().descriptor)
 
-    def _entries(self, batch: str) -> Iterator[tuple[str, str]]:
-        for group in batch.split("\0\0"):
-            folder, *names = group.split("\0")
-            yield from zip(repeat(folder), names)
-
-    def _file(self, folder: str, name: str, *, again: bool) -> int:
+    def _file(self, folder: str, name: str) -> int:
         result = self._naming(name)
         if result is None:
             return LEFT
@@ -330,25 +319,22 @@ class _Batch:
             made = None if read is None else self._convert(read[0])
             if read is None or made is None:
                 return LEFT
-            if again and self._on_exists is None:
-                with suppress(FileNotFoundError):
-                    os.unlink(result, dir_fd=target)
             letter = self._put(result, folder, made, read[1])
         except (OSError, AiocompressError):
             return LEFT
         if letter == DONE:
-            self._count(made, 1)
+            self._done[len(self._letters)] = made.counts
+            self._raw += made.counts[0]
         return letter
-
-    def _count(self, made: _Made, times: int) -> None:
-        self._raw += times * made.raw_bytes
-        self._compressed += times * made.compressed_bytes
-        self._frames += times * made.frames
 
     def _put(self, name: str, folder: str, made: _Made, like: os.stat_result) -> int:
         """Write a file; returns what became of it."""
+        here = self._target.at(folder)
         if self._on_exists is None:
-            _write(name, self._target.at(folder), made, like)
+            if self._again:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=here)
+            _write(name, here, made, like)
             return DONE
         try:
             descriptor = self._open_nameless(folder)
@@ -356,10 +342,8 @@ class _Batch:
             temporary, here = hidden_name(), self._target.at(folder)
             _write(temporary, here, made, like, sync=self._sync)
             return DONE if publish(temporary, name, here, self._on_exists) else KEPT
-        self._nameless.append(
-            _Nameless(len(self._letters), descriptor, folder, name, made._replace(parts=()))
-        )
-        _finish(descriptor, made, like)
+        self._nameless.append(_Nameless(len(self._letters), descriptor, folder, name))
+        _fill(descriptor, made, like)
         return DONE
 
     def _open_nameless(self, folder: str) -> int:
@@ -369,18 +353,19 @@ class _Batch:
         except OSError as error:
             if error.errno not in OURS or not self._nameless:
                 raise
-        self._give_names()  # in their folders: this one has to be opened again
+        # Naming frees descriptors, and opens other folders: this one has to be opened again.
+        self._give_names()
         return os.open(".", flags, 0o600, dir_fd=self._target.at(folder))
 
     def _give_names(self) -> None:
-        """Name what is finished; what cannot be is left to the main process after all."""
+        """Name the finished files; those that cannot be named go to the main process after all."""
         files = [file for file in self._nameless if self._letters[file.number] == DONE]
         on_disk = not self._sync or _is_synced(files)
         for file in files:
             letter = self._give_name(file) if on_disk else LEFT
             if letter != DONE:
                 self._letters[file.number] = letter
-                self._count(file.made, -1)
+                del self._done[file.number]
         self.close()
 
     def _give_name(self, file: _Nameless) -> int:
@@ -394,14 +379,15 @@ class _Batch:
 
 
 def _most_nameless() -> int:
-    """Return how many files are synced together: each takes a descriptor meanwhile."""
+    """Return how many files wait for the disk together: each takes a descriptor meanwhile."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(_MOST_NAMELESS, limit // 32)) if limit > 0 else _MOST_NAMELESS
 
 
 def _is_synced(files: list[_Nameless]) -> bool:
     """Wait until files are on the disk; returns whether they are."""
-    # The system tells of an error whoever was there when it happened: the first of them.
+    # The system reports a write error to every descriptor that was open when it happened: the
+    # first file of each file system has been open longest.
     systems = {os.fstat(file.descriptor).st_dev: file.descriptor for file in reversed(files)}
     try:
         for descriptor in systems.values():
@@ -412,13 +398,13 @@ def _is_synced(files: list[_Nameless]) -> bool:
 
 
 def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
-    """Return a small file that does not change meanwhile."""
+    """Read a small file; None: it is not a small file, or it changes meanwhile."""
     descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if status.st_size > SMALL or not stat.S_ISREG(status.st_mode):
             return None
-        # One more byte tells whether it has grown.
+        # One byte more shows whether the file has grown.
         data = os.read(descriptor, status.st_size + 1)
     finally:
         os.close(descriptor)
@@ -430,7 +416,7 @@ def _write(
 ) -> None:
     descriptor = os.open(name, _NEW_FLAGS, 0o600, dir_fd=folder)
     try:
-        _finish(descriptor, made, like)
+        _fill(descriptor, made, like)
         if sync:
             os.fsync(descriptor)
     except BaseException:
@@ -440,16 +426,12 @@ def _write(
         os.close(descriptor)
 
 
-def _finish(descriptor: int, made: _Made, like: os.stat_result) -> None:
-    _write_all(descriptor, made)
-    take_after(descriptor, like)
+def _fill(descriptor: int, made: _Made, like: os.stat_result) -> None:
+    """Write a file in one call, and give it mode, times and owner.
 
-
-def _write_all(descriptor: int, made: _Made) -> None:
-    """Write it at once.
-
-    :raises BlockingIOError: the disk is full, most likely; the main process will see.
+    :raises BlockingIOError: the disk is most likely full; the main process will find out.
     """
     parts = made.parts if len(made.parts) <= _MOST_BUFFERS else [b"".join(made.parts)]
-    if os.writev(descriptor, parts) != made.size:
+    if os.writev(descriptor, parts) != sum(map(len, parts)):
         raise BlockingIOError
+    take_after(descriptor, like)

@@ -1,7 +1,8 @@
-"""Two trees side by side: the source is walked once, and its folders and links are made again.
+"""Two trees side by side: one walk over the source makes its folders and links again.
 
-Plain blocking code, for a file thread. Regular files are left to others: they come in batches, and
-each has its folder by then. Folders get their modes and times in the end, children first.
+Plain blocking code, for a file thread. Others convert the regular files: ``Twins`` hands out their
+paths in batches, and the folder of each exists by then. Folders get their modes and times last,
+children before parents, because every file that is made in a folder changes its time.
 """
 
 from __future__ import annotations
@@ -11,37 +12,27 @@ import heapq
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
-from itertools import pairwise
+from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
-from aiocompress.errors import FormatError
+from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import Member, OnError, OnExists
-from aiocompress.storage.atomic_file import Like, exists, hidden_name, take_after
+from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, take_after
+from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.restorer import Keeping, Restorer
-from aiocompress.storage.walk import (
-    FOLDER_FLAGS,
-    OURS,
-    Entry,
-    Excluded,
-    Skip,
-    kind_of,
-    scan,
-    spilled,
-    walk,
-)
+from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
 from aiocompress.verbs.archive.finish import Journal
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.mirror.batch import Chain, Files
+from aiocompress.verbs.mirror.batch import Chain, Files, Roots
+from aiocompress.verbs.options import Writing
+from aiocompress.verbs.tree import skip
 
 _BATCH: Final = 256
-"""Files of a batch: a task costs the main process as much as 20 files cost a worker."""
 _BATCHES: Final = 4
 _FOLDER_MODE: Final = 0o700
-
-Identity = tuple[int, int]
-"""Device and inode."""
+_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Side(NamedTuple):
@@ -50,149 +41,189 @@ class Side(NamedTuple):
     path: str
     root: int
 
-    def shown(self, name: str) -> str:
+    def shown(self, name: bytes) -> str:
         """Return the path of something in it."""
-        return os.path.join(self.path, name)
+        return os.path.join(self.path, os.fsdecode(name))
 
 
-class Plan(NamedTuple):
-    """How one tree becomes the other.
+class Trees:
+    """Both trees, opened; always ``close`` them.
 
-    ``naming`` says what a file is called there, None that it cannot be there at all. ``on_exists``
-    is None where the target is new. ``own`` are folders that are part of the target; a folder may
-    be ``excluded``, and so may a file. The target's root keeps its times if ``keep_root``.
+    A target that is new is a hidden folder, which gets its name when all is in it. One that exists
+    is used in place, unless it may only be an empty folder.
     """
 
-    naming: Callable[[str], str | None]
-    on_exists: OnExists | None
-    on_error: OnError
-    excluded: Excluded | None
-    own: frozenset[Identity]
-    keep_root: bool
+    def __init__(self, source: str, destination: str, writing: Writing) -> None:
+        self.on_exists: OnExists | None = None
+        """What to do with what exists; None: the target is new."""
+        self.fsync = writing.syncs
+        self._new: AtomicFolder | None = None
+        with ExitStack() as stack:
+            root = os.open(source, _ROOT_FLAGS)
+            stack.callback(os.close, root)
+            there = None
+            with suppress(FileNotFoundError):
+                there = os.stat(destination)
+            if there is not None and os.path.samestat(there, os.fstat(root)):
+                msg = f"{destination}: source and destination are the same folder"
+                raise ValueError(msg)
+            if writing.on_exists != "error" and os.path.isdir(destination):
+                self.on_exists = writing.on_exists
+                target = os.open(destination, _ROOT_FLAGS)
+                stack.callback(os.close, target)
+            else:
+                self._new = stack.enter_context(
+                    closing(AtomicFolder(destination, writing.on_exists))
+                )
+                self._new.mode = stat.S_IMODE(os.fstat(root).st_mode) & 0o777
+                target = self._new.descriptor
+            self.source, self.target = Side(source, root), Side(destination, target)
+            self.own = {
+                _identity(status) for status in (os.fstat(target), there) if status is not None
+            }
+            """Folders that are part of the destination."""
+            self.keep_root = there is not None
+            """Whether the destination was there: it keeps its mode and times."""
+            self._opened = stack.pop_all()
+
+    @property
+    def roots(self) -> Roots:
+        """Where workers find the trees."""
+        reach = f"/proc/{os.getpid()}/fd/"
+        paths = f"{reach}{self.source.root}", f"{reach}{self.target.root}"
+        return Roots(*paths, self.on_exists, self.fsync)
+
+    def commit(self) -> None:
+        """Give a new tree its name."""
+        if self._new is not None:
+            self._new.commit(fsync=self.fsync)
+        elif self.fsync:
+            sync_all(self.target.root)
+
+    def close(self) -> None:
+        """Close both; a new tree without a name is removed."""
+        self._opened.close()
 
 
 class Twins:
-    """Walks a tree and makes its twin."""
+    """Walks a tree and makes its twin; always ``close`` it.
 
-    def __init__(self, source: Side, target: Side, plan: Plan) -> None:
+    :param naming: says what a file is called in the twin; None: it cannot be there at all.
+    :param excluded: what to leave out, by its path in the source.
+    """
+
+    def __init__(
+        self,
+        trees: Trees,
+        naming: Callable[[str], str | None],
+        excluded: Excluded | None,
+        on_error: OnError,
+    ) -> None:
         self.found = Found()
-        self._source, self._target, self._plan = source, target, plan
-        self._identity = _identity(os.fstat(source.root))
-        self._restorer = Restorer(target.root, Keeping(preserve=True))
+        self._trees, self._naming = trees, naming
+        self._excluded, self._on_error = excluded, on_error
+        self._source = os.fstat(trees.source.root)
+        self._restorer = Restorer(trees.target.root, Keeping(preserve=True))
         self._folders = Journal()
-        self._groups = self._walk()
-        self._left: tuple[str, list[str]] = ("", [])
+        self._files = self._walk()
 
     def batches(self) -> list[Files]:
         """Return the next few batches; none at the end."""
-        return [batch for _ in range(_BATCHES) if (batch := self._batch())]
-
-    def _batch(self) -> Files:
-        batch: Files = []
-        room = _BATCH
-        while room:
-            folder, names = self._left
-            if not names:
-                group = next(self._groups, None)
-                if group is None:
-                    break
-                self._left = group
-                continue
-            batch.append((folder, names[:room]))
-            self._left = folder, names[room:]
-            room -= len(batch[-1][1])
-        return batch
+        batches = (list(islice(self._files, _BATCH)) for _ in range(_BATCHES))
+        return [batch for batch in batches if batch]
 
     def close(self) -> None:
-        """Close what is open."""
-        self._groups.close()
+        self._files.close()
         self._folders.close()
         self._restorer.close()
 
     # The walk.
 
-    def _walk(self) -> Generator[tuple[str, list[str]]]:
-        """Yield the files, a run of one folder at a time."""
-        folder, names = b"", list[str]()
-        entries = walk(self._source.root, b"", self._plan.excluded, self._enter)
-        with closing(entries):
+    def _walk(self) -> Generator[bytes]:
+        """Yield the path of each file, and make everything else."""
+        source = self._trees.source.root
+        with closing(walk(source, b"", self._excluded, self._enter)) as entries:
             for entry in entries:
                 if isinstance(entry, Skip):
-                    self._miss(os.fsdecode(entry.name), entry.error)
-                    continue
-                if entry.is_folder or not (entry.is_file or self._is_file(entry)):
-                    continue
-                where = entry.name[: -len(entry.base)]
-                if where != folder or len(names) == _BATCH:
-                    yield os.fsdecode(folder[:-1]) or ".", names
-                    folder, names = where, []
-                name = os.fsdecode(entry.base)
-                if self._plan.naming(name) is None:
-                    self._refuse(os.fsdecode(entry.name))
-                else:
-                    names.append(name)
-        yield os.fsdecode(folder[:-1]) or ".", names
+                    self._skip(entry.name, entry.error)
+                elif not entry.is_folder and (entry.is_file or self._is_file(entry)):
+                    if self._naming(os.fsdecode(entry.base)) is not None:
+                        yield entry.name
+                        continue
+                    hint = "on_error='skip' leaves such files out"
+                    reason = "unknown suffix, so it has no name without one"
+                    self._skip(entry.name, FormatError(reason, hint=hint))
 
     def _enter(self, entry: Entry, rows: list[bytes] | None) -> bool:
         """Make the twin of a folder; returns whether to go on in it."""
-        path, status = os.fsdecode(entry.name), os.fstat(entry.descriptor)
-        if path and _identity(status) in self._plan.own:
-            self.found.warn(f"{self._source.shown(path)}: is the destination, and left out")
+        path, status = entry.name, os.fstat(entry.descriptor)
+        if path and _identity(status) in self._trees.own:
+            shown = self._trees.source.shown(path)
+            self.found.warn(f"{shown}: is the destination, and left out")
             return False
         self._check(entry, rows)
         if path:
-            try:
+            with self._making(path):
                 if not self._make_folder(path):
                     return False
-            except OSError as error:
-                raise self._unmade(error, path) from None
-        if path or not self._plan.keep_root:
-            # Until all is done, it has to be possible to empty the root.
+        if path or not self._trees.keep_root:
+            # If anything fails, the new root has to be emptied: it stays writable till the end.
             mode = stat.S_IMODE(status.st_mode) if path else _FOLDER_MODE
             time, uid, gid = status.st_mtime_ns, status.st_uid, status.st_gid
             about = Member("", mode=mode, mtime_ns=time, uid=uid, gid=gid)
-            self._folders.add(entry.name or b".", DIRECTORY, about)
+            self._folders.add(path or b".", DIRECTORY, about)
         return True
 
     def _is_file(self, entry: Entry) -> bool:
-        """Make a link again, and name what is neither; or say that it is a file by now."""
-        path = os.fsdecode(entry.name)
+        """Make a link again, and report what is neither link nor file; or say that it is a file."""
         try:
             status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
             if stat.S_ISREG(status.st_mode):
                 return True
             if not stat.S_ISLNK(status.st_mode):
-                what = kind_of(status.st_mode)
-                self.found.skip(f"{self._source.shown(path)}: is {what}, and not opened")
+                shown, what = self._trees.source.shown(entry.name), kind_of(status.st_mode)
+                self.found.skip(f"{shown}: is {what}, and not opened")
                 return False
             link = os.readlink(entry.base, dir_fd=entry.parent)
         except OSError as error:
-            self._miss(path, error)
+            self._skip(entry.name, error)
             return False
-        try:
+        with self._making(entry.name):
             self._link(entry.name, link, status)
-        except OSError as error:
-            raise self._unmade(error, path) from None
         return False
+
+    def _skip(self, path: bytes, error: OSError | AiocompressError) -> None:
+        skip(self._trees.source.shown(path), error, self._on_error, self.found)
 
     # Names.
 
     def _check(self, entry: Entry, rows: list[bytes] | None) -> None:
-        """Refuse two things in a folder that would get the same name.
+        """Refuse two things in a folder that would get the same name in its twin.
 
-        :raises FileExistsError: there are such.
+        A set of all names settles it for nearly every folder. Where that does not do (there are
+        too many names, or two are the same unless one is left out), sorted runs on the disk bring
+        the same names side by side, with what they come from. A slash, which no name holds, ends
+        each: so those that are the same stay together.
+
+        :raises FileExistsError: there are two.
         """
         if rows is not None and len(set(map(self._place, rows))) == len(rows):
             return
-        runs = ([b" " + self._place(row) for row in part] for part in self._scan(entry))
+        runs = (
+            [b" %b/%b" % (self._place(row), row[1:]) for row in part] for part in self._scan(entry)
+        )
         with closing(heapq.merge(*map(spilled, runs))) as merged:
-            repeated = next((one[1:] for one, two in pairwise(merged) if one == two), None)
-        if repeated is not None:
-            raise self._clash(entry, repeated)
+            for one, two in pairwise(row[1:].split(b"/") for row in merged):
+                if one[0] == two[0]:
+                    folder = entry.name and entry.name + b"/"
+                    names = (self._trees.source.shown(folder + name) for _, name in (one, two))
+                    text = f"{' and '.join(names)} would both get this name"
+                    place = self._trees.target.shown(folder + one[0])
+                    raise FileExistsError(errno.EEXIST, text, place)
 
     def _scan(self, entry: Entry) -> Iterator[list[bytes]]:
         """Yield what is in a folder, without what is left out."""
-        excluded, inside = self._plan.excluded, entry.name + b"/" * bool(entry.name)
+        excluded, inside = self._excluded, entry.name and entry.name + b"/"
         for rows in scan(entry.descriptor):
             yield [
                 row
@@ -202,108 +233,67 @@ class Twins:
 
     def _place(self, row: bytes) -> bytes:
         """Return the name that something in a folder will have in its twin."""
-        place = self._plan.naming(os.fsdecode(row[1:])) if row[:1] == b"f" else None
+        place = self._naming(os.fsdecode(row[1:])) if row[:1] == b"f" else None
         return row[1:] if place is None else os.fsencode(place)
 
-    def _clash(self, entry: Entry, place: bytes) -> FileExistsError:
-        folder = os.fsdecode(entry.name) or "."
-        rows = (row for part in self._scan(entry) for row in part)
-        names = sorted(os.fsdecode(row[1:]) for row in rows if self._place(row) == place)
-        both = " and ".join(self._source.shown(below(folder, name)) for name in names[:2])
-        where = self._target.shown(below(folder, os.fsdecode(place)))
-        return FileExistsError(errno.EEXIST, f"{both} would both get this name", where)
+    # The twin.
 
-    def _refuse(self, path: str) -> None:
-        shown, reason = self._source.shown(path), "unknown suffix, so it has no name without one"
-        if self._plan.on_error == "raise":
-            hint = "on_error='skip' leaves such files out"
-            raise FormatError(reason, file=shown, hint=hint)
-        self.found.skip(f"{shown}: {reason}")
+    @contextmanager
+    def _making(self, path: bytes) -> Iterator[None]:
+        """Have an OSError name what it is about in the target."""
+        try:
+            yield
+        except OSError as error:
+            shown = self._trees.target.shown(path)
+            raise OSError(error.errno, error.strerror, shown) from None
 
-    # What is made.
-
-    def _make_folder(self, path: str) -> bool:
+    def _make_folder(self, path: bytes) -> bool:
         """Make a folder, or take the one that is there; returns whether there is one now."""
-        above, name = self._restorer.parent(os.fsencode(path))
-        with suppress(FileExistsError):
+        on_exists = self._trees.on_exists
+        above, name = self._restorer.parent(path)
+        try:
             os.mkdir(name, _FOLDER_MODE, dir_fd=above)
             return True
-        if self._plan.on_exists is None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        try:
-            descriptor = os.open(name, FOLDER_FLAGS, dir_fd=above)
-        except NotADirectoryError:
-            if self._plan.on_exists == "skip":
-                self.found.keep()
-                return False
-            os.unlink(name, dir_fd=above)
-            os.mkdir(name, _FOLDER_MODE, dir_fd=above)
-            return True
-        try:
-            is_source = _identity(os.fstat(descriptor)) == self._identity
-        finally:
-            os.close(descriptor)
-        if is_source:
-            msg = f"{self._target.shown(path)}: is the source itself"
+        except FileExistsError:
+            if on_exists is None:
+                raise
+        status = os.stat(name, dir_fd=above, follow_symlinks=False)
+        if os.path.samestat(status, self._source):
+            msg = f"{self._trees.target.shown(path)}: is the source itself"
             raise ValueError(msg)
+        if stat.S_ISDIR(status.st_mode):
+            return True
+        if on_exists == "skip":
+            self.found.keep()
+            return False
+        os.unlink(name, dir_fd=above)
+        os.mkdir(name, _FOLDER_MODE, dir_fd=above)
         return True
 
-    def _link(self, name: bytes, link: bytes, status: os.stat_result) -> None:
-        folder, base = self._restorer.parent(name)
-        if self._plan.on_exists == "skip" and exists(base, folder):
+    def _link(self, path: bytes, link: bytes, status: os.stat_result) -> None:
+        """Make a link, under a hidden name first if it is to replace something."""
+        on_exists = self._trees.on_exists
+        folder, base = self._restorer.parent(path)
+        if on_exists == "skip" and exists(base, folder):
             self.found.keep()
             return
-        made = os.fsencode(hidden_name()) if self._plan.on_exists == "replace" else base
+        made = os.fsencode(hidden_name()) if on_exists == "replace" else base
         owner = status.st_uid, status.st_gid
-        place = name[: -len(base)] + made
+        place = path[: -len(base)] + made
         self._restorer.make_symlink(place, link, status.st_mtime_ns, owner)
-        if made != base:
-            try:
-                os.rename(made, base, src_dir_fd=folder, dst_dir_fd=folder)
-            except BaseException:
-                os.unlink(made, dir_fd=folder)
-                raise
+        if on_exists == "replace":
+            publish(os.fsdecode(made), os.fsdecode(base), folder, on_exists)
         self.found.files += 1
 
     def finish(self) -> None:
-        """Set the modes and times of all folders: nothing is made in them any more."""
-        folders = Chain(self._target.root)
-        try:
+        """Set the modes and times of all folders: nothing more is made in them."""
+        with closing(Chain(self._trees.target.root)) as folders:
             for record in reversed(self._folders):
                 uid, gid, *_ = record.owner
                 like = Like(record.mode, uid, gid, record.mtime_ns, record.mtime_ns)
-                path = os.fsdecode(record.name)
-                try:
-                    take_after(folders.at(path), like)
-                except OSError as error:
-                    raise self._unmade(error, path) from None
-        finally:
-            folders.close()
-
-    # What goes wrong.
-
-    def _miss(self, path: str, error: OSError) -> None:
-        miss(self._source, path, error, self._plan.on_error, self.found)
-
-    def _unmade(self, error: OSError, path: str) -> OSError:
-        return OSError(error.errno, error.strerror, self._target.shown(path))
+                with self._making(record.name):
+                    take_after(folders.at(os.fsdecode(record.name)), like)
 
 
-def below(folder: str, name: str) -> str:
-    """Return the path of something in a folder, "." being the root."""
-    return name if folder == "." else f"{folder}/{name}"
-
-
-def miss(side: Side, path: str, error: OSError, on_error: OnError, found: Found) -> None:
-    """Leave out what cannot be read.
-
-    :raises OSError: that is not wanted.
-    """
-    shown = side.shown(path)
-    if on_error == "raise" or error.errno in OURS:
-        raise OSError(error.errno, error.strerror, shown) from None
-    found.skip(f"{shown}: {error.strerror}")
-
-
-def _identity(status: os.stat_result) -> Identity:
+def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
