@@ -41,11 +41,13 @@ class DamagedFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        self.status = os.fstat(self._descriptor)
-        self.size = self.status.st_size
-        if not stat.S_ISREG(self.status.st_mode):
+        try:
+            with naming(path):
+                self.status = _regular(self._descriptor)
+        except OSError:
             self.close()
-            raise OSError(errno.EINVAL, "only a regular file can be recovered", path)
+            raise
+        self.size = self.status.st_size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes from ``offset``; fewer only at the end."""
@@ -58,6 +60,13 @@ class DamagedFile:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _regular(descriptor: int) -> os.stat_result:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "only a regular file can be recovered")
+    return status
 
 
 class Raw(NamedTuple):
