@@ -17,8 +17,8 @@ import pytest
 import aiocompress
 from aiocompress import CorruptError, Engine, Report
 
-from ..help.programs import done, failed
 from ..help.data import noise, text
+from ..help.programs import done, failed
 
 CHUNK = 16 << 10
 DATA = text(90 << 10) + noise(30 << 10)
