@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from aiocompress import Engine, WorkerError, sync
 
 from ..help.data import text
-from ..help.programs import COMMAND, family, kill, started, until, workers
+from ..help.programs import COMMAND, kill, own_family, started, until, workers
 from .waiting import MIB, SLOW, TEXT, pieces
 
 
@@ -53,10 +51,7 @@ async def test_the_server_of_the_workers_dies(big: Path, tmp_path: Path) -> None
         )
         while len(workers(os.getpid())) < 2:
             await asyncio.sleep(0.01)
-        for process in family(os.getpid()):
-            with contextlib.suppress(psutil.Error):  # one may be gone with the one before
-                if "resource_tracker" not in " ".join(process.cmdline()):
-                    process.kill()
+        kill(own_family())
         await writing
         assert await engine.decompress((tmp_path / "result.zst").read_bytes()) == TEXT
 

@@ -9,12 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from aiocompress import Engine, sync
 
-from ..help.programs import COMMAND, alive, family, script
+from ..help.programs import COMMAND, alive, own_family, script
 from ..help.tools import tool
 from .waiting import MIB, TEXT
 
@@ -135,11 +134,6 @@ async def test_no_process_outlives_its_engine() -> None:
     async with Engine(2) as engine, Engine(1) as other:
         for each in (engine, other):
             assert await each.decompress(await each.compress(TEXT)) == TEXT
-        children = [
-            process
-            for process in family(os.getpid())
-            if "resource_tracker" not in " ".join(process.cmdline())
-        ]
+        children = own_family()
         assert len(children) >= 4
     assert not alive(children, 1)
-    assert isinstance(children[0], psutil.Process)

@@ -21,7 +21,7 @@ from aiocompress import Engine
 
 from ..help.containers import table_of
 from ..help.data import noise, text
-from ..help.programs import alive, descriptors, family
+from ..help.programs import alive, descriptors, own_family, words
 from ..help.trees import Node, Tree, build, look
 from .counting import lose
 
@@ -417,10 +417,5 @@ async def idle(engine: Engine, kind: str) -> None:
 
 def no_children(kind: str, processes: list[psutil.Process] | None = None) -> None:
     """Assert that no process is left, but for the one that cleans up for multiprocessing."""
-    left = alive(family(os.getpid()) if processes is None else processes, 2)
-    names = []
-    for process in left:
-        with suppress(psutil.Error):
-            names.append(" ".join(process.cmdline()))
-    if names := [name for name in names if "resource_tracker" not in name]:
-        lose(kind, f"processes {names}")
+    if left := alive(own_family() if processes is None else processes, 2):
+        lose(kind, f"processes {[words(process) for process in left]}")

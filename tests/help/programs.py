@@ -88,14 +88,24 @@ def family(pid: int) -> list[psutil.Process]:
     return []
 
 
+def words(process: psutil.Process) -> str:
+    """Return the command line of a process; nothing where it has ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+def own_family() -> list[psutil.Process]:
+    """Return all descendants of this process but the one that cleans up for multiprocessing."""
+    return [process for process in family(os.getpid()) if "resource_tracker" not in words(process)]
+
+
 def workers(pid: int) -> list[psutil.Process]:
     """Return the workers of a program: children of its fork server, or its own if it has none."""
     with suppress(psutil.NoSuchProcess):
         children = psutil.Process(pid).children()
         nested = [grandchild for child in children for grandchild in child.children()]
-        return nested or [
-            child for child in children if "multiprocessing" not in " ".join(child.cmdline())
-        ]
+        return nested or [child for child in children if "multiprocessing" not in words(child)]
     return []
 
 

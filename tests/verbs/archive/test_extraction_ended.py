@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 import pytest
 
 import aiocompress
@@ -18,7 +17,7 @@ from aiocompress import Engine
 from ...help import hostile
 from ...help.archives import two_threads
 from ...help.places import INDEXED, MANY, WAYS, Place
-from ...help.programs import descriptors
+from ...help.programs import alive, descriptors, own_family
 
 # Modes, owners, times.
 
@@ -116,7 +115,6 @@ async def test_cancelled_at_any_moment(place: Place) -> None:
 async def test_no_worker_left(place: Place) -> None:
     """Cancelled while worker processes are at it: they end with the engine."""
     path = place.write(lambda members: (".tar.zst", hostile.indexed(members, frame=20_000)), MANY)
-    own = psutil.Process()
     async with Engine(2) as engine:
         await engine.decompress_folder(path, place.dest, fsync=False)
         assert len(place.tree()) == len(MANY)
@@ -125,13 +123,10 @@ async def test_no_worker_left(place: Place) -> None:
         await asyncio.sleep(0.003)
         task.cancel()
         await asyncio.wait([task])
-        during = own.children(recursive=True)
-    if task.cancelled():
-        assert os.listdir(place.work) == [path.name]
-    _, alive = psutil.wait_procs(during, 1)
-    names = [" ".join(process.cmdline()) for process in alive]
-    # What starts workers, and what cleans up behind them, serve the whole program.
-    assert [name for name in names if "forkserver" not in name and "tracker" not in name] == []
+        during = own_family()
+    assert during
+    assert not task.cancelled() or os.listdir(place.work) == [path.name]
+    assert not alive(during, 1)
 
 
 async def test_an_error_of_the_source(place: Place) -> None:
