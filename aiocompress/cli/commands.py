@@ -5,6 +5,7 @@ Flags are only validated here; ``plan`` works out what they mean, and ``run`` do
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -260,6 +261,9 @@ def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
             stream.flush()
         except OSError as error:
             code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
+    if code:
+        # An error holds its frames, and these hold semaphores, which would be reported as leaked.
+        gc.collect()
     os._exit(code)
 
 
