@@ -39,7 +39,7 @@ def _after(seconds: float) -> Callable[[Any], None]:
 MOMENTS = {
     "soon": _after(0.08),
     "with the first worker": _first_worker,
-    "a little later": _after(0.2),
+    "a little later": _after(0.35),
     "at work": _after(0.5),
 }
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
