@@ -56,7 +56,8 @@ def test_a_signal_ends_a_file(number: int, moment: str, big: Path, older: Path) 
         assert process.wait(5) == -number, process.communicate()
         assert not alive(children, 1)
         assert process.stderr is not None
-        if moment in {"with the first worker", "at work"}:  # nobody can do anything about it while Python starts
+        # While Python starts, nobody can do anything about a traceback.
+        if moment in {"with the first worker", "at work"}:
             assert not process.stderr.read()
     assert older.read_bytes() == b"older"
     assert os.listdir(older.parent) == [older.name]
