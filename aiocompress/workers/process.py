@@ -27,7 +27,7 @@ import threading
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import context
 from multiprocessing.synchronize import Semaphore
 from typing import Any
@@ -63,9 +63,13 @@ class Workers:
                 gate.release()
         except BaseException:
             self.kill()
-            if "executor" in vars(self):
-                self.executor.shutdown(cancel_futures=True)
-            self._context.close()
+            try:
+                if "executor" in vars(self):
+                    # An executor whose thread never started cannot wait for it.
+                    with suppress(RuntimeError):
+                        self.executor.shutdown(cancel_futures=True)
+            finally:
+                self._context.close()
             raise
 
     def wait(self) -> None:
