@@ -334,7 +334,7 @@ def test_what_exists_is_kept() -> None:
     assert Path("tree/z").read_text() == "changed"
 
 
-@pytest.mark.parametrize("seconds", [0.4, 0.5, 0.6])
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3])
 def test_a_signal_that_comes_twice_at_once(seconds: float, here: Path) -> None:
     """As `timeout` sends it, to the process and to its group: what was made is removed."""
     for number in range(3000):

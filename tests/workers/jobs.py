@@ -62,13 +62,12 @@ def die_once(place: Place, path: str) -> Result:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         return double(place)
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
+    return die(place)
 
 
 def die(place: Place) -> Result:
-    """Kill this process."""
-    views(place)
+    """Kill this process, unless it is that of the tests."""
+    assert isinstance(place[0], int), "not in a worker process"
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 

@@ -263,7 +263,7 @@ _sizes = st.lists(
 )
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(items(), _sizes, st.integers(1, 4), st.booleans())
 def test_comes_back(items: list[Item], sizes: list[int], most: int, by_rest: bool) -> None:  # noqa: FBT001
     """Members of every kind, in chunks of any sizes, are read by all that read archives."""
@@ -274,14 +274,14 @@ def test_comes_back(items: list[Item], sizes: list[int], most: int, by_rest: boo
     assert all(len(records) or number for number, records in enumerate(written.records()) if items)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(items(), _sizes, _sizes)
 def test_bytes_depend_on_members_alone(items: list[Item], one: list[int], two: list[int]) -> None:
     """However the chunks are cut, the archive is the same, byte for byte."""
     assert write(items, one).raw == write(items, two, by_rest=True).raw
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(items(), items(), _sizes, _sizes, st.integers(1, 4))
 def test_goes_on_where_an_archive_ended(
     first: list[Item], second: list[Item], one: list[int], two: list[int], most: int
@@ -397,11 +397,12 @@ def test_zeros_are_laid_in_any_number() -> None:
 
 def test_blocks_of_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block stands behind a chunk when enough members have gathered, and one behind the last."""
-    monkeypatch.setattr(index, "_MOST_RECORDS", 10)
-    items = [a_file(f"{number}") for number in range(25)]
-    written = write(items, [4 * BLOCK])
-    assert [at for at, _ in written.blocks] == [2, 5, 6]
-    assert [len(records) for records in written.records()] == [13, 12, 0]
+    monkeypatch.setattr(index, "_MOST_RECORDS", 20)
+    items = [a_file(f"{number}") for number in range(40)]
+    written = write(items, [16 * BLOCK])
+    assert list(map(len, map(members_of, written.chunks[:-1]))) == [15, 15, 10]
+    assert [at for at, _ in written.blocks] == [1, 2]
+    assert [len(records) for records in written.records()] == [30, 10]
     check(items, written)
 
 
@@ -412,6 +413,15 @@ def test_blocks_of_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
     written = write(items, [4 * BLOCK])
     assert len(written.blocks) > 1
     check(items, written)
+
+
+@pytest.mark.xfail(strict=True, reason="a block is closed at the end of a chunk only")
+def test_blocks_of_a_large_chunk() -> None:
+    """A chunk with more small members than fit into one block has several behind it."""
+    number = 19_000
+    items = [a_file(f"{at:0100d}/{at:0100d}") for at in range(number)]
+    written = write(items, [number * BLOCK + 4096])
+    assert sum(map(len, written.records())) == number
 
 
 def test_times_beyond_the_index() -> None:
