@@ -14,98 +14,24 @@ The house, from the roof down; each floor imports only what stands below it:
 ``formats`` knows no file and no asyncio, ``workers`` no format and no verb.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aiocompress.api.engine import Engine
-from aiocompress.api.functions import (
-    compress,
-    compress_file,
-    compress_folder,
-    compress_stream,
-    decompress,
-    decompress_file,
-    decompress_folder,
-    decompress_stream,
-    open_archive,
-    recover,
-    test,
-)
-from aiocompress.api.stream import ByteStream
-from aiocompress.errors import (
-    AiocompressError,
-    ClosedError,
-    CorruptError,
-    FormatError,
-    LimitError,
-    MemberNotFoundError,
-    TruncatedError,
-    UnsafeMemberError,
-    WorkerError,
-)
-from aiocompress.model import (
-    EngineStatistics,
-    Member,
-    OnError,
-    OnExists,
-    Progress,
-    Report,
-    Size,
-    __version__,
-)
-from aiocompress.storage.base import Positional
-
 if TYPE_CHECKING:
-    from aiocompress.api.archive import Archive, Members
-    from aiocompress.api.member import MemberFile
-
-__all__ = [
-    # the engine
-    "Engine",
-    "EngineStatistics",
-    # the verbs
-    "compress",
-    "compress_file",
-    "compress_folder",
-    "compress_stream",
-    "decompress",
-    "decompress_file",
-    "decompress_folder",
-    "decompress_stream",
-    "open_archive",
-    "recover",
-    "test",
-    # what they give
-    "Archive",
-    "ByteStream",
-    "Member",
-    "MemberFile",
-    "Members",
-    "Progress",
-    "Report",
-    # what they take
-    "OnError",
-    "OnExists",
-    "Positional",
-    "Size",
-    # errors
-    "AiocompressError",
-    "ClosedError",
-    "CorruptError",
-    "FormatError",
-    "LimitError",
-    "MemberNotFoundError",
-    "TruncatedError",
-    "UnsafeMemberError",
-    "WorkerError",
-    "__version__",
-]
+    from aiocompress.api import *  # noqa: F403
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names of archives when they are asked for: files start sooner without."""
-    if name in {"Archive", "Members", "MemberFile"}:
-        from aiocompress.api import archive
+    """Import the public names when one of them is asked for.
 
-        return getattr(archive, name)
+    So the command line takes over Ctrl-C before the imports, which take most of its start.
+    """
+    api = import_module("aiocompress.api")
+    if name == "__all__" or name in api.__all__:
+        return getattr(api, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *import_module("aiocompress.api").__all__]

@@ -195,7 +195,7 @@ async def test_executors_of_the_caller(tmp_path: Path) -> None:
     from multiprocessing import get_context
 
     source = build(tmp_path / "in", {**TREE, b"large": noise(400 * KIB)})
-    with ProcessPoolExecutor(1, get_context("forkserver")) as executor:
+    with ProcessPoolExecutor(1, get_context("spawn")) as executor:
         async with Engine(1, executor=executor) as engine:
             await pack(engine, source, tmp_path / "x", chunk_size=64 * KIB)
             await unpack(engine, tmp_path / "x", tmp_path / "out")

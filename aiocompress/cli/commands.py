@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -269,8 +268,5 @@ def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the loop has its own handler, an interrupt kills: click would exit with code 1.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     plan.hold_standard_descriptors()
     cli(prog_name="aiocompress")
