@@ -107,6 +107,21 @@ def test_a_signal_ends_a_program_that_is_stuck_writing(number: int) -> None:
         assert not alive(children, 1)
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_during_the_imports(number: int, tmp_path: Path) -> None:
+    """It ends by that signal, without the traceback of an import."""
+    begun = tmp_path / "begun"
+    (tmp_path / "click.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    with started(*COMMAND, "--version", env=environment) as process:
+        until(begun.exists)
+        process.send_signal(number)
+        assert process.communicate(timeout=5) == (b"", b"")
+        assert process.returncode == -number
+
+
 def test_a_second_signal_ends_at_once(big: Path, older: Path) -> None:
     """Whatever it is still doing, for whoever presses Ctrl-C twice."""
     with started(*COMMAND, *SLOW, "-f", "-o", older, big) as process:
