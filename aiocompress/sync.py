@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from aiocompress.api import functions as verbs
 from aiocompress.api.stream import ByteStream
+from aiocompress.errors import AiocompressError
 
 __all__ = [
     "compress",
@@ -55,7 +56,7 @@ class _LoopThread:
         self._loop.run_forever()
 
     def __exit__(self, *_: object) -> None:
-        if sys.is_finalizing():
+        if sys.is_finalizing() or not self._thread.is_alive():
             return  # the interpreter has stopped the thread of an iterator that was left over
         try:
             self.run(self._loop.shutdown_asyncgens())
@@ -71,6 +72,12 @@ class _LoopThread:
         if sys.is_finalizing():
             work.close()
             raise GeneratorExit
+        if not self._thread.is_alive():
+            work.close()
+            raise AiocompressError(
+                "the iterator was begun before this process was forked",
+                hint="begin it in the process that reads it",
+            )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

@@ -81,7 +81,6 @@ class Engine:
         *,
         executor: ExecutorOption = "process",
     ) -> None:
-        self._used = False
         self._pool = new_pool(num_workers, memory_limit, executor)
 
     def prefork(self) -> Self:
@@ -90,13 +89,11 @@ class Engine:
         A fork copies locks that other threads hold, so this is for the start of a program, such as
         the command line. Without it, a small server process forks the workers when a chunk comes.
         """
-        self._used = True
         self._pool.prefork()
         return self
 
     async def __aenter__(self) -> Self:
         self._pool.check()
-        self._used = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,11 +103,15 @@ class Engine:
         """End the workers and threads, and free the memory; calls under way get ClosedError."""
         await self._pool.aclose()
 
+    def close(self) -> None:
+        """Do as ``aclose``, but without a loop: for the end of a program, or of a test."""
+        self._pool.close()
+
     def __del__(self) -> None:
         pool: WorkerPool | None = getattr(self, "_pool", None)
-        if pool is not None and (self._used or pool.is_used) and not pool.is_closed:
+        if pool is not None and (pool.is_used or pool.has_processes) and not pool.is_closed:
             warnings.warn("an Engine was not closed", ResourceWarning, stacklevel=2, source=self)
-            pool.abandon()
+            pool.close()
 
     def statistics(self) -> EngineStatistics:
         """Return what is in flight now, and how much has gone through."""

@@ -34,6 +34,7 @@ class ByteStream(AsyncIterator[bytes]):
     def __init__(self, chunks: AsyncGenerator[bytes], tally: Tally) -> None:
         self._chunks, self.tally = chunks, tally
         self._started: float | None = None
+        self._process = 0
         self._reading = self._ended = self._closed = False
 
     def __aiter__(self) -> Self:
@@ -49,8 +50,10 @@ class ByteStream(AsyncIterator[bytes]):
             raise ClosedError("the stream is closed")
         if self._reading:
             raise AiocompressError("another task is reading this stream")
+        if self._started is None:
+            self._started, self._process = time.perf_counter(), os.getpid()
+        self._check_process()
         self._reading = True
-        self._started = self._started or time.perf_counter()
         try:
             return await anext(self._chunks)
         except BaseException:
@@ -79,10 +82,24 @@ class ByteStream(AsyncIterator[bytes]):
         if self._reading:
             raise AiocompressError("another task is reading this stream")
         self._closed = True
+        if self._started is not None:
+            self._check_process()
         await self._chunks.aclose()
 
+    def _check_process(self) -> None:
+        """Refuse a stream that another process has begun to read: its chunks are in flight there.
+
+        :raises AiocompressError: this is a fork of that process.
+        """
+        if self._process != os.getpid():
+            raise AiocompressError(
+                "the stream was begun before this process was forked",
+                hint="open it in the process that reads it",
+            )
+
     def __del__(self) -> None:
-        if self._started and not (self._ended or self._closed):
+        is_open = self._started is not None and not (self._ended or self._closed)
+        if is_open and self._process == os.getpid():
             warnings.warn("a ByteStream was not closed", ResourceWarning, stacklevel=2, source=self)
 
 

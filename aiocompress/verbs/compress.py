@@ -12,9 +12,10 @@ from aiocompress.storage.files import Spool
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Recipe
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import LIGHT, Lane
 from aiocompress.workers.pipeline import in_order
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 
 
 async def compressed(

@@ -16,9 +16,10 @@ from aiocompress.errors import AiocompressError, CorruptError, FormatError, Limi
 from aiocompress.formats.base import Format, Piece, StreamDecoder
 from aiocompress.model import Buffer
 from aiocompress.verbs import jobs
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import ended, settled
 
 T = TypeVar("T")

@@ -18,6 +18,7 @@ import mmap
 import os
 import tempfile
 from collections import deque
+from functools import cached_property
 from typing import Any
 
 from aiocompress.errors import LimitError
@@ -51,6 +52,7 @@ class Arena:
         """Give up the descriptor; the memory goes with the last view of it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
+            self._descriptor = -1
 
 
 def _anonymous_file(size: int) -> int:
@@ -101,15 +103,26 @@ class Slots:
 
     def __init__(self, total: int, memory_limit: int) -> None:
         self.total = total
-        self.arena = Arena(memory_limit // _PAGE * _PAGE or _PAGE)
+        self.size = memory_limit // _PAGE * _PAGE or _PAGE
+        """Bytes of the arena."""
         self.in_use = self.peak = self.memory_in_use = self.memory_peak = 0
-        self._free = [(0, self.arena.size)]
+        self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
+
+    @cached_property
+    def arena(self) -> Arena:
+        """The memory itself, once it is needed."""
+        return Arena(self.size)
+
+    def close(self) -> None:
+        """Give up the arena, and make no other."""
+        if "arena" in vars(self):
+            self.arena.close()
 
     @property
     def largest(self) -> int:
         """The most bytes that a slot can have if ``total`` of them are to fit at once."""
-        return self.arena.size // self.total // _PAGE * _PAGE
+        return self.size // self.total // _PAGE * _PAGE
 
     async def take(self, input_size: int, output_size: int) -> Slot:
         """Wait in turn for a slot with this much room, in bytes, for input and output.
@@ -131,10 +144,10 @@ class Slots:
         # Sizes are rounded up to a few steps, so that slots of about the same size fit where one
         # was before. Otherwise they would wander, and in time touch every page of the arena.
         grain = max(_PAGE, 1 << max(0, size.bit_length() - 4))
-        size = min(-(-size // grain) * grain, max(self.arena.size, -(-size // _PAGE) * _PAGE))
-        if size > self.arena.size:
+        size = min(-(-size // grain) * grain, max(self.size, -(-size // _PAGE) * _PAGE))
+        if size > self.size:
             raise LimitError(
-                f"one chunk needs {size} bytes of memory, the limit is {self.arena.size}",
+                f"one chunk needs {size} bytes of memory, the limit is {self.size}",
                 hint="raise memory_limit (--memory-limit) or lower chunk_size (--chunk-size)",
             )
         return size

@@ -13,8 +13,9 @@ from typing import Any
 
 from aiocompress.model import KIB, Buffer
 from aiocompress.workers.arena import Slot
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import ended
 
 LIGHT = KIB

@@ -1,10 +1,13 @@
 """Workers and slots: who runs a chunk, and what happens when a worker dies.
 
-A chunk under way is a ``Job``. Cancelling the wait for it does not stop its worker, which goes on
-writing into the slot: so the pool, not the stream, frees a slot, and only when the worker is done
-with it. For the same reason a chunk whose worker died is not run again before every process of
-that executor is down: the others may still be writing. It is run once more, because its input is
-still in the slot; when workers die twice on one chunk, the chunk is to blame.
+A chunk whose worker died is not run again before every process of that executor is down: the
+others may still be writing into their slots. It is run once more, because its input is still in
+the slot; when workers die twice on one chunk, the chunk is to blame.
+
+Memory, threads and workers belong to the process and the event loop that use them. A process that
+is forked shares the memory of its parent's slots: two that wrote into them would give each other's
+bytes to their clients. So a fork lets go of everything, without a word to the parent's workers,
+and begins anew. So does a pool whose event loop has closed while chunks were in flight.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from weakref import WeakSet
 
 from aiocompress.errors import AiocompressError, ClosedError, WorkerError
-from aiocompress.model import MIB, Buffer, EngineStatistics
+from aiocompress.model import MIB, EngineStatistics
 from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, settled
 
@@ -37,79 +42,20 @@ _FILE_THREADS = 8
 _WATCH_SECONDS = 1.0
 _DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
 
+_pools: WeakSet[WorkerPool] = WeakSet()
+
+
+def _begin_anew() -> None:
+    for pool in list(_pools):
+        pool.begin_anew()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
 
 def _user() -> tuple[int, int]:
     """Return who this process is now: a service may drop its privileges while its workers run."""
     return os.geteuid(), os.getegid()
-
-
-class Job:
-    """One chunk in flight: its slot, the function that a worker runs on it, and its outcome."""
-
-    def __init__(
-        self, slot: Slot, used: int, function: Callable[..., Result], arguments: tuple[Any, ...]
-    ) -> None:
-        self.slot, self.used = slot, used
-        self.function, self.arguments = function, arguments
-        self.alone = self.detach = self.keep_input = self.released = False
-        self.attempts = 0
-        self.runs_on: Workers | None = None
-        loop = asyncio.get_running_loop()
-        self._outcome: asyncio.Future[Result] = loop.create_future()
-        self.over: asyncio.Future[None] = loop.create_future()
-        """Done when the worker is done, even if nobody waits for the outcome any more."""
-        self._copies: tuple[bytes, bytes] | None = None
-        self._freed = False
-
-    async def result(self) -> Result:
-        """Wait for the outcome; cancelling the wait does not stop the worker."""
-        return await self._outcome
-
-    @property
-    def input(self) -> Buffer:
-        """What the worker was given."""
-        return self._copies[0] if self._copies is not None else self.slot.input[: self.used]
-
-    @property
-    def data(self) -> Buffer:
-        """What the worker made."""
-        if self._copies is not None:
-            return self._copies[1]
-        return self.slot.view(self._outcome.result())
-
-    def settle(self, outcome: Result | BaseException) -> None:
-        """Take the outcome. The worker is done with the slot."""
-        if self._outcome.cancelled():
-            pass  # nobody waits any more
-        elif isinstance(outcome, BaseException):
-            self._outcome.set_exception(outcome)
-            self._outcome.exception()  # seen: asyncio would log it if nobody waits
-        else:
-            self._outcome.set_result(outcome)
-        self.over.set_result(None)
-        if self.released:
-            self._free()
-        elif self.detach and not self._outcome.cancelled():
-            self._copies = self._copied(outcome)
-            self._free()
-
-    def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
-        decoded = isinstance(outcome, Result) and outcome.size >= 0
-        given = bytes(self.slot.input[: self.used]) if self.keep_input or not decoded else b""
-        if isinstance(outcome, Result) and decoded and not outcome.written:
-            return given, bytes(self.slot.view(outcome))
-        return given, b""
-
-    def release(self) -> None:
-        """Give the job up; its slot is free once the worker is done."""
-        self.released = True
-        if self.over.done():
-            self._free()
-
-    def _free(self) -> None:
-        if not self._freed:
-            self._freed = True
-            self.slot.free()
 
 
 class WorkerPool:
@@ -131,26 +77,38 @@ class WorkerPool:
     ) -> None:
         self.num_workers = num_workers
         self._preload = preload
-        self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
         self.window = num_workers + 2
         """How many chunks of one stream are under way at once."""
         self._memory_limit = memory_limit or min(self.window * _SLOT_MEMORY, limits.memory() // 4)
+        self._executor = executor
         self._own = None if isinstance(executor, str) else executor
-        self._wants_processes = executor == "process"
+        self._closed = False
+        self._begin()
+        _pools.add(self)
+
+    def _begin(self) -> None:
+        self.slots = Slots(self.window, self._memory_limit)
+        """The memory of all chunks in flight."""
+        self.chunks_redone = self.raw_bytes = self.compressed_bytes = 0
+        self._wants_processes = self._executor == "process"
         self._workers: Workers | None = None
         self._user: tuple[int, int] | None = None
         self._jobs: set[Job] = set()
+        self._belong_to(None)
+
+    def _belong_to(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
         self._repairs: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._changing = asyncio.Lock()
         self._closing: asyncio.Future[None] | None = None
-        self._closed = False
         self._watching: asyncio.TimerHandle | None = None
 
-    @cached_property
-    def slots(self) -> Slots:
-        """The memory of all chunks in flight."""
-        return Slots(self.window, self._memory_limit)
+    def begin_anew(self) -> None:
+        """In a process that was just forked: let go of all that is the parent's."""
+        if self._workers is not None:
+            self._workers.disown()
+        self.slots.close()
+        self._begin()
 
     @cached_property
     def threads(self) -> Threads:
@@ -183,22 +141,36 @@ class WorkerPool:
         return self._loop is not None
 
     def check(self) -> None:
-        """Bind the pool to the running loop, for good.
+        """Bind the pool to the running loop, for as long as that is not closed.
 
         :raises ClosedError: it was closed.
-        :raises AiocompressError: it is bound to another loop.
+        :raises AiocompressError: another loop uses it, or none of asyncio runs here.
         """
         if self._closed:
             raise ClosedError("the engine is closed")
         self._bind()
 
     def _bind(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop not in {None, loop}:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
             raise AiocompressError(
-                "the engine belongs to another event loop", hint="make one engine for each loop"
-            )
-        self._loop = loop
+                "no event loop of asyncio runs here",
+                hint="call it from asyncio, or use aiocompress.sync, which needs no loop",
+            ) from None
+        if self._loop is loop:
+            return
+        if self._loop is not None:
+            if not self._loop.is_closed():
+                raise AiocompressError(
+                    "the engine belongs to another event loop", hint="make one engine for each loop"
+                )
+            if self.slots.in_use:
+                # These chunks never end: nobody can tell a closed loop that their worker is done.
+                self._end_workers()
+                self.slots.close()
+                self._begin()
+        self._belong_to(loop)
 
     def prefork(self) -> None:
         """Fork the workers now, from a process that has neither threads nor a loop."""
@@ -247,7 +219,7 @@ class WorkerPool:
             slots_total=slots.total,
             memory_in_use=slots.memory_in_use,
             memory_peak=slots.memory_peak,
-            memory_limit=slots.arena.size,
+            memory_limit=slots.size,
             raw_bytes=self.raw_bytes,
             compressed_bytes=self.compressed_bytes,
             chunks_redone=self.chunks_redone,
@@ -277,15 +249,20 @@ class WorkerPool:
         # Threads cannot be stopped: each of them finishes its chunk.
         if "threads" in vars(self):
             await self._in_thread(self.threads.shutdown)
-        if "files" in vars(self):
-            self.files.shutdown(wait=False)
-        if "slots" in vars(self):
-            self.slots.arena.close()
+        self.files.shutdown(wait=False)
+        self.slots.close()
 
-    def abandon(self) -> None:
-        """End the processes of a pool that was never closed, and whose loop may be gone."""
-        if self._workers is not None and not self._closed:
+    def close(self) -> None:
+        """End the workers at once, and wait for them; no loop is needed."""
+        if not self._closed:
             self._closed = True
+            self._end_workers()
+            self.threads.shutdown(wait=False)
+            self.files.shutdown(wait=False)
+            self.slots.close()
+
+    def _end_workers(self) -> None:
+        if self._workers is not None:
             self._workers.kill()
             with suppress(RuntimeError):  # the executor's own thread cannot wait for itself
                 self._workers.close()
@@ -304,10 +281,10 @@ class WorkerPool:
             executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
         try:
             future = self._loop.run_in_executor(executor, job.function, call, *job.arguments)
-        except RuntimeError as error:  # broken, or being replaced
-            self._failed(job, error)
         except OSError as error:  # a thread that cannot start
             self._settle(job, error)
+        except Exception as error:  # noqa: BLE001 - broken, being replaced, or not ours at all
+            self._failed(job, error)
         else:
             job.attempts += 1
             future.add_done_callback(partial(self._done, job, job.runs_on))
@@ -335,11 +312,18 @@ class WorkerPool:
     def _done(self, job: Job, workers: Workers | None, future: asyncio.Future[Result]) -> None:
         if job.runs_on is not workers or job.over.done():
             return  # ``_look`` has given this attempt up
-        error = ClosedError("the engine is closed") if future.cancelled() else future.exception()
-        if isinstance(error, BrokenExecutor):
-            self._failed(job, error)
-        elif error is None or isinstance(error, AiocompressError | OSError):
+        if future.cancelled():
+            self._settle(job, ClosedError("the engine is closed, or the executor was"))
+            return
+        error = future.exception()
+        if error is None or isinstance(error, AiocompressError | OSError):
             self._settle(job, error or future.result())
+        elif self._own is not None and not job.alone and job.attempts == 1:
+            # An executor that lost a worker says so in its own way, and may have others left.
+            self.chunks_redone += 1
+            self._submit(job)
+        elif isinstance(error, BrokenExecutor):
+            self._failed(job, error)
         else:
             self._settle(job, WorkerError(f"a worker failed ({error!r})"))
 

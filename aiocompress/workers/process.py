@@ -9,7 +9,8 @@ yet, forks its workers itself.
 What stands here on names that Python does not promise, and why:
 
 - ``ProcessPoolExecutor._executor_manager_thread``: when that thread dies, for want of memory say,
-  no future is ever settled, and nothing public tells;
+  no future is ever settled, and nothing public tells; its ``executor_reference`` would have a fork
+  of the application wake it up;
 - ``multiprocessing.context.set_spawning_popen``, ``reduction.ForkingPickler`` and ``DupFd``
   (undocumented): the queues of an executor can only be pickled for a process that is starting;
 - ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options.
@@ -93,6 +94,13 @@ class Workers:
         for process in self._context.started:
             if process.pid is not None:
                 process.kill()
+
+    def disown(self) -> None:
+        """In a fork of the application, whose workers these are: drop them without a word.
+
+        An executor that is dropped has its thread, which a fork has not, end the processes.
+        """
+        self._minder.executor_reference = None  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Wait for the processes to end, and end their server."""

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from aiocompress.model import KIB
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import LIGHT, Lane
-from aiocompress.workers.pool import ExecutorOption, Job, WorkerPool
+from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
 from . import jobs
 

@@ -19,8 +19,9 @@ import pytest
 
 from aiocompress.errors import AiocompressError, ClosedError, CorruptError, WorkerError
 from aiocompress.model import KIB
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
-from aiocompress.workers.pool import ExecutorOption, Job, WorkerPool
+from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
 from ..help.tools import LIBRARY
 from . import jobs
@@ -520,7 +521,7 @@ def _join_file_threads() -> None:
             thread.join()  # these are told to end, and not waited for
 
 
-def test_abandoned() -> None:
+def test_closed_without_a_loop() -> None:
     """A pool whose loop is gone, and that nobody closed, can still end its processes."""
 
     async def use() -> int:
@@ -529,10 +530,10 @@ def test_abandoned() -> None:
     pool = WorkerPool(2, 256 * KIB, "process", (jobs.MODULE,))
     pid = asyncio.run(use())
     assert jobs.is_running(pid)
-    pool.abandon()
+    pool.close()
     jobs.wait_until_ended(pid)
     assert pool.is_closed
-    pool.abandon()
+    pool.close()
     pool.files.shutdown()
     pool.slots.arena.close()
 

@@ -31,9 +31,10 @@ from aiocompress.verbs.decode import DAMAGE
 from aiocompress.verbs.found import Failures, Found, shown
 from aiocompress.verbs.options import Reading, Restoring
 from aiocompress.verbs.select import Selection
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _SPECIAL: Final = b"346"

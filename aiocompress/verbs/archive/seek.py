@@ -19,9 +19,10 @@ from aiocompress.storage.base import Positional
 from aiocompress.storage.restorer import Keeping
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, restore
 from aiocompress.verbs.decode import DAMAGE
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 
 _HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB

@@ -22,10 +22,11 @@ from aiocompress.verbs.base import Destination, into, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
 from aiocompress.verbs.tree import Tree, open_file
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Place, Result, deliver, views
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _MARGIN: Final = 256 * KIB

@@ -31,9 +31,10 @@ from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Chain, File
 from aiocompress.verbs.mirror.walk import Trees, Twins
 from aiocompress.verbs.options import Bounds, Reading, Recipe, Writing
 from aiocompress.verbs.tree import skip
+from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
-from aiocompress.workers.pool import Job, WorkerPool
+from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 

@@ -1,0 +1,87 @@
+"""A chunk in flight: its slot, who works on it, and its outcome.
+
+Cancelling the wait for a chunk does not stop its worker, which goes on writing into the slot. So
+the worker, not the stream, decides when a slot is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aiocompress.model import Buffer
+from aiocompress.workers.arena import Slot
+from aiocompress.workers.job import Result
+
+if TYPE_CHECKING:
+    from aiocompress.workers.process import Workers
+
+
+class Job:
+    """One chunk in flight: its slot, the function that a worker runs on it, and its outcome."""
+
+    def __init__(
+        self, slot: Slot, used: int, function: Callable[..., Result], arguments: tuple[Any, ...]
+    ) -> None:
+        self.slot, self.used = slot, used
+        self.function, self.arguments = function, arguments
+        self.alone = self.detach = self.keep_input = self.released = False
+        self.attempts = 0
+        self.runs_on: Workers | None = None
+        loop = asyncio.get_running_loop()
+        self._outcome: asyncio.Future[Result] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
+        """Done when the worker is done, even if nobody waits for the outcome any more."""
+        self._copies: tuple[bytes, bytes] | None = None
+        self._freed = False
+
+    async def result(self) -> Result:
+        """Wait for the outcome; cancelling the wait does not stop the worker."""
+        return await self._outcome
+
+    @property
+    def input(self) -> Buffer:
+        """What the worker was given."""
+        return self._copies[0] if self._copies is not None else self.slot.input[: self.used]
+
+    @property
+    def data(self) -> Buffer:
+        """What the worker made."""
+        if self._copies is not None:
+            return self._copies[1]
+        return self.slot.view(self._outcome.result())
+
+    def settle(self, outcome: Result | BaseException) -> None:
+        """Take the outcome. The worker is done with the slot."""
+        if self._outcome.cancelled():
+            pass  # nobody waits any more
+        elif isinstance(outcome, BaseException):
+            self._outcome.set_exception(outcome)
+            self._outcome.exception()  # seen: asyncio would log it if nobody waits
+        else:
+            self._outcome.set_result(outcome)
+        self.over.set_result(None)
+        if self.released:
+            self._free()
+        elif self.detach and not self._outcome.cancelled():
+            self._copies = self._copied(outcome)
+            self._free()
+
+    def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
+        decoded = isinstance(outcome, Result) and outcome.size >= 0
+        given = bytes(self.slot.input[: self.used]) if self.keep_input or not decoded else b""
+        if isinstance(outcome, Result) and decoded and not outcome.written:
+            return given, bytes(self.slot.view(outcome))
+        return given, b""
+
+    def release(self) -> None:
+        """Give the job up; its slot is free once the worker is done."""
+        self.released = True
+        if self.over.done():
+            self._free()
+
+    def _free(self) -> None:
+        if not self._freed:
+            self._freed = True
+            self.slot.free()
