@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from aiocompress import formats
 from aiocompress.errors import TruncatedError
-from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs.base import Tally
@@ -36,6 +35,7 @@ async def decompressed(
     reading: Reading,
     tally: Tally,
     *,
+    head: bytes = b"",
     target: str | None = None,
     detach: bool = False,
     strict: bool = False,
@@ -45,11 +45,13 @@ async def decompressed(
     Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
     that follows a frame that was not as its index said, until a frame ends where a piece does.
 
+    :param head: bytes that were read already, ``formats.HEAD_SIZE`` at least if there are so many.
     :param target: a path that workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
     """
-    form, head = await _head(source)
+    head = head or await _head(source)
+    form = formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
     decoder = Decoder(Lane(pool, small=small, detach=detach), form, target)
     stream = Stream(pool, form, reading.max_window)
@@ -90,18 +92,16 @@ async def decompressed(
         await decoder.over()
 
 
-async def _head(source: Source) -> tuple[Format, bytes]:
-    """Read the first bytes of a container, and find out what it is.
+async def _head(source: Source) -> bytes:
+    """Read the first bytes of a container.
 
-    :raises FormatError: it is not compressed.
     :raises TruncatedError: it is empty.
     """
     room = bytearray(formats.HEAD_SIZE)
     size = await source.fill(memoryview(room))
     if not size:
         raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
-    head = bytes(room[:size])
-    return formats.detect(head), head
+    return bytes(room[:size])
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:
