@@ -36,9 +36,6 @@ class ByteStream(AsyncIterator[bytes]):
         self._started: float | None = None
         self._reading = self._ended = self._closed = False
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> bytes:
         """Return the next bytes, never empty.
 
