@@ -123,8 +123,7 @@ class MemberFile:
         """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened().size}[whence]
         if base + offset < 0:
-            msg = f"cannot seek to {base + offset}, before the beginning"
-            raise ValueError(msg)
+            raise ValueError(f"cannot seek to {base + offset}, before the beginning")
         self._at = base + offset
         return self._at
 

@@ -56,7 +56,7 @@ class Trees:
     def __init__(self, source: str, destination: str, writing: Writing) -> None:
         self.on_exists: OnExists | None = None
         """What to do with what exists; None: the target is new."""
-        self.fsync = writing.syncs
+        self.fsync = writing.fsync
         self._new: AtomicFolder | None = None
         with ExitStack() as stack:
             root = os.open(source, _ROOT_FLAGS)

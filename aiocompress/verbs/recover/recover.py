@@ -12,20 +12,20 @@ import stat
 from contextlib import aclosing
 from typing import Final
 
-from aiocompress.errors import AiocompressError, CorruptError, FormatError
+from aiocompress.errors import CorruptError, FormatError
 from aiocompress.formats import FORMATS, names
 from aiocompress.formats.base import Format
 from aiocompress.formats.scan import Frame, Scan
 from aiocompress.formats.tar.directory import Directory
-from aiocompress.formats.tar.fields import check_sum
-from aiocompress.formats.tar.header import BLOCK, END
+from aiocompress.formats.tar.header import BLOCK
+from aiocompress.formats.tar.reader import ZEROS, is_archive
 from aiocompress.model import Buffer, Member, OnExists, PathLike, Report
 from aiocompress.storage.atomic_file import hidden_name
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.verbs import folders
 from aiocompress.verbs.base import Verb, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Writing, make_packing, make_recipe
+from aiocompress.verbs.options import Packing, Writing, make_recipe
 from aiocompress.verbs.recover.frames import DamagedFile, decoded, plain, scanned
 from aiocompress.verbs.recover.members import Files, FileSaver, Saver, TarSaver
 from aiocompress.workers.pool import WorkerPool
@@ -55,9 +55,8 @@ async def recover(
     pool.check()
     path, target = os.fspath(source), os.fspath(destination)
     is_archive = names.layout_for(target, None) == "archive"
-    on_exists = (
-        writing.on_exists if is_archive else "replace"
-    )  # a folder is checked when it is made
+    # A folder is checked when it is made.
+    on_exists = writing.on_exists if is_archive else "replace"
     await call(pool.files, _check_target, path, target, on_exists)
     file = await call(pool.files, DamagedFile, path, undo=DamagedFile.close)
     found = Found(most_told=_MOST_NAMED)
@@ -77,8 +76,7 @@ async def recover(
 
 def _check_target(path: str, target: str, on_exists: OnExists) -> None:
     if os.path.exists(target) and os.path.samefile(path, target):
-        msg = f"{path}: source and destination are the same file"
-        raise ValueError(msg)
+        raise ValueError(f"{path}: source and destination are the same file")
     if on_exists != "replace" and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", target)
 
@@ -87,16 +85,15 @@ async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
     """Save into a hidden folder beside the archive, and pack that."""
     pool, writing = run.pool, run.writing
     recipe = make_recipe(names.codec_for(target), None, None)
-    packing = make_packing("", (), reproducible=False, xattrs=False, on_error="raise")
     hidden = os.path.join(os.path.dirname(target), hidden_name())
     build = await call(pool.files, AtomicFolder, hidden, "error", undo=AtomicFolder.close)
     try:
         await rescue.save(build)
         folder = os.readlink(build.reach)
-        if writing.syncs:  # or what a failing disk lost would be packed as if whole
+        if writing.fsync:  # or what a failing disk lost would be packed as if whole
             await call(pool.files, sync_all, build.descriptor)
         quiet = writing._replace(progress=False)
-        await folders.compress_folder(pool, folder, target, "archive", packing, recipe, quiet)
+        await folders.compress_folder(pool, folder, target, "archive", Packing(()), recipe, quiet)
     finally:
         await call(pool.files, build.close)
 
@@ -203,15 +200,9 @@ class _Rescue:
 
 
 def _is_header(head: Buffer) -> bool:
-    """Whether a tar begins like this."""
+    """Whether a tar that is not empty begins like this."""
     block = bytes(head[:BLOCK])
-    if len(block) < BLOCK or block == END[:BLOCK]:
-        return False
-    try:
-        check_sum(block, 0)
-    except AiocompressError:
-        return False
-    return True
+    return block != ZEROS and is_archive(block)
 
 
 def _by_magic(head: bytes) -> Format | None:
