@@ -330,7 +330,7 @@ class _Maker(MemberMaker):
         place = checked(record.name)
         if record.kind == FILE:
             member = record.member()._replace(mtime_ns=mtime_ns, xattrs=xattrs)
-            self._file.begin(place, member, replace=False)
+            self._file.begin(place, member)
         elif record.kind == DIRECTORY:
             self._restorer.make_folder(place, xattrs)
 

@@ -54,19 +54,12 @@ class Incoming:
         """Whether all of the content has arrived."""
         return not self._missing
 
-    def begin(self, place: bytes, member: Member, *, replace: bool = True) -> None:
+    def begin(self, place: bytes, member: Member) -> None:
         """Create a file.
 
-        :param replace: whether it takes the place of an earlier member of that name.
-        :raises OSError: it cannot be created.
+        :raises OSError: it cannot be created; ``FileExistsError``: an earlier member is there.
         """
-        try:
-            self.descriptor = self._restorer.create(place, member.mode)
-        except FileExistsError:
-            if not replace:
-                raise
-            self._restorer.remove(place)
-            self.descriptor = self._restorer.create(place, member.mode)
+        self.descriptor = self._restorer.create(place, member.mode)
         self.place, self.member = place, member
         self._extents = iter(member.extents or ((0, member.size),))
         self._at = self._left = 0
@@ -173,6 +166,14 @@ class MemberMaker:
             make(*arguments)
         except (UnsafeMemberError, LimitError, OSError) as error:
             self.refuse(name, error)
+
+    def _instead(self, place: bytes, make: Callable[[], None]) -> None:
+        """Make something in the place of what an earlier member of that name left there."""
+        try:
+            make()
+        except FileExistsError:
+            self._restorer.remove(place)
+            make()
 
     def _hardlink(self, place: bytes, link: bytes) -> None:
         """Give a file of this run another name.

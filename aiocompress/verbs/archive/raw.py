@@ -90,9 +90,8 @@ class RawBytes:
             self._blocks = self._restart()
         while offset >= self._start + len(self._block):
             self._start += len(self._block)
-            block = await anext(self._blocks, None)
-            self._block = memoryview(b"") if block is None else block
-            if block is None:
+            self._block = await anext(self._blocks, memoryview(b""))
+            if not self._block:
                 return
 
     async def give_up_index(self) -> None:

@@ -25,13 +25,13 @@ from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import MIB, Member, OnError, Report
 from aiocompress.storage.atomic_file import umask
 from aiocompress.storage.base import Source
-from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.sources import opened
-from aiocompress.verbs.archive.finish import ENDLESS, Incoming
+from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
 from aiocompress.verbs.base import Tally, into_folder, verb
 from aiocompress.verbs.decode import Decoder, Decoding, outcome, stepped
-from aiocompress.verbs.found import HINT, Failures, Found, shown
-from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Writing
+from aiocompress.verbs.found import HINT, Found, shown
+from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Restoring, Writing
+from aiocompress.verbs.select import Selection
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
@@ -246,17 +246,15 @@ class _Restoration:
             data = data[item.size :]
 
 
-class Files:
+class Files(MemberMaker):
     """Writes files one after another; plain blocking code; ``close`` always.
 
     :param root: a descriptor of the folder they go to.
     """
 
     def __init__(self, root: int, on_error: OnError, found: Found, bounds: Bounds) -> None:
-        self._raises, self._found, self._bounds = on_error == "raise", found, bounds
-        self._failures = Failures(on_error, found)
-        self._restorer = Restorer(root, Keeping())
-        self._file = Incoming(self._restorer, self._failures, found)
+        super().__init__(root, Restoring(Selection(), on_error=on_error, bounds=bounds), found)
+        self._raises, self._bounds = on_error == "raise", bounds
         self._mode = 0o666 & ~umask()
         self._name = b""
         self._members = self._size = 0
@@ -313,7 +311,8 @@ class Files:
                 self._failures.member(self._name, UnsafeMemberError("it has no name"))
                 return
             about = Member(path.name, mode=self._mode, mtime_ns=time.time_ns())
-            self._file.begin(place, about._replace(size=ENDLESS, stored_size=ENDLESS))
+            member = about._replace(size=ENDLESS, stored_size=ENDLESS)
+            self._instead(place, partial(self._file.begin, place, member))
         except (UnsafeMemberError, OSError) as error:
             self._failures.member(self._name, error)
 
@@ -375,8 +374,3 @@ class Files:
             self._file.drop()
             self._found.refuse(f"{shown(self._name)}: it is not whole")
         self._found.refuse(f"{error}; what follows is not restored")
-
-    def close(self) -> None:
-        """Close what is open; a file that is not whole is removed."""
-        self._file.drop()
-        self._restorer.close()
