@@ -364,11 +364,11 @@ class _Maker(MemberMaker):
         if record.kind == HARDLINK:
             self._hardlink(place, record.link)
         elif record.kind == SYMLINK:
-            self._symlink(place, record)
+            self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
             self._found.files += 1
         elif record.kind != DIRECTORY:
             self._special(place, record.member())
         elif place:
-            self._folder(place, record)
+            self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
         elif self.root_mode is None:
             self.root_mode = self._restoring.keeping.root_mode(record.mode)

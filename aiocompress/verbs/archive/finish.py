@@ -183,9 +183,6 @@ class MemberMaker:
         self._restorer.make_hardlink(place, self._failures.place(link))
         self._found.files += 1
 
-    def _symlink(self, place: bytes, record: Record) -> None:
-        self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
-
     def _special(self, place: bytes, member: Member) -> None:
         """Make a named pipe or a device if that is wanted, and report it if not."""
         what, kind = _SPECIAL[member.kind]
@@ -196,10 +193,6 @@ class MemberMaker:
         self._restorer.make_special(place, kind | keeping.mode(member.mode), member.device)
         more = member.mode, member.mtime_ns, (member.uid, member.gid)
         self._restorer.finish_special(place, *more)
-
-    def _folder(self, place: bytes, record: Record) -> None:
-        """Give a folder its mode and time: nothing more is made in it."""
-        self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
 
 
 class Journal:

@@ -258,11 +258,9 @@ class OpenedArchive:
     ) -> Report:
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()
-        reading = self._reading._replace(max_output=max_output)
+        reading, name = self._reading._replace(max_output=max_output), self.name
         async with (
-            verb(
-                self._pool, "extracting", writing, found=Found(), back=True, file=self.name
-            ) as run,
+            verb(self._pool, "extracting", writing, found=Found(), back=True, file=name) as run,
             into_folder(run, os.fspath(destination)) as building,
         ):
             run.total = self._size

@@ -75,7 +75,7 @@ class TreeSource(Source):
     async def aclose(self) -> None:
         await call(self._executor, self._steps.close)
 
-    # In a file thread.
+    # In a file thread: plain blocking code.
 
     def _lay_chunk(self, view: memoryview) -> int:
         self._writer.begin_chunk(view)

@@ -132,8 +132,10 @@ class Unpacker(MemberMaker):
     def _link(self, number: int, record: Record) -> None:
         if self._restorer.holds_place(record.name, number):
             self._restorer.remove(record.name)
-            self._symlink(record.name, record)
+            about = record.link, record.mtime_ns, record.owner[:2]
+            self._restorer.make_symlink(record.name, *about)
 
     def _finish_folder(self, record: Record) -> None:
         if self._restorer.is_folder(record.name):  # a later member may have taken its place
-            self._folder(record.name, record)
+            about = record.mode, record.mtime_ns, record.owner[:2]
+            self._restorer.set_folder(record.name, *about)

@@ -168,7 +168,7 @@ class _Rescue:
         :raises FormatError: the format is unknown.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
-        by_magic = _by_magic(bytes(head))
+        by_magic = next((row for row in FORMATS.values() if row.scan and row.is_magic(head)), None)
         if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
             return None, None
         for form in dict.fromkeys((by_magic, _by_name(self._path), *FORMATS.values())):
@@ -206,10 +206,6 @@ def _is_header(head: Buffer) -> bool:
     """Whether a tar that is not empty begins like this."""
     block = bytes(head[:BLOCK])
     return block != ZEROS and is_archive(block)
-
-
-def _by_magic(head: bytes) -> Format | None:
-    return next((form for form in FORMATS.values() if form.scan and form.is_magic(head)), None)
 
 
 def _by_name(path: str) -> Format | None:
