@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import (
     AiocompressError,
@@ -33,7 +33,7 @@ from aiocompress.verbs.decode import Decoder, Decoding, outcome, stepped
 from aiocompress.verbs.found import HINT, Failures, Found, shown
 from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Writing
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -83,11 +83,14 @@ class Part(NamedTuple):
     raw: int | None
 
 
+Items: TypeAlias = list[framed.Path | Part]
+
+
 class _Gathered:
     """Paths and chunks that travel together; ``data`` are the frames of the chunks."""
 
     def __init__(self) -> None:
-        self.items: list[framed.Path | Part] = []
+        self.items: Items = []
         self._frames: list[tuple[int, int]] = []
         self._data = bytearray()
         self._room = 0
@@ -137,18 +140,6 @@ class _Gathered:
         return Piece(first.offset, first.frame, data, frames, self._is_exact)
 
 
-class _Arrival(NamedTuple):
-    """Paths and chunks on their way back; or what ends it all."""
-
-    items: list[framed.Path | Part]
-    decoding: Decoding | None = None
-    error: AiocompressError | None = None
-
-    def release(self) -> None:
-        if self.decoding is not None:
-            self.decoding.release()
-
-
 class _Restoration:
     """One container on its way back: read, decoded by workers, written in order."""
 
@@ -161,14 +152,18 @@ class _Restoration:
         self._reader = framed.Reader(max_window=reading.max_window, whole=self._whole)
         small = source.size is not None and source.size <= READ_SIZE
         self._decoder = Decoder(Lane(pool, small=small), _ZSTD)
+        self._error: AiocompressError | None = None
+        """Why the container cannot be read any further."""
 
     async def run(self) -> None:
         """Do it all."""
         files, tally = self._pool.files, self._tally
         try:
             async with aclosing(in_order(self._arrivals(), self._pool.window)) as arrivals:
-                async for arrival in arrivals:
-                    await self._take(arrival)
+                async for decoding, items in arrivals:
+                    await self._take(decoding, items)
+            if self._error is not None:
+                await call(files, self._files.cut, self._error)
             finish = partial(self._files.finish, unordered=self._reader.may_be_unordered)
             await call(files, finish)
         finally:
@@ -178,7 +173,7 @@ class _Restoration:
 
     # Reading.
 
-    async def _arrivals(self) -> AsyncGenerator[_Arrival]:
+    async def _arrivals(self) -> AsyncGenerator[Sent[Decoding | None, Items]]:
         """Read the container, and start a job for each run of chunks."""
         gathered = _Gathered()
         try:
@@ -189,10 +184,8 @@ class _Restoration:
                         gathered = _Gathered()
                     gathered.add(event, self._whole)
         except AiocompressError as error:
-            yield await self._start(gathered)
-            yield _Arrival([], error=error)
-        else:
-            yield await self._start(gathered)
+            self._error = error.located(file=self._source.name)
+        yield await self._start(gathered)
 
     async def _events(self) -> AsyncGenerator[framed.Event]:
         """Yield what stands in the container; valid until the next one is asked for."""
@@ -209,29 +202,26 @@ class _Restoration:
             while (event := reader.next_event()) is not None:
                 yield event
 
-    async def _start(self, gathered: _Gathered) -> _Arrival:
+    async def _start(self, gathered: _Gathered) -> Sent[Decoding | None, Items]:
         piece = gathered.piece()
-        decoding = None if piece is None else await self._decoder.start(piece)
-        return _Arrival(gathered.items, decoding)
+        return Sent(None if piece is None else await self._decoder.start(piece), gathered.items)
 
     # Writing.
 
-    async def _take(self, arrival: _Arrival) -> None:
-        files, decoding = self._pool.files, arrival.decoding
-        if arrival.error is not None:
-            await call(files, self._files.cut, arrival.error.located(file=self._source.name))
-        elif decoding is None:
-            await call(files, self._files.take, arrival.items, memoryview(b""))
+    async def _take(self, decoding: Decoding | None, items: Items) -> None:
+        files = self._pool.files
+        if decoding is None:
+            await call(files, self._files.take, items, memoryview(b""))
         elif await outcome(decoding, strict=False) is not None:
             assert decoding.job is not None
             data = memoryview(decoding.job.data)
             self._tally.add(len(data), decoding.size, decoding.frames)
             self._reading.check_output(self._tally.raw_bytes)
-            await call(files, self._files.take, arrival.items, data)
+            await call(files, self._files.take, items, data)
         else:
-            await self._stream(arrival.items, memoryview(decoding.input))
+            await self._stream(items, memoryview(decoding.input))
 
-    async def _stream(self, items: list[framed.Path | Part], data: memoryview) -> None:
+    async def _stream(self, items: Items, data: memoryview) -> None:
         """Look frame by frame at what a worker could not decode."""
         for item in items:
             if isinstance(item, framed.Path):
@@ -264,7 +254,7 @@ class Files:
         self._doubtful: list[str] = []
         self._doubtful_count = 0
 
-    def take(self, items: list[framed.Path | Part], data: memoryview) -> None:
+    def take(self, items: Items, data: memoryview) -> None:
         """Take paths and chunks, whose raw bytes are ``data``.
 
         :raises AiocompressError: a file is refused, and not to be left out.
