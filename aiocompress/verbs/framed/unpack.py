@@ -25,19 +25,18 @@ from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import MIB, Member, OnError, Report
 from aiocompress.storage.atomic_file import umask
 from aiocompress.storage.base import Source
-from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.sources import opened
-from aiocompress.verbs.archive.finish import ENDLESS, Incoming
+from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
 from aiocompress.verbs.base import Tally, into_folder, verb
-from aiocompress.verbs.decode import Decoder, Decoding, outcome, stepped
-from aiocompress.verbs.found import HINT, Failures, Found, shown
-from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Writing
+from aiocompress.verbs.decode import Decoder, Decoding, outcome, pieces, stepped
+from aiocompress.verbs.found import HINT, Found, shown
+from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Restoring, Writing
+from aiocompress.verbs.select import Selection
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
-_LARGEST_READ: Final = 16 * MIB
 _RUN_COMPRESSED, _RUN_RAW, _RUN_ITEMS = 2 * MIB, 4 * MIB, 512
 _MOST_TOLD: Final = 1000
 _SCRIPT_CHUNK: Final = MIB
@@ -69,7 +68,8 @@ async def decompress_tree(
         into_folder(run, destination) as building,
     ):
         run.total = data.size
-        files = Files(building.descriptor, on_error, run.tally.found, bounds)
+        restoring = Restoring(Selection(), on_error=on_error, bounds=bounds)
+        files = Files(building.descriptor, restoring, run.tally.found)
         await _Restoration(pool, data, files, reading, run.tally).run()
     return run.report()
 
@@ -177,7 +177,10 @@ class _Restoration:
         """Read the container, and start a job for each run of chunks."""
         gathered = _Gathered()
         try:
-            async with aclosing(self._events()) as events:
+            following, about = self._reader.next_event, (self._reading, self._tally)
+            events: AsyncGenerator[framed.Event]
+            events = pieces(self._source, self._reader, following, *about)
+            async with aclosing(events):
                 async for event in events:
                     if gathered.is_full or not gathered.fits(event, self._whole):
                         yield await self._start(gathered)
@@ -186,21 +189,6 @@ class _Restoration:
         except AiocompressError as error:
             self._error = error.located(file=self._source.name)
         yield await self._start(gathered)
-
-    async def _events(self) -> AsyncGenerator[framed.Event]:
-        """Yield what stands in the container; valid until the next one is asked for."""
-        reader, more = self._reader, True
-        while more:
-            room = reader.room(min(self._reading.read_size, _LARGEST_READ))
-            size = await self._source.readinto(room)
-            self._tally.read_bytes += size
-            if size:
-                reader.fill(size)
-            else:
-                reader.end()
-                more = False
-            while (event := reader.next_event()) is not None:
-                yield event
 
     async def _start(self, gathered: _Gathered) -> Sent[Decoding | None, Items]:
         piece = gathered.piece()
@@ -236,17 +224,12 @@ class _Restoration:
             data = data[item.size :]
 
 
-class Files:
-    """Writes files one after another; plain blocking code; ``close`` always.
+class Files(MemberMaker):
+    """Writes files one after another; plain blocking code; ``close`` always."""
 
-    :param root: a descriptor of the folder they go to.
-    """
-
-    def __init__(self, root: int, on_error: OnError, found: Found, bounds: Bounds) -> None:
-        self._raises, self._found, self._bounds = on_error == "raise", found, bounds
-        self._failures = Failures(on_error, found)
-        self._restorer = Restorer(root, Keeping())
-        self._file = Incoming(self._restorer, self._failures, found)
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        super().__init__(root, restoring, found)
+        self._raises = restoring.on_error == "raise"
         self._mode = 0o666 & ~umask()
         self._name = b""
         self._members = self._size = 0
@@ -295,26 +278,25 @@ class Files:
         """Begin a file, and end the one before it."""
         self._end_file()
         self._members += 1
-        self._bounds.check_count(self._members)
+        self._restoring.bounds.check_count(self._members)
         self._name, self._order, self._size = to_bytes(path.name), framed.Order(), 0
-        try:
-            place = self._failures.place(self._name)
-            if not place or b"\0" in place:
-                self._failures.member(self._name, UnsafeMemberError("it has no name"))
-                return
-            about = Member(path.name, mode=self._mode, mtime_ns=time.time_ns())
-            self._file.begin(place, about._replace(size=ENDLESS, stored_size=ENDLESS))
-        except (UnsafeMemberError, OSError) as error:
-            self._failures.member(self._name, error)
+        self._attempt(self._name, self._make, path.name)
+
+    def _make(self, name: str) -> None:
+        place = self._failures.place(self._name)
+        if not place:
+            raise UnsafeMemberError("it has no name")
+        about = Member(name, mode=self._mode, mtime_ns=time.time_ns())
+        self._file.begin(place, about._replace(size=ENDLESS, stored_size=ENDLESS))
 
     def _write(self, data: memoryview) -> None:
         self._size += len(data)
         try:
             if self._file.is_open:
-                self._bounds.check_size(self._size)
+                self._restoring.bounds.check_size(self._size)
         except LimitError as error:
             self._file.drop()
-            self._failures.member(self._name, error)
+            self.refuse(self._name, error)
         self._file.write(data)
 
     def _end_chunk(self, part: Part, size: int) -> None:
@@ -365,8 +347,3 @@ class Files:
             self._file.drop()
             self._found.refuse(f"{shown(self._name)}: it is not whole")
         self._found.refuse(f"{error}; what follows is not restored")
-
-    def close(self) -> None:
-        """Close what is open; a file that is not whole is removed."""
-        self._file.drop()
-        self._restorer.close()
