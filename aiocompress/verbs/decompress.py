@@ -11,13 +11,12 @@ from aiocompress.errors import TruncatedError
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs.base import Tally
-from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome
+from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome, pieces
 from aiocompress.verbs.options import READ_SIZE, Reading
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
 
-_LARGEST_READ: Final = 16 * MIB
 _RUN: Final = 4 * MIB
 """Raw bytes of frames that travel together; twice that where they need no room in a slot."""
 
@@ -65,21 +64,14 @@ async def decompressed(
     reader.feed(head)
     tally.read_bytes += len(head)
 
-    async def pieces() -> AsyncGenerator[Decoding]:
-        """Read blocks, have the container's reader find frames, and start a job for each run."""
-        size = len(head)
-        while size:
-            while (piece := reader.next_piece()) is not None:
+    async def started() -> AsyncGenerator[Decoding]:
+        """Start a job for each run of frames."""
+        async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
+            async for piece in items:
                 yield await decoder.start(piece)
-            size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
-            reader.fill(size)
-            tally.read_bytes += size
-        reader.end()
-        while (piece := reader.next_piece()) is not None:
-            yield await decoder.start(piece)
 
     try:
-        async with aclosing(in_order(pieces(), pool.window)) as items:
+        async with aclosing(in_order(started(), pool.window)) as items:
             async for item in items:
                 async with aclosing(_blocks(item, stream, tally)) as blocks:
                     async for block in blocks:
