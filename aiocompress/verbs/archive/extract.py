@@ -32,7 +32,7 @@ from aiocompress.verbs.found import Failures, Found, shown
 from aiocompress.verbs.options import Reading, Restoring
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import Job, WorkerPool
 from aiocompress.workers.threads import call
 
@@ -99,14 +99,6 @@ class _Wanted(NamedTuple):
     head: Record | None
 
 
-class _Frame(NamedTuple):
-    wanted: _Wanted
-    job: Job
-
-    def release(self) -> None:
-        self.job.release()
-
-
 class IndexedRestorer:
     """Restores the members of an archive by its index; for one ``run``.
 
@@ -141,8 +133,8 @@ class IndexedRestorer:
         """
         try:
             async with aclosing(in_order(self._started(), self._pool.window)) as frames:
-                async for frame in frames:
-                    await self._finish(frame)
+                async for job, wanted in frames:
+                    await self._finish(job, wanted)
                     self._reading.check_output(self._tally.raw_bytes)
             await self._make_rest()
             self._tally.found.add(self._planner.found)
@@ -150,14 +142,14 @@ class IndexedRestorer:
             await self._lane.over()
             await call(self._pool.files, self._maker.close)
 
-    async def _started(self) -> AsyncGenerator[_Frame]:
+    async def _started(self) -> AsyncGenerator[Sent[Job, _Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         target, keeping = self._building.reach, self._restoring.keeping
         async with aclosing(self._plan()) as plan:
             async for wanted in plan:
                 about = wanted.parts, target, keeping
                 job = await self._archive.start(self._lane, wanted.frame, *about, follows=True)
-                yield _Frame(wanted, job)
+                yield Sent(job, wanted)
 
     async def _plan(self) -> AsyncGenerator[_Wanted]:
         try:
@@ -172,9 +164,9 @@ class IndexedRestorer:
         for wanted in self._planner.flush():
             yield wanted
 
-    async def _finish(self, frame: _Frame) -> None:
+    async def _finish(self, job: Job, wanted: _Wanted) -> None:
         """Wait for a frame, and write the members that span it."""
-        (wanted, job), maker, table = frame, self._maker, self._archive.table
+        maker, table = self._maker, self._archive.table
         files, number = self._pool.files, wanted.frame
         try:
             result = await self._archive.result(job, number, trusting=self._trusting)
