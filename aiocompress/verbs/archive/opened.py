@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Final, Self, TypeAlias, TypeVar
 
+from aiocompress import formats
 from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
@@ -114,12 +115,14 @@ class OpenedArchive:
         return self._source if isinstance(self._source, Positional) else None
 
     async def _find_index(self, positional: Positional) -> Indexed | None:
-        self._size = await positional.size()
-        self.is_plain = tar.is_archive(bytes(await positional.read_at(0, BLOCK)))
+        size = self._size = await positional.size()
+        head = bytes(await positional.read_at(0, BLOCK))
+        self.is_plain = tar.is_archive(head)
         if self.is_plain:
             return None
         try:
-            return await open_indexed(self._pool, positional, self.name)
+            form = formats.detect(head)
+            return await open_indexed(self._pool, positional, form, size, self.name)
         except FormatError as error:
             raise FormatError(f"not an archive: {error.reason}", file=self.name, offset=0) from None
 
