@@ -20,6 +20,7 @@ from aiocompress.formats.base import Format, Piece
 from aiocompress.formats.scan import Frame, Scan, Step, View
 from aiocompress.model import DEFAULT_MAX_WINDOW, MIB, Buffer
 from aiocompress.storage.base import naming
+from aiocompress.storage.files import read_at
 from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, outcome, stepped
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
@@ -51,12 +52,8 @@ class DamagedFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes from ``offset``; fewer only at the end."""
-        parts = []
         with naming(self._path):
-            while size and (part := os.pread(self._descriptor, size, offset)):
-                parts.append(part)
-                offset, size = offset + len(part), size - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            return read_at(self._descriptor, offset, size)
 
     def close(self) -> None:
         os.close(self._descriptor)
