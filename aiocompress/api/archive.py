@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack
 from typing import Self
 
 from aiocompress.api.member import MemberFile
 from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
 from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
-from aiocompress.verbs.options import Reading, make_reading, make_unpacking, make_writing
+from aiocompress.verbs.options import Reading, make_reading, make_restoring, make_writing
 from aiocompress.workers.pool import WorkerPool
 
 __all__ = ["Archive", "ArchiveSource", "MemberFile", "Members"]
@@ -24,9 +23,6 @@ class Members(AsyncIterator[Member]):
 
     def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
         self._steps, self._check = steps, check
-
-    def __aiter__(self) -> Self:
-        return self
 
     async def __anext__(self) -> Member:
         """Return the next member.
@@ -57,9 +53,7 @@ class Archive:
     def __init__(
         self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
     ) -> None:
-        self._opened = OpenedArchive(pool, source, reading)
-        self._owns_pool = owns_pool
-        self._stack: AsyncExitStack | None = None
+        self._opened = OpenedArchive(pool, source, reading, owns_pool=owns_pool)
 
     async def __aenter__(self) -> Self:
         """Open the archive, and look for its index.
@@ -67,11 +61,7 @@ class Archive:
         :raises OSError: it cannot be opened.
         :raises FormatError: it is a folder, or neither a tar nor compressed.
         """
-        async with AsyncExitStack() as stack:
-            if self._owns_pool:
-                stack.push_async_callback(self._opened.pool.aclose)
-            await stack.enter_async_context(self._opened)
-            self._stack = stack.pop_all()
+        await self._opened.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -79,12 +69,10 @@ class Archive:
 
     async def aclose(self) -> None:
         """Close the archive; closing twice does no harm."""
-        stack, self._stack = self._stack, None
-        if stack is not None:
-            await stack.aclose()
+        await self._opened.aclose()
 
     def __del__(self) -> None:
-        if getattr(self, "_stack", None) is not None:
+        if hasattr(self, "_opened") and self._opened.is_open:
             warnings.warn("an Archive was not closed", ResourceWarning, stacklevel=2, source=self)
 
     @property
@@ -192,10 +180,10 @@ class Archive:
             ``max_member_size``, or than ``max_metadata`` of ``open_archive``.
         :raises OSError: a member cannot be created; the disk has no room for all of them.
         """
-        unpacking = make_unpacking(members, on_error, preserve, max_members, max_member_size)
+        restoring = make_restoring(members, on_error, preserve, max_members, max_member_size)
         writing = make_writing(on_exists, fsync, progress)
         limit = make_reading(max_output, 1).max_output
-        return await self._opened.extract(destination, unpacking, writing, limit)
+        return await self._opened.extract(destination, restoring, writing, limit)
 
     async def test(self, *, progress: ProgressOption = False) -> Report:
         """Read the whole archive and check its frames, headers and index; write nothing.

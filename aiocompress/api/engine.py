@@ -41,15 +41,12 @@ def new_pool(
 ) -> WorkerPool:
     """Check the arguments of an engine, and return its workers; none of them starts yet."""
     if not isinstance(executor, Executor) and executor not in {"process", "thread"}:
-        msg = f"executor must be 'process', 'thread' or an Executor, not {executor!r}"
-        raise ValueError(msg)
+        raise ValueError(f"executor must be 'process', 'thread' or an Executor, not {executor!r}")
     workers = limits.processors() if num_workers is None else num_workers
     if isinstance(workers, bool) or not isinstance(workers, int):
-        msg = f"num_workers must be an int, not {type(workers).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"num_workers must be an int, not {type(workers).__name__}")
     if workers < 1:
-        msg = f"num_workers must be at least 1, not {workers}"
-        raise ValueError(msg)
+        raise ValueError(f"num_workers must be at least 1, not {workers}")
     memory = None if memory_limit is None else parse_size(memory_limit, "memory_limit")
     return WorkerPool(workers, memory, executor, preload=(jobs.__name__,))
 
@@ -388,13 +385,13 @@ class Engine:
         """
         from aiocompress.verbs import folders
 
-        unpacking = options.make_unpacking(
+        restoring = options.make_restoring(
             members, on_error, preserve, max_members, max_member_size
         )
         reading = options.make_reading(max_output, max_window, chunk_size, max_metadata)
         writing = options.make_writing(on_exists, fsync, progress)
         return await folders.decompress_folder(
-            self._pool, source, destination, unpacking, reading, writing
+            self._pool, source, destination, restoring, reading, writing
         )
 
     async def recover(

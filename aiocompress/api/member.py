@@ -26,7 +26,6 @@ class MemberFile:
         self._raw: RawBytes | None = None
         self._closed = False
         self._at = 0
-        self._extents: tuple[tuple[int, int], ...] = ()
 
     def __await__(self) -> Generator[None, None, Self]:
         return self.__aenter__().__await__()
@@ -46,7 +45,6 @@ class MemberFile:
             await self.aclose()
             raise
         self._member = member
-        self._extents = member.extents or ((0, member.size),)
         return self
 
     def _check_is_file(self, member: Member) -> None:
@@ -72,11 +70,9 @@ class MemberFile:
                 parts.append(part)
                 at += len(part)
             return is_same(tar.parse(b"".join(parts)), member)
-        except CorruptError as error:
-            if error.frame is not None:
+        except AiocompressError as error:
+            if isinstance(error, CorruptError) and error.frame is not None:
                 raise  # the frame is damaged, not the header
-            return False
-        except AiocompressError:
             return False
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,8 +119,7 @@ class MemberFile:
         """
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened().size}[whence]
         if base + offset < 0:
-            msg = f"cannot seek to {base + offset}, before the beginning"
-            raise ValueError(msg)
+            raise ValueError(f"cannot seek to {base + offset}, before the beginning")
         self._at = base + offset
         return self._at
 
@@ -136,7 +131,7 @@ class MemberFile:
     async def _read_some(self, size: int) -> bytes:
         """Return some of the next bytes; a sparse member has holes between its extents."""
         member, stored = self._opened(), 0
-        for start, length in self._extents:
+        for start, length in member.extents or ((0, member.size),):
             if self._at < start:
                 size = min(size, start - self._at)
                 break

@@ -37,9 +37,6 @@ class ByteStream(AsyncIterator[bytes]):
         self._process = 0
         self._reading = self._ended = self._closed = False
 
-    def __aiter__(self) -> Self:
-        return self
-
     async def __anext__(self) -> bytes:
         """Return the next bytes, never empty.
 

@@ -65,6 +65,15 @@ class FileSource(Source):
         await self._threads.whole(self._file.close())
 
 
+def read_at(descriptor: int, offset: int, size: int) -> bytes:
+    """Return ``size`` bytes from ``offset``; fewer only at the end."""
+    parts = []
+    while size and (part := os.pread(descriptor, size, offset)):  # a call reads 2 GiB at most
+        parts.append(part)
+        offset, size = offset + len(part), size - len(part)
+    return b"".join(parts)
+
+
 class FilePositions:
     """A regular file, read at any offset; see ``base.Positional``."""
 
@@ -87,16 +96,7 @@ class FilePositions:
 
     async def read_at(self, offset: int, size: int) -> bytes:
         with naming(self.name):
-            return await call(self._executor, self._read, offset, size)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        parts, done = [], 0
-        while done < size and (
-            part := os.pread(self._descriptor, size - done, offset + done)
-        ):  # one call reads at most 2 GiB
-            parts.append(part)
-            done += len(part)
-        return b"".join(parts)
+            return await call(self._executor, read_at, self._descriptor, offset, size)
 
     async def aclose(self) -> None:
         if self._descriptor >= 0:

@@ -148,7 +148,7 @@ async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
         return None
     if await call(files, _is_special, path):
         return await NamedPipeSink.open(path)
-    return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.syncs)
+    return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.fsync)
 
 
 def _is_special(path: str) -> bool:
@@ -182,7 +182,7 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     try:
         with naming(path):
             yield build
-            await call(files, partial(build.commit, fsync=writing.syncs))
+            await call(files, partial(build.commit, fsync=writing.fsync))
         run.tally.found.kept = build.kept
     finally:
         await call(files, build.close)

@@ -8,14 +8,17 @@ stream, in a compute thread.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from typing import Final, NamedTuple, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
-from aiocompress.formats.base import Format, Piece, StreamDecoder
-from aiocompress.model import Buffer
+from aiocompress.formats.base import Format, Piece, Reader, StreamDecoder
+from aiocompress.model import MIB, Buffer
+from aiocompress.storage.base import Source
 from aiocompress.verbs import jobs
+from aiocompress.verbs.base import Tally
+from aiocompress.verbs.options import Reading
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
@@ -27,6 +30,31 @@ T = TypeVar("T")
 DAMAGE: Final = (CorruptError, FormatError, LimitError)
 """What a frame that is not what it was can raise."""
 _NOTHING: Final = memoryview(b"")
+_LARGEST_READ: Final = 16 * MIB
+
+
+async def pieces(
+    source: Source,
+    reader: Reader,
+    following: Callable[[], T | None],
+    reading: Reading,
+    tally: Tally,
+) -> AsyncGenerator[T]:
+    """Read blocks, and have a container's reader find what is in them, until both end.
+
+    :param following: returns the reader's next item, which is valid until the next is asked for.
+    """
+    size = -1
+    while True:
+        while (item := following()) is not None:
+            yield item
+        if not size:
+            return
+        size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
+        tally.read_bytes += size
+        reader.fill(size)
+        if not size:
+            reader.end()
 
 
 class Decoding(NamedTuple):

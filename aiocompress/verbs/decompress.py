@@ -8,17 +8,15 @@ from typing import Final, NamedTuple
 
 from aiocompress import formats
 from aiocompress.errors import TruncatedError
-from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs.base import Tally
-from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome
+from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome, pieces
 from aiocompress.verbs.options import READ_SIZE, Reading
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
 
-_LARGEST_READ: Final = 16 * MIB
 _RUN: Final = 4 * MIB
 """Raw bytes of frames that travel together; twice that where they need no room in a slot."""
 
@@ -36,6 +34,7 @@ async def decompressed(
     reading: Reading,
     tally: Tally,
     *,
+    head: bytes = b"",
     target: str | None = None,
     detach: bool = False,
     strict: bool = False,
@@ -45,11 +44,13 @@ async def decompressed(
     Whole frames come from workers. Parts of streams are decoded in a thread here, and so is all
     that follows a frame that was not as its index said, until a frame ends where a piece does.
 
+    :param head: bytes that were read already, ``formats.HEAD_SIZE`` at least if there are so many.
     :param target: a path that workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
     """
-    form, head = await _head(source)
+    head = head or await _head(source)
+    form = formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
     decoder = Decoder(Lane(pool, small=small, detach=detach), form, target)
     stream = Stream(pool, form, reading.max_window)
@@ -63,21 +64,14 @@ async def decompressed(
     reader.feed(head)
     tally.read_bytes += len(head)
 
-    async def pieces() -> AsyncGenerator[Decoding]:
-        """Read blocks, have the container's reader find frames, and start a job for each run."""
-        size = len(head)
-        while size:
-            while (piece := reader.next_piece()) is not None:
+    async def started() -> AsyncGenerator[Decoding]:
+        """Start a job for each run of frames."""
+        async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
+            async for piece in items:
                 yield await decoder.start(piece)
-            size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
-            reader.fill(size)
-            tally.read_bytes += size
-        reader.end()
-        while (piece := reader.next_piece()) is not None:
-            yield await decoder.start(piece)
 
     try:
-        async with aclosing(in_order(pieces(), pool.window)) as items:
+        async with aclosing(in_order(started(), pool.window)) as items:
             async for item in items:
                 async with aclosing(_blocks(item, stream, tally)) as blocks:
                     async for block in blocks:
@@ -90,18 +84,16 @@ async def decompressed(
         await decoder.over()
 
 
-async def _head(source: Source) -> tuple[Format, bytes]:
-    """Read the first bytes of a container, and find out what it is.
+async def _head(source: Source) -> bytes:
+    """Read the first bytes of a container.
 
-    :raises FormatError: it is not compressed.
     :raises TruncatedError: it is empty.
     """
     room = bytearray(formats.HEAD_SIZE)
     size = await source.fill(memoryview(room))
     if not size:
         raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
-    head = bytes(room[:size])
-    return formats.detect(head), head
+    return bytes(room[:size])
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:

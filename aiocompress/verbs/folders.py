@@ -18,7 +18,7 @@ from aiocompress.verbs.base import Destination
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
-from aiocompress.verbs.options import Packing, Reading, Recipe, Unpacking, Writing
+from aiocompress.verbs.options import Packing, Reading, Recipe, Restoring, Writing
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -90,7 +90,7 @@ async def decompress_folder(
     pool: WorkerPool,
     source: PathLike,
     destination: PathLike,
-    unpacking: Unpacking,
+    restoring: Restoring,
     reading: Reading,
     writing: Writing,
 ) -> Report:
@@ -98,16 +98,16 @@ async def decompress_folder(
     pool.check()
     path, target = os.fspath(source), os.fspath(destination)
     about = pool, path, target, reading, writing
-    on_error, bounds = unpacking.on_error, unpacking.bounds
+    on_error, bounds = restoring.on_error, restoring.bounds
     with naming(target):
         if await call(pool.files, is_folder, path):
-            _check_all(unpacking, "a mirrored tree")
+            _check_all(restoring, "a mirrored tree")
             return await mirror.decompress_tree(*about, on_error=on_error, bounds=bounds)
         if framed.detect(await call(pool.files, _head, path)):
-            _check_all(unpacking, "a framed container")
+            _check_all(restoring, "a framed container")
             return await framed_back.decompress_tree(*about, on_error=on_error, bounds=bounds)
         async with OpenedArchive(pool, path, reading) as archive:
-            return await archive.extract(target, unpacking, writing, reading.max_output)
+            return await archive.extract(target, restoring, writing, reading.max_output)
 
 
 async def test_archive(
@@ -123,10 +123,9 @@ async def test_archive(
     return None
 
 
-def _check_all(unpacking: Unpacking, what: str) -> None:
-    if unpacking.members is not None:
-        msg = f"members can be chosen of an archive, not of {what}"
-        raise ValueError(msg)
+def _check_all(restoring: Restoring, what: str) -> None:
+    if not restoring.selection.is_all:
+        raise ValueError(f"members can be chosen of an archive, not of {what}")
 
 
 def _head(path: str) -> bytes:

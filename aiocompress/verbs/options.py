@@ -61,13 +61,8 @@ class Writing(NamedTuple):
     """How a result is written: what happens to an older one, whether it is synced, who is told."""
 
     on_exists: OnExists = "error"
-    fsync: bool | None = None
+    fsync: bool = True
     progress: ProgressOption = False
-
-    @property
-    def syncs(self) -> bool:
-        """Whether the result is on the disk before it gets its name."""
-        return self.fsync is not False
 
 
 class Packing(NamedTuple):
@@ -116,17 +111,8 @@ class Bounds(NamedTuple):
             )
 
 
-class Unpacking(NamedTuple):
-    """What the caller wants of an archive: which members, what beside content, errors, limits."""
-
-    members: Iterable[str] | None = None
-    on_error: OnError = "raise"
-    preserve: bool = False
-    bounds: Bounds = Bounds()
-
-
 class Restoring(NamedTuple):
-    """How members become files: ``Unpacking`` with its patterns made ready to match names."""
+    """How members become files: which of them, what beside content, errors, limits."""
 
     selection: Selection
     keeping: Keeping = Keeping()
@@ -143,8 +129,7 @@ def make_recipe(codec: str, level: int | None, chunk_size: Size | None) -> Recip
     row = formats.writable(codec)
     level = row.codec.default_level if level is None else level
     if isinstance(level, bool) or not isinstance(level, int):
-        msg = f"compression_level must be an int, not {type(level).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"compression_level must be an int, not {type(level).__name__}")
     if level not in row.codec.levels:
         first, last = row.codec.levels[0], row.codec.levels[-1]
         msg = f"compression_level of {codec} must be from {first} to {last}, not {level}"
@@ -181,12 +166,11 @@ def make_writing(on_exists: OnExists, fsync: bool | None, progress: ProgressOpti
     :raises TypeError: ``progress`` cannot be called.
     """
     if on_exists not in get_args(OnExists):
-        msg = f"on_exists must be 'error', 'replace' or 'skip', not {on_exists!r}"
-        raise ValueError(msg)
+        raise ValueError(f"on_exists must be 'error', 'replace' or 'skip', not {on_exists!r}")
     if not isinstance(progress, bool) and not callable(progress):
         msg = f"progress must be a bool or a callable, not {type(progress).__name__}"
         raise TypeError(msg)
-    return Writing(on_exists, fsync, progress)
+    return Writing(on_exists, fsync is not False, progress)
 
 
 def make_packing(
@@ -204,8 +188,7 @@ def make_packing(
     check_on_error(on_error)
     parts = [part for part in prefix.split("/") if part not in {"", "."}]
     if ".." in parts:
-        msg = f"prefix must not lead out of the archive, as {prefix!r} does"
-        raise ValueError(msg)
+        raise ValueError(f"prefix must not lead out of the archive, as {prefix!r} does")
     clamp = int(os.environ.get("SOURCE_DATE_EPOCH", "0")) if reproducible else None
     inside = "".join(part + "/" for part in parts)
     return Packing((), inside, _make_excluded(exclude), on_error, xattrs, clamp)
@@ -228,27 +211,28 @@ def _make_excluded(patterns: Iterable[str]) -> Excluded | None:
     return excluded
 
 
-def make_unpacking(
+def make_restoring(
     members: Iterable[str] | None,
     on_error: OnError,
     preserve: bool,  # noqa: FBT001
     max_members: int | None,
     max_member_size: Size | None,
-) -> Unpacking:
-    """Check what is wanted of an archive.
+) -> Restoring:
+    """Check what is wanted of an archive; for one use: a ``Selection`` remembers what it met.
 
     :raises ValueError: ``on_error`` has another value than the two it can have; a number below 0.
     :raises TypeError: a number that is not an int, or a size that is neither int nor text.
     """
+    from aiocompress.verbs.select import Selection  # only archives have members
+
     check_on_error(on_error)
     if isinstance(max_members, bool) or not isinstance(max_members, int | None):
-        msg = f"max_members must be an int, not {type(max_members).__name__}"
-        raise TypeError(msg)
+        raise TypeError(f"max_members must be an int, not {type(max_members).__name__}")
     if max_members is not None and max_members < 0:
-        msg = f"max_members must not be negative, as {max_members} is"
-        raise ValueError(msg)
+        raise ValueError(f"max_members must not be negative, as {max_members} is")
     size = None if max_member_size is None else parse_size(max_member_size, "max_member_size")
-    return Unpacking(members, on_error, preserve, Bounds(max_members, size))
+    bounds = Bounds(max_members, size)
+    return Restoring(Selection(members), Keeping(preserve), on_error, bounds)
 
 
 def check_on_error(on_error: OnError) -> None:
@@ -257,8 +241,7 @@ def check_on_error(on_error: OnError) -> None:
     :raises ValueError: ``on_error`` has another value than the two it can have.
     """
     if on_error not in get_args(OnError):
-        msg = f"on_error must be 'raise' or 'skip', not {on_error!r}"
-        raise ValueError(msg)
+        raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
 
 
 def as_bytes(data: Any) -> Buffer:

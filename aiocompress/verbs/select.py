@@ -24,7 +24,7 @@ class Selection:
     """
 
     def __init__(self, patterns: Iterable[str] | None = None) -> None:
-        self._all = patterns is None
+        self.is_all = patterns is None
         self._names = {plain(to_bytes(name)): name for name in patterns or ()}
         self._missing = set(self._names)
         self._patterns = {
@@ -36,7 +36,7 @@ class Selection:
 
     def wants(self, name: bytes) -> bool:
         """Whether the caller wants a member."""
-        if self._all:
+        if self.is_all:
             return True
         name = plain(name)
         found = [given for given in self._names if self._matches(given, name)]
@@ -56,7 +56,7 @@ class Selection:
 
     def mask(self, names: list[bytes]) -> bytes | None:
         """Return a byte for each name, 1 if it is wanted; None: all are."""
-        return None if self._all else bytes(map(self.wants, names))
+        return None if self.is_all else bytes(map(self.wants, names))
 
     def check_found(self) -> None:
         """Make sure that each name or pattern matched a member.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from aiocompress.workers.threads import ended
 
@@ -22,6 +22,19 @@ class _Releasable(Protocol):
 
 
 T = TypeVar("T", bound=_Releasable)
+W = TypeVar("W", bound=_Releasable | None)
+A = TypeVar("A")
+
+
+class Sent(NamedTuple, Generic[W, A]):
+    """Work under way, if there is any to do, and what its consumer has to know about it."""
+
+    work: W
+    about: A
+
+    def release(self) -> None:
+        if self.work is not None:
+            self.work.release()
 
 
 async def in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:

@@ -157,7 +157,7 @@ SINKS: Final[Rows] = {
         "faults/test_signals::test_signals_at_random_moments",
         "faults/test_dying_workers::test_chunks_of_dead_workers_are_redone",
         "faults/test_dying_workers::test_a_chunk_that_kills_twice_is_an_error",
-        "test_mirroring::test_workers_killed",
+        "verbs/mirror/test_failures::test_workers_killed",
     ),
     "/dev/shm full, read-only or absent; RLIMIT_NOFILE 32; RLIMIT_AS": (
         "faults/test_processes::test_without_semaphores_the_engine_uses_threads",

@@ -33,7 +33,7 @@ from aiocompress.verbs.options import Reading, Restoring
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -100,14 +100,6 @@ class _Wanted(NamedTuple):
     head: Record | None
 
 
-class _Frame(NamedTuple):
-    wanted: _Wanted
-    job: Job
-
-    def release(self) -> None:
-        self.job.release()
-
-
 class IndexedRestorer:
     """Restores the members of an archive by its index; for one ``run``.
 
@@ -142,8 +134,8 @@ class IndexedRestorer:
         """
         try:
             async with aclosing(in_order(self._started(), self._pool.window)) as frames:
-                async for frame in frames:
-                    await self._finish(frame)
+                async for job, wanted in frames:
+                    await self._finish(job, wanted)
                     self._reading.check_output(self._tally.raw_bytes)
             await self._make_rest()
             self._tally.found.add(self._planner.found)
@@ -151,14 +143,14 @@ class IndexedRestorer:
             await self._lane.over()
             await call(self._pool.files, self._maker.close)
 
-    async def _started(self) -> AsyncGenerator[_Frame]:
+    async def _started(self) -> AsyncGenerator[Sent[Job, _Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         target, keeping = self._building.reach, self._restoring.keeping
         async with aclosing(self._plan()) as plan:
             async for wanted in plan:
                 about = wanted.parts, target, keeping
                 job = await self._archive.start(self._lane, wanted.frame, *about, follows=True)
-                yield _Frame(wanted, job)
+                yield Sent(job, wanted)
 
     async def _plan(self) -> AsyncGenerator[_Wanted]:
         try:
@@ -173,9 +165,9 @@ class IndexedRestorer:
         for wanted in self._planner.flush():
             yield wanted
 
-    async def _finish(self, frame: _Frame) -> None:
+    async def _finish(self, job: Job, wanted: _Wanted) -> None:
         """Wait for a frame, and write the members that span it."""
-        (wanted, job), maker, table = frame, self._maker, self._archive.table
+        maker, table = self._maker, self._archive.table
         files, number = self._pool.files, wanted.frame
         try:
             result = await self._archive.result(job, number, trusting=self._trusting)
@@ -331,7 +323,7 @@ class _Maker(MemberMaker):
         place = checked(record.name)
         if record.kind == FILE:
             member = record.member()._replace(mtime_ns=mtime_ns, xattrs=xattrs)
-            self._file.begin(place, member, replace=False)
+            self._file.begin(place, member)
         elif record.kind == DIRECTORY:
             self._restorer.make_folder(place, xattrs)
 
@@ -365,11 +357,11 @@ class _Maker(MemberMaker):
         if record.kind == HARDLINK:
             self._hardlink(place, record.link)
         elif record.kind == SYMLINK:
-            self._symlink(place, record)
+            self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
             self._found.files += 1
         elif record.kind != DIRECTORY:
             self._special(place, record.member())
         elif place:
-            self._folder(place, record)
+            self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
         elif self.root_mode is None:
             self.root_mode = self._restoring.keeping.root_mode(record.mode)

@@ -54,19 +54,12 @@ class Incoming:
         """Whether all of the content has arrived."""
         return not self._missing
 
-    def begin(self, place: bytes, member: Member, *, replace: bool = True) -> None:
+    def begin(self, place: bytes, member: Member) -> None:
         """Create a file.
 
-        :param replace: whether it takes the place of an earlier member of that name.
-        :raises OSError: it cannot be created.
+        :raises OSError: it cannot be created; ``FileExistsError``: an earlier member is there.
         """
-        try:
-            self.descriptor = self._restorer.create(place, member.mode)
-        except FileExistsError:
-            if not replace:
-                raise
-            self._restorer.remove(place)
-            self.descriptor = self._restorer.create(place, member.mode)
+        self.descriptor = self._restorer.create(place, member.mode)
         self.place, self.member = place, member
         self._extents = iter(member.extents or ((0, member.size),))
         self._at = self._left = 0
@@ -174,6 +167,14 @@ class MemberMaker:
         except (UnsafeMemberError, LimitError, OSError) as error:
             self.refuse(name, error)
 
+    def _instead(self, place: bytes, make: Callable[[], None]) -> None:
+        """Make something in the place of what an earlier member of that name left there."""
+        try:
+            make()
+        except FileExistsError:
+            self._restorer.remove(place)
+            make()
+
     def _hardlink(self, place: bytes, link: bytes) -> None:
         """Give a file of this run another name.
 
@@ -181,9 +182,6 @@ class MemberMaker:
         """
         self._restorer.make_hardlink(place, self._failures.place(link))
         self._found.files += 1
-
-    def _symlink(self, place: bytes, record: Record) -> None:
-        self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
 
     def _special(self, place: bytes, member: Member) -> None:
         """Make a named pipe or a device if that is wanted, and report it if not."""
@@ -195,10 +193,6 @@ class MemberMaker:
         self._restorer.make_special(place, kind | keeping.mode(member.mode), member.device)
         more = member.mode, member.mtime_ns, (member.uid, member.gid)
         self._restorer.finish_special(place, *more)
-
-    def _folder(self, place: bytes, record: Record) -> None:
-        """Give a folder its mode and time: nothing more is made in it."""
-        self._restorer.set_folder(place, record.mode, record.mtime_ns, record.owner[:2])
 
 
 class Journal:

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Final, Self, TypeAlias, TypeVar
 
+from aiocompress import formats
 from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
@@ -23,7 +24,6 @@ from aiocompress.storage import atomic_folder
 from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
-from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
 from aiocompress.verbs.archive.extract import IndexedRestorer, least_space, restore_stream
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
@@ -31,7 +31,7 @@ from aiocompress.verbs.archive.raw import RawBytes, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Reading, Restoring, Unpacking, Writing
+from aiocompress.verbs.options import Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection, not_found, plain
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -43,12 +43,22 @@ _MOST_NAMES: Final = 20_000
 
 
 class OpenedArchive:
-    """A tar archive, in a container or plain; an async context manager."""
+    """A tar archive, in a container or plain; an async context manager.
 
-    def __init__(self, pool: WorkerPool, source: ArchiveSource, reading: Reading) -> None:
-        self.pool, self._source, self._reading = pool, source, reading
+    :param owns_pool: whether the pool is closed together with the archive.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
+    ) -> None:
+        self._pool, self._reading, self._owns_pool = pool, reading, owns_pool
+        self._source = os.fspath(source) if isinstance(source, os.PathLike) else source
+        self.name: str | None = (
+            self._source if isinstance(self._source, str) else getattr(source, "name", None)
+        )
+        """The path of the archive, if it has one."""
         self._stack = AsyncExitStack()
-        self._is_open = self._read_once = False
+        self.is_open = self._read_once = False
         self._size: int | None = None
         self.index: Indexed | None = None
         """Where its members are; None: it has to be read from front to back."""
@@ -56,14 +66,6 @@ class OpenedArchive:
         """Whether it is a tar that is not compressed."""
         self.warnings: list[str] = []
         """What was odd about the archive, each thing once."""
-
-    @property
-    def name(self) -> str | None:
-        """The path of the archive, if it has one."""
-        if isinstance(self._source, str | os.PathLike):
-            return os.fspath(self._source)
-        name: str | None = getattr(self._source, "name", None)
-        return name
 
     # Open and close.
 
@@ -73,13 +75,15 @@ class OpenedArchive:
         :raises OSError: it cannot be opened.
         :raises FormatError: it is a folder, or neither a tar nor compressed.
         """
-        self.pool.check()
+        self._pool.check()
         async with AsyncExitStack() as stack:
+            if self._owns_pool:
+                stack.push_async_callback(self._pool.aclose)
             positional = await self._open_positional(stack)
             if positional is not None:
                 self.index = await self._find_index(positional)
             self._stack = stack.pop_all()
-        self._is_open = True
+        self.is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,7 +91,7 @@ class OpenedArchive:
 
     async def aclose(self) -> None:
         """Give everything back; closing twice does no harm."""
-        self._is_open = False
+        self.is_open = False
         await self._stack.aclose()
 
     def check(self) -> None:
@@ -95,29 +99,30 @@ class OpenedArchive:
 
         :raises ClosedError: it is not.
         """
-        if not self._is_open:
+        if not self.is_open:
             raise ClosedError("the archive is not open: use it with `async with`", file=self.name)
 
     async def _open_positional(self, stack: AsyncExitStack) -> Positional | None:
-        if isinstance(self._source, str | os.PathLike):
-            path = os.fspath(self._source)
-            mode = (await call(self.pool.files, os.stat, path)).st_mode
+        if isinstance(path := self._source, str):
+            mode = (await call(self._pool.files, os.stat, path)).st_mode
             if stat.S_ISDIR(mode):
                 raise FormatError("is a folder, not an archive", file=path)
             if not stat.S_ISREG(mode):
                 return None
-            file = await FilePositions.open(path, self.pool.files)
+            file = await FilePositions.open(path, self._pool.files)
             stack.push_async_callback(file.aclose)
             return file
         return self._source if isinstance(self._source, Positional) else None
 
     async def _find_index(self, positional: Positional) -> Indexed | None:
-        self._size = await positional.size()
-        self.is_plain = tar.is_archive(bytes(await positional.read_at(0, BLOCK)))
+        size = self._size = await positional.size()
+        head = bytes(await positional.read_at(0, BLOCK))
+        self.is_plain = tar.is_archive(head)
         if self.is_plain:
             return None
         try:
-            return await open_indexed(self.pool, positional, self.name)
+            form = formats.detect(head)
+            return await open_indexed(self._pool, positional, form, size, self.name)
         except FormatError as error:
             raise FormatError(f"not an archive: {error.reason}", file=self.name, offset=0) from None
 
@@ -162,7 +167,7 @@ class OpenedArchive:
                 return
             except CorruptError:
                 self.distrust()
-        async with aclosing(self._scan(Tally(self.pool))) as members:
+        async with aclosing(self._scan()) as members:
             async for member in members:
                 if told:
                     told -= 1
@@ -197,7 +202,7 @@ class OpenedArchive:
         """Look a name up from front to back; see ``member``."""
         wanted, found = plain(to_bytes(name)), None
         names: list[bytes] = []
-        async with aclosing(self._scan(Tally(self.pool))) as members:
+        async with aclosing(self._scan()) as members:
             async for member in members:
                 other = plain(to_bytes(member.name))
                 found = member if other == wanted else found
@@ -207,7 +212,9 @@ class OpenedArchive:
             raise not_found(name, map(to_text, names)).located(file=self.name)
         return found
 
-    async def _scan(self, tally: Tally, *, strict: bool = False) -> AsyncGenerator[Member]:
+    async def _scan(
+        self, tally: Tally | None = None, *, strict: bool = False
+    ) -> AsyncGenerator[Member]:
         """Yield the members, read from front to back."""
         reader = tar.Reader(max_metadata=self._reading.max_metadata)
         try:
@@ -227,8 +234,8 @@ class OpenedArchive:
         self, tally: Tally | None = None, *, strict: bool = False
     ) -> AsyncGenerator[memoryview]:
         """Yield the raw archive from front to back; a block is valid until the next one."""
-        async with opened(self._again(), self.pool) as source:
-            about = self.pool, source, self._reading, tally or Tally(self.pool)
+        async with opened(self._again(), self._pool) as source:
+            about = self._pool, source, self._reading, tally or Tally(self._pool)
             async with aclosing(raw_blocks(*about, detach=True, strict=strict)) as blocks:
                 async for data in blocks:
                     yield data
@@ -240,11 +247,9 @@ class OpenedArchive:
     def _again(self) -> AnySource:
         """Return a source of the archive's bytes from the first one on."""
         self.check()
-        if isinstance(self._source, str | os.PathLike):
-            return self._source
         if isinstance(self._source, Positional):
             return PositionalSource(self._source)
-        if self._read_once:
+        if self._read_once and not isinstance(self._source, str):
             raise AiocompressError("a stream can be read only once", file=self.name)
         self._read_once = True
         return self._source
@@ -252,19 +257,13 @@ class OpenedArchive:
     # Restored.
 
     async def extract(
-        self, destination: PathLike, unpacking: Unpacking, writing: Writing, max_output: int | None
+        self, destination: PathLike, restoring: Restoring, writing: Writing, max_output: int | None
     ) -> Report:
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()
-        reading = self._reading._replace(max_output=max_output)
-        restoring = Restoring(
-            Selection(unpacking.members),
-            Keeping(unpacking.preserve),
-            unpacking.on_error,
-            unpacking.bounds,
-        )
+        reading, name = self._reading._replace(max_output=max_output), self.name
         async with (
-            verb(self.pool, "extracting", writing, found=Found(), back=True, file=self.name) as run,
+            verb(self._pool, "extracting", writing, found=Found(), back=True, file=name) as run,
             into_folder(run, os.fspath(destination)) as building,
         ):
             run.total = self._size
@@ -286,20 +285,20 @@ class OpenedArchive:
         if index is not None:
             await self._check_space(index, building, restoring.selection)
             try:
-                return await IndexedRestorer(self.pool, index, *about, restoring, tally).run()
+                return await IndexedRestorer(self._pool, index, *about, restoring, tally).run()
             except UnlikeIndexError as error:
                 is_doubtful = isinstance(error, DoubtfulFrameError)
             await self._begin_anew(building, tally)
         stream = restoring._replace(on_error="raise") if is_doubtful else restoring
         try:
-            async with opened(self._again(), self.pool) as source:
-                await restore_stream(self.pool, source, *about, stream, tally)
+            async with opened(self._again(), self._pool) as source:
+                await restore_stream(self._pool, source, *about, stream, tally)
             self.distrust()
         except CorruptError as damage:
             if index is None or not is_doubtful:
                 raise
             await self._begin_anew(building, tally)
-            again = IndexedRestorer(self.pool, index, *about, restoring, tally, trusting=True)
+            again = IndexedRestorer(self._pool, index, *about, restoring, tally, trusting=True)
             try:
                 await again.run()
             except UnlikeIndexError:
@@ -312,7 +311,7 @@ class OpenedArchive:
 
         :raises OSError: it has less room than the files need.
         """
-        free = await call(self.pool.files, free_space, building.descriptor)
+        free = await call(self._pool.files, free_space, building.descriptor)
         if free is None or index.table.raws[-1] <= free:
             return
         with suppress(CorruptError):  # raised again when the index is used
@@ -322,7 +321,7 @@ class OpenedArchive:
                 raise OSError(errno.ENOSPC, reason, building.path)
 
     async def _begin_anew(self, building: AtomicFolder, tally: Tally) -> None:
-        await call(self.pool.files, atomic_folder.empty, building.descriptor)
+        await call(self._pool.files, atomic_folder.empty, building.descriptor)
         tally.reset()
 
     # Checked.
@@ -331,7 +330,7 @@ class OpenedArchive:
         """Read the whole archive and check everything; see ``Archive.test``."""
         self.check()
         writing, name = Writing(progress=progress), self.name
-        async with verb(self.pool, "testing", writing, found=Found(), back=True, file=name) as run:
+        async with verb(self._pool, "testing", writing, found=Found(), back=True, file=name) as run:
             run.total = self._size
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):

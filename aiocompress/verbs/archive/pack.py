@@ -1,8 +1,7 @@
 """A tree on its way out: its members, laid as tar straight into the slots of the pipeline.
 
 All small files of a chunk are opened, read and closed in one hop to a file thread: a hop for each
-would take longer than reading it. ``TreeSource`` is what the pipeline reads; all else is plain
-blocking code.
+would take longer than reading it.
 """
 
 from __future__ import annotations
@@ -41,74 +40,63 @@ _DEVICES: Final = b"34"
 class TreeSource(Source):
     """Folders and files as one tar.
 
+    ``_lay_all`` is one generator for the whole tree: it stops where a chunk is full, perhaps within
+    a member, and goes on there in the next chunk.
+
     :param executor: the file threads, which look at the tree and read it.
     """
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
-        self._executor = executor
-        self._packer = _Packer(packing, self.found)
-        self.name = self._packer.tree.name
-
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self._packer.writer.ended
-
-    def take_index(self) -> bytes | None:
-        return self._packer.writer.take_index()
-
-    def leave_out(self, status: os.stat_result) -> None:
-        self._packer.tree.leave_out(status)
-
-    async def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
-        return await call(self._executor, self._packer.fill, view)
-
-    async def readinto(self, view: memoryview) -> int:
-        return await self.fill(view)
-
-    async def aclose(self) -> None:
-        await call(self._executor, self._packer.close)
-
-
-class _Packer:
-    """Walks a tree and lays its members into the chunks that it is given; ``close`` always.
-
-    ``_lay_all`` is one generator for the whole tree: it stops where a chunk is full, perhaps within
-    a member, and goes on there in the next chunk.
-    """
-
-    def __init__(self, packing: Packing, found: Found) -> None:
-        self.tree, self.writer = Tree(packing, found), Writer()
-        self._packing, self._found = packing, found
+        self._packing, self._executor = packing, executor
+        self._tree, self._writer = Tree(packing, self.found), Writer()
+        self.name = self._tree.name
         self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
         """Of files with several names: that of the member, and how many are yet to come."""
         self._owner = cache(self._find_owner)
         self._steps = self._lay_all()
 
-    def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
-        self.writer.begin_chunk(view)
-        next(self._steps, None)
-        return self.writer.end_chunk()
+    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
+        return not self._writer.ended
 
-    def close(self) -> None:
-        self._steps.close()
+    def take_index(self) -> bytes | None:
+        return self._writer.take_index()
+
+    def leave_out(self, status: os.stat_result) -> None:
+        self._tree.leave_out(status)
+
+    async def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
+        return await call(self._executor, self._lay_chunk, view)
+
+    async def readinto(self, view: memoryview) -> int:
+        return await self.fill(view)
+
+    async def aclose(self) -> None:
+        await call(self._executor, self._steps.close)
+
+    # In a file thread: plain blocking code.
+
+    def _lay_chunk(self, view: memoryview) -> int:
+        self._writer.begin_chunk(view)
+        next(self._steps, None)
+        return self._writer.end_chunk()
 
     def _lay_all(self) -> Generator[None]:
-        with contextlib.closing(self.tree.entries()) as entries:
+        with contextlib.closing(self._tree.entries()) as entries:
             for entry in entries:
                 if (steps := self._lay_entry(entry)) is not None:
                     yield from steps
-        yield from self.writer.finish()
+        yield from self._writer.finish()
 
     def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
         if isinstance(entry, Skip):
-            self.tree.skip(entry.name, entry.error)
+            self._tree.skip(entry.name, entry.error)
             return None
         try:
             return self._lay_folder(entry) if entry.is_folder else self._lay_file(entry)
         except OSError as error:
-            self.tree.skip(entry.name, error)
+            self._tree.skip(entry.name, error)
             return None
 
     # Each of these lays a member that fits into the chunk, or returns the steps that lay it: most
@@ -137,7 +125,7 @@ class _Packer:
             return self._lay_other(entry, status)
         steps = None
         try:
-            if self.tree.is_output(entry.name, status):
+            if self._tree.is_output(entry.name, status):
                 return None
             if status.st_nlink > 1 and (first := self._first_link(status)):
                 return self._lay_head(entry, status, HARDLINK, link=first)
@@ -160,13 +148,13 @@ class _Packer:
     ) -> Generator[None] | None:
         """Lay a file at once if there is room for it."""
         head = self._head(entry.name, status, FILE, self._xattrs(descriptor))
-        room = self.writer.room(head)
+        room = self._writer.room(head)
         if room is None:
             return self._lay_large(entry, descriptor, status, head)
         done = os.readv(descriptor, [room])  # room for a byte too many: the file may have grown
         if done != status.st_size:
             self._finish_short(entry, descriptor, room, done)
-        self.writer.place(head)
+        self._writer.place(head)
         self._count(entry.name, FILE, status)
         return None
 
@@ -182,13 +170,13 @@ class _Packer:
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
         what = "shrank" if done < size else "grew"
         kept = f"its first {size} bytes are packed" if done > size else f"padded to {size} bytes"
-        self._found.change(f"{self.tree.shown(name)}: {what} while it was read, {kept}")
+        self.found.change(f"{self._tree.shown(name)}: {what} while it was read, {kept}")
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
     ) -> Generator[None]:
         try:
-            size, name, writer = status.st_size, entry.name, self.writer
+            size, name, writer = status.st_size, entry.name, self._writer
             if writer.is_uncut(len(head) + size + BLOCK):
                 yield
                 if writer.room(head) is not None:
@@ -203,7 +191,7 @@ class _Packer:
             if after.st_size > size:
                 self._tell_changed(name, after.st_size, size)
             elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
-                self._found.change(f"{self.tree.shown(name)}: changed while it was read")
+                self.found.change(f"{self._tree.shown(name)}: changed while it was read")
         finally:
             os.close(descriptor)
 
@@ -211,7 +199,7 @@ class _Packer:
         """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so."""
         size = left
         while left:
-            room = yield from self.writer.rest(left)
+            room = yield from self._writer.rest(left)
             try:
                 done = os.readv(descriptor, [room])
             except OSError as error:
@@ -220,16 +208,16 @@ class _Packer:
             if not done:
                 self._tell_changed(name, size - left, size)
                 break
-            self.writer.advance(done)
+            self._writer.advance(done)
             left -= done
-        yield from self.writer.lay_zeros(left)
+        yield from self._writer.lay_zeros(left)
 
     def _fail(self, name: bytes, error: OSError, offset: int) -> None:
         """Raise or report a read error: the zeros that follow must not pass for content."""
         if self._packing.on_error == "raise":
-            raise OSError(error.errno, error.strerror, self.tree.shown(name)) from None
-        text = f"{self.tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
-        self._found.change(text)
+            raise OSError(error.errno, error.strerror, self._tree.shown(name)) from None
+        text = f"{self._tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
+        self.found.change(text)
 
     def _lay_head(
         self,
@@ -242,13 +230,13 @@ class _Packer:
         """Lay a member without content."""
         head = self._head(entry.name, status, kind, xattrs, link)
         self._count(entry.name, kind, status)
-        return None if self.writer.place_head(head) else self._lay_long_head(head)
+        return None if self._writer.place_head(head) else self._lay_long_head(head)
 
     def _lay_long_head(self, head: bytes) -> Generator[None]:
-        if self.writer.is_uncut(len(head)):
+        if self._writer.is_uncut(len(head)):
             yield
-        self.writer.open()
-        yield from self.writer.lay(head)
+        self._writer.open()
+        yield from self._writer.lay(head)
 
     def _head(
         self,
@@ -269,12 +257,12 @@ class _Packer:
             link = b"%d,%d" % device
         who = self._owner(status.st_uid, status.st_gid, device)
         about = name, kind, mode, size, time, who, link
-        head = self.writer.head(*about, xattrs)
+        head = self._writer.head(*about, xattrs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
-            self._found.change(
-                f"{self.tree.shown(name)}: its attributes are too large, and not packed"
+            self.found.change(
+                f"{self._tree.shown(name)}: its attributes are too large, and not packed"
             )
-            return self.writer.head(*about)
+            return self._writer.head(*about)
         return head
 
     def _find_owner(self, uid: int, gid: int, device: tuple[int, int]) -> Owner:
@@ -285,7 +273,7 @@ class _Packer:
 
     def _count(self, name: bytes, kind: int, status: os.stat_result) -> None:
         if kind != DIRECTORY:
-            self._found.files += 1
+            self.found.files += 1
         if kind == FILE and status.st_nlink > 1:
             self._links[status.st_dev, status.st_ino] = name, status.st_nlink - 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Self
 
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
@@ -30,43 +29,22 @@ async def raw_blocks(
     :param detach: the reader may be slow: no slot is kept waiting for it.
     :param strict: a damaged index is an error.
     """
-    peeked = await Peeked.look(source)
-    if peeked.is_tar:
+    data = memoryview(bytearray(BLOCK))
+    data = data[: await source.fill(data)]
+    head = bytes(data)
+    if tar.is_archive(head):
         room = memoryview(bytearray(reading.read_size))
-        while size := await peeked.readinto(room):
-            tally.add(size, size, 0)
+        while data:
+            tally.add(len(data), len(data), 0)
             reading.check_output(tally.raw_bytes)
-            yield room[:size]
+            yield data
+            data = room[: await source.readinto(room)]
         return
-    blocks = decompressed(pool, peeked, reading, tally, detach=detach, strict=strict)
+    blocks = decompressed(pool, source, reading, tally, head=head, detach=detach, strict=strict)
     async with aclosing(blocks):
         async for block in blocks:
             if block.data:
                 yield memoryview(block.data)
-
-
-class Peeked(Source):
-    """A source whose first block has been read already, and is given out again."""
-
-    def __init__(self, source: Source, head: bytes) -> None:
-        self.name, self.size, self.waits = source.name, source.size, source.waits
-        self._source, self._head = source, memoryview(head)
-        self.is_tar = tar.is_archive(head)
-
-    @classmethod
-    async def look(cls, source: Source) -> Self:
-        """Read the first block of a source."""
-        room = bytearray(BLOCK)
-        size = await source.fill(memoryview(room))
-        return cls(source, bytes(room[:size]))
-
-    async def readinto(self, view: memoryview) -> int:
-        if not self._head:
-            return await self._source.readinto(view)
-        size = min(len(view), len(self._head))
-        view[:size] = self._head[:size]
-        self._head = self._head[size:]
-        return size
 
 
 class RawBytes:
@@ -112,9 +90,8 @@ class RawBytes:
             self._blocks = self._restart()
         while offset >= self._start + len(self._block):
             self._start += len(self._block)
-            block = await anext(self._blocks, None)
-            self._block = memoryview(b"") if block is None else block
-            if block is None:
+            self._block = await anext(self._blocks, memoryview(b""))
+            if not self._block:
                 return
 
     async def give_up_index(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Final
 
-from aiocompress import formats
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats.base import Format, FrameTable
 from aiocompress.formats.tar.header import END
@@ -24,7 +23,6 @@ from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pool import WorkerPool
 
-_HEAD: Final = 512
 _LARGEST_BLOCK: Final = 8 * MIB
 
 
@@ -160,13 +158,10 @@ class Indexed:
                 raise CorruptError("no frame is where the index says", offset=offset, frame=number)
 
 
-async def open_indexed(pool: WorkerPool, source: Positional, name: str | None) -> Indexed | None:
-    """Find the index of an archive; None: it has none, or none that passes the checks.
-
-    :raises FormatError: it is not compressed in a known format.
-    """
-    size = await source.size()
-    form = formats.detect(bytes(await source.read_at(0, _HEAD)))
+async def open_indexed(
+    pool: WorkerPool, source: Positional, form: Format, size: int, name: str | None
+) -> Indexed | None:
+    """Find the index of an archive; None: it has none, or none that passes the checks."""
     search = form.container.search
     if search is None:
         return None

@@ -8,7 +8,6 @@ the link is not made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from aiocompress.errors import UnsafeMemberError
@@ -102,7 +101,7 @@ class Unpacker(MemberMaker):
             raise UnsafeMemberError("it has no name")
         if member.kind == "file":
             self._restoring.bounds.check_size(member.size)
-            self._file.begin(place, member)
+            self._instead(place, partial(self._file.begin, place, member))
         elif member.kind == "symlink":
             self._keep_place(place, member)
         elif member.kind == "hardlink":
@@ -130,19 +129,13 @@ class Unpacker(MemberMaker):
             raise UnsafeMemberError("a hard link to itself")
         self._instead(place, partial(self._hardlink, place, link))
 
-    def _instead(self, place: bytes, make: Callable[[], None]) -> None:
-        """Make something in the place of what an earlier member of that name left there."""
-        try:
-            make()
-        except FileExistsError:
-            self._restorer.remove(place)
-            make()
-
     def _link(self, number: int, record: Record) -> None:
         if self._restorer.holds_place(record.name, number):
             self._restorer.remove(record.name)
-            self._symlink(record.name, record)
+            about = record.link, record.mtime_ns, record.owner[:2]
+            self._restorer.make_symlink(record.name, *about)
 
     def _finish_folder(self, record: Record) -> None:
         if self._restorer.is_folder(record.name):  # a later member may have taken its place
-            self._folder(record.name, record)
+            about = record.mode, record.mtime_ns, record.owner[:2]
+            self._restorer.set_folder(record.name, *about)

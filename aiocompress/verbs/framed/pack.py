@@ -25,7 +25,7 @@ from aiocompress.verbs.tree import Tree, open_file
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Place, Result, deliver, views
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -66,18 +66,8 @@ async def compress_tree(
         await call(pool.files, chunks.close)
 
 
-class _Batch(NamedTuple):
-    """Chunks with a worker, and how many of them have a frame."""
-
-    job: Job
-    frames: int
-
-    def release(self) -> None:
-        self.job.release()
-
-
-async def _batches(lane: Lane, chunks: _Chunks, recipe: Recipe) -> AsyncGenerator[_Batch]:
-    """Read chunks into slots, many small files into one."""
+async def _batches(lane: Lane, chunks: _Chunks, recipe: Recipe) -> AsyncGenerator[Sent[Job, int]]:
+    """Read chunks into slots, many small files into one; tells how many of them have a frame."""
     slots, files = lane.pool.slots, lane.pool.files
     # One byte more than a chunk shows whether a file has grown.
     size, room = recipe.chunk_size + 1, _room_for(recipe.chunk_size)
@@ -96,7 +86,7 @@ async def _batches(lane: Lane, chunks: _Chunks, recipe: Recipe) -> AsyncGenerato
         used, count = sum(run.size for run in runs), sum(run.size > 0 for run in runs)
         function = partial(_compress, is_first=not frames)
         job = await lane.run(slot, used, function, recipe.level, runs, follows=chunks.more)
-        yield _Batch(job, count)
+        yield Sent(job, count)
         frames += count
 
 

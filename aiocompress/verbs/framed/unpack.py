@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import (
     AiocompressError,
@@ -25,19 +25,18 @@ from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import MIB, Member, OnError, Report
 from aiocompress.storage.atomic_file import umask
 from aiocompress.storage.base import Source
-from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.sources import opened
-from aiocompress.verbs.archive.finish import ENDLESS, Incoming
+from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
 from aiocompress.verbs.base import Tally, into_folder, verb
-from aiocompress.verbs.decode import Decoder, Decoding, outcome, stepped
-from aiocompress.verbs.found import HINT, Failures, Found, shown
-from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Writing
+from aiocompress.verbs.decode import Decoder, Decoding, outcome, pieces, stepped
+from aiocompress.verbs.found import HINT, Found, shown
+from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Restoring, Writing
+from aiocompress.verbs.select import Selection
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
-_LARGEST_READ: Final = 16 * MIB
 _RUN_COMPRESSED, _RUN_RAW, _RUN_ITEMS = 2 * MIB, 4 * MIB, 512
 _MOST_TOLD: Final = 1000
 _SCRIPT_CHUNK: Final = MIB
@@ -69,7 +68,8 @@ async def decompress_tree(
         into_folder(run, destination) as building,
     ):
         run.total = data.size
-        files = Files(building.descriptor, on_error, run.tally.found, bounds)
+        restoring = Restoring(Selection(), on_error=on_error, bounds=bounds)
+        files = Files(building.descriptor, restoring, run.tally.found)
         await _Restoration(pool, data, files, reading, run.tally).run()
     return run.report()
 
@@ -83,11 +83,14 @@ class Part(NamedTuple):
     raw: int | None
 
 
+Items: TypeAlias = list[framed.Path | Part]
+
+
 class _Gathered:
     """Paths and chunks that travel together; ``data`` are the frames of the chunks."""
 
     def __init__(self) -> None:
-        self.items: list[framed.Path | Part] = []
+        self.items: Items = []
         self._frames: list[tuple[int, int]] = []
         self._data = bytearray()
         self._room = 0
@@ -137,18 +140,6 @@ class _Gathered:
         return Piece(first.offset, first.frame, data, frames, self._is_exact)
 
 
-class _Arrival(NamedTuple):
-    """Paths and chunks on their way back; or what ends it all."""
-
-    items: list[framed.Path | Part]
-    decoding: Decoding | None = None
-    error: AiocompressError | None = None
-
-    def release(self) -> None:
-        if self.decoding is not None:
-            self.decoding.release()
-
-
 class _Restoration:
     """One container on its way back: read, decoded by workers, written in order."""
 
@@ -161,14 +152,18 @@ class _Restoration:
         self._reader = framed.Reader(max_window=reading.max_window, whole=self._whole)
         small = source.size is not None and source.size <= READ_SIZE
         self._decoder = Decoder(Lane(pool, small=small), _ZSTD)
+        self._error: AiocompressError | None = None
+        """Why the container cannot be read any further."""
 
     async def run(self) -> None:
         """Do it all."""
         files, tally = self._pool.files, self._tally
         try:
             async with aclosing(in_order(self._arrivals(), self._pool.window)) as arrivals:
-                async for arrival in arrivals:
-                    await self._take(arrival)
+                async for decoding, items in arrivals:
+                    await self._take(decoding, items)
+            if self._error is not None:
+                await call(files, self._files.cut, self._error)
             finish = partial(self._files.finish, unordered=self._reader.may_be_unordered)
             await call(files, finish)
         finally:
@@ -178,60 +173,43 @@ class _Restoration:
 
     # Reading.
 
-    async def _arrivals(self) -> AsyncGenerator[_Arrival]:
+    async def _arrivals(self) -> AsyncGenerator[Sent[Decoding | None, Items]]:
         """Read the container, and start a job for each run of chunks."""
         gathered = _Gathered()
         try:
-            async with aclosing(self._events()) as events:
+            following, about = self._reader.next_event, (self._reading, self._tally)
+            events: AsyncGenerator[framed.Event]
+            events = pieces(self._source, self._reader, following, *about)
+            async with aclosing(events):
                 async for event in events:
                     if gathered.is_full or not gathered.fits(event, self._whole):
                         yield await self._start(gathered)
                         gathered = _Gathered()
                     gathered.add(event, self._whole)
         except AiocompressError as error:
-            yield await self._start(gathered)
-            yield _Arrival([], error=error)
-        else:
-            yield await self._start(gathered)
+            self._error = error.located(file=self._source.name)
+        yield await self._start(gathered)
 
-    async def _events(self) -> AsyncGenerator[framed.Event]:
-        """Yield what stands in the container; valid until the next one is asked for."""
-        reader, more = self._reader, True
-        while more:
-            room = reader.room(min(self._reading.read_size, _LARGEST_READ))
-            size = await self._source.readinto(room)
-            self._tally.read_bytes += size
-            if size:
-                reader.fill(size)
-            else:
-                reader.end()
-                more = False
-            while (event := reader.next_event()) is not None:
-                yield event
-
-    async def _start(self, gathered: _Gathered) -> _Arrival:
+    async def _start(self, gathered: _Gathered) -> Sent[Decoding | None, Items]:
         piece = gathered.piece()
-        decoding = None if piece is None else await self._decoder.start(piece)
-        return _Arrival(gathered.items, decoding)
+        return Sent(None if piece is None else await self._decoder.start(piece), gathered.items)
 
     # Writing.
 
-    async def _take(self, arrival: _Arrival) -> None:
-        files, decoding = self._pool.files, arrival.decoding
-        if arrival.error is not None:
-            await call(files, self._files.cut, arrival.error.located(file=self._source.name))
-        elif decoding is None:
-            await call(files, self._files.take, arrival.items, memoryview(b""))
+    async def _take(self, decoding: Decoding | None, items: Items) -> None:
+        files = self._pool.files
+        if decoding is None:
+            await call(files, self._files.take, items, memoryview(b""))
         elif await outcome(decoding, strict=False) is not None:
             assert decoding.job is not None
             data = memoryview(decoding.job.data)
             self._tally.add(len(data), decoding.size, decoding.frames)
             self._reading.check_output(self._tally.raw_bytes)
-            await call(files, self._files.take, arrival.items, data)
+            await call(files, self._files.take, items, data)
         else:
-            await self._stream(arrival.items, memoryview(decoding.input))
+            await self._stream(items, memoryview(decoding.input))
 
-    async def _stream(self, items: list[framed.Path | Part], data: memoryview) -> None:
+    async def _stream(self, items: Items, data: memoryview) -> None:
         """Look frame by frame at what a worker could not decode."""
         for item in items:
             if isinstance(item, framed.Path):
@@ -246,17 +224,12 @@ class _Restoration:
             data = data[item.size :]
 
 
-class Files:
-    """Writes files one after another; plain blocking code; ``close`` always.
+class Files(MemberMaker):
+    """Writes files one after another; plain blocking code; ``close`` always."""
 
-    :param root: a descriptor of the folder they go to.
-    """
-
-    def __init__(self, root: int, on_error: OnError, found: Found, bounds: Bounds) -> None:
-        self._raises, self._found, self._bounds = on_error == "raise", found, bounds
-        self._failures = Failures(on_error, found)
-        self._restorer = Restorer(root, Keeping())
-        self._file = Incoming(self._restorer, self._failures, found)
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        super().__init__(root, restoring, found)
+        self._raises = restoring.on_error == "raise"
         self._mode = 0o666 & ~umask()
         self._name = b""
         self._members = self._size = 0
@@ -264,7 +237,7 @@ class Files:
         self._doubtful: list[str] = []
         self._doubtful_count = 0
 
-    def take(self, items: list[framed.Path | Part], data: memoryview) -> None:
+    def take(self, items: Items, data: memoryview) -> None:
         """Take paths and chunks, whose raw bytes are ``data``.
 
         :raises AiocompressError: a file is refused, and not to be left out.
@@ -305,26 +278,26 @@ class Files:
         """Begin a file, and end the one before it."""
         self._end_file()
         self._members += 1
-        self._bounds.check_count(self._members)
+        self._restoring.bounds.check_count(self._members)
         self._name, self._order, self._size = to_bytes(path.name), framed.Order(), 0
-        try:
-            place = self._failures.place(self._name)
-            if not place or b"\0" in place:
-                self._failures.member(self._name, UnsafeMemberError("it has no name"))
-                return
-            about = Member(path.name, mode=self._mode, mtime_ns=time.time_ns())
-            self._file.begin(place, about._replace(size=ENDLESS, stored_size=ENDLESS))
-        except (UnsafeMemberError, OSError) as error:
-            self._failures.member(self._name, error)
+        self._attempt(self._name, self._make, path.name)
+
+    def _make(self, name: str) -> None:
+        place = self._failures.place(self._name)
+        if not place:
+            raise UnsafeMemberError("it has no name")
+        about = Member(name, mode=self._mode, mtime_ns=time.time_ns())
+        member = about._replace(size=ENDLESS, stored_size=ENDLESS)
+        self._instead(place, partial(self._file.begin, place, member))
 
     def _write(self, data: memoryview) -> None:
         self._size += len(data)
         try:
             if self._file.is_open:
-                self._bounds.check_size(self._size)
+                self._restoring.bounds.check_size(self._size)
         except LimitError as error:
             self._file.drop()
-            self._failures.member(self._name, error)
+            self.refuse(self._name, error)
         self._file.write(data)
 
     def _end_chunk(self, part: Part, size: int) -> None:
@@ -375,8 +348,3 @@ class Files:
             self._file.drop()
             self._found.refuse(f"{shown(self._name)}: it is not whole")
         self._found.refuse(f"{error}; what follows is not restored")
-
-    def close(self) -> None:
-        """Close what is open; a file that is not whole is removed."""
-        self._file.drop()
-        self._restorer.close()

@@ -13,7 +13,7 @@ import stat
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, suppress
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError, LimitError
 from aiocompress.formats import names
@@ -33,7 +33,7 @@ from aiocompress.verbs.options import Bounds, Reading, Recipe, Writing
 from aiocompress.verbs.tree import skip
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -159,16 +159,6 @@ class _Back:
 _Way: TypeAlias = _Out | _Back
 
 
-class _Sent(NamedTuple):
-    """A batch with a worker."""
-
-    files: Files
-    job: Job
-
-    def release(self) -> None:
-        self.job.release()
-
-
 class _Mirroring:
     """One tree on its way to the other side."""
 
@@ -188,8 +178,8 @@ class _Mirroring:
         try:
             while True:
                 async with aclosing(in_order(self._batches(), self._pool.window)) as batches:
-                    async for sent in batches:
-                        await self._take(sent)
+                    async for job, files in batches:
+                        await self._take(job, files)
                 if not self._waiting:  # a worker may give a batch back when no other follows
                     return
         finally:
@@ -197,7 +187,7 @@ class _Mirroring:
 
     # Batches.
 
-    async def _batches(self) -> AsyncGenerator[_Sent]:
+    async def _batches(self) -> AsyncGenerator[Sent[Job, Files]]:
         files, following = await self._next(), await self._next()
         while files:
             enough = self._check_output()
@@ -205,7 +195,7 @@ class _Mirroring:
             job = await self._lane.start(
                 batch.pack(files), 0, self._way.function, *about, follows=bool(following)
             )
-            yield _Sent(files, job)
+            yield Sent(job, files)
             # Once nothing followed, what a worker gives back waits for the next pass.
             files = following or await self._next()
             following = await self._next() if files else []
@@ -227,17 +217,17 @@ class _Mirroring:
         self._way.reading.check_output(done)
         return ENOUGH if limit is None else min(ENOUGH, limit - done + 1)
 
-    async def _take(self, sent: _Sent) -> None:
+    async def _take(self, job: Job, files: Files) -> None:
         """Count what a worker has done, and do what it has left."""
-        result, files = await sent.job.result(), sent.files
-        if result.size == STREAM and not sent.job.alone:
+        result = await job.result()
+        if result.size == STREAM and not job.alone:
             self._lane.stay_here()
             self._waiting.append(files)
             return
         if result.size == STREAM:  # nor can this process open the trees: each file says why
             counts, letters = (0, 0, 0), bytes([LEFT]) * len(files)
         else:
-            counts, letters = Outcome.unpack(sent.job.data)
+            counts, letters = Outcome.unpack(job.data)
         self._found.files += letters.count(DONE)
         self._tally.add(*counts)
         self._check_output()

@@ -12,14 +12,14 @@ import heapq
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import Member, OnError, OnExists
-from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, take_after
+from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, renamed, take_after
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
@@ -56,7 +56,7 @@ class Trees:
     def __init__(self, source: str, destination: str, writing: Writing) -> None:
         self.on_exists: OnExists | None = None
         """What to do with what exists; None: the target is new."""
-        self.fsync = writing.syncs
+        self.fsync = writing.fsync
         self._new: AtomicFolder | None = None
         with ExitStack() as stack:
             root = os.open(source, _ROOT_FLAGS)
@@ -163,7 +163,7 @@ class Twins:
             return False
         self._check(entry, rows)
         if path:
-            with self._making(path):
+            with renamed(self._trees.target.shown(path)):
                 if not self._make_folder(path):
                     return False
         if path or not self._trees.keep_root:
@@ -188,7 +188,7 @@ class Twins:
         except OSError as error:
             self._skip(entry.name, error)
             return False
-        with self._making(entry.name):
+        with renamed(self._trees.target.shown(entry.name)):
             self._link(entry.name, link, status)
         return False
 
@@ -238,15 +238,6 @@ class Twins:
 
     # The twin.
 
-    @contextmanager
-    def _making(self, path: bytes) -> Iterator[None]:
-        """Have an OSError name what it is about in the target."""
-        try:
-            yield
-        except OSError as error:
-            shown = self._trees.target.shown(path)
-            raise OSError(error.errno, error.strerror, shown) from None
-
     def _make_folder(self, path: bytes) -> bool:
         """Make a folder, or take the one that is there; returns whether there is one now."""
         on_exists = self._trees.on_exists
@@ -291,7 +282,7 @@ class Twins:
             for record in reversed(self._folders):
                 uid, gid, *_ = record.owner
                 like = Like(record.mode, uid, gid, record.mtime_ns, record.mtime_ns)
-                with self._making(record.name):
+                with renamed(self._trees.target.shown(record.name)):
                     take_after(folders.at(os.fsdecode(record.name)), like)
 
 

@@ -20,9 +20,10 @@ from aiocompress.formats.base import Format, Piece
 from aiocompress.formats.scan import Frame, Scan, Step, View
 from aiocompress.model import DEFAULT_MAX_WINDOW, MIB, Buffer
 from aiocompress.storage.base import naming
+from aiocompress.storage.files import read_at
 from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, outcome, stepped
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -51,12 +52,8 @@ class DamagedFile:
 
     def read(self, offset: int, size: int) -> bytes:
         """Return ``size`` bytes from ``offset``; fewer only at the end."""
-        parts = []
         with naming(self._path):
-            while size and (part := os.pread(self._descriptor, size, offset)):
-                parts.append(part)
-                offset, size = offset + len(part), size - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            return read_at(self._descriptor, offset, size)
 
     def close(self) -> None:
         os.close(self._descriptor)
@@ -93,17 +90,6 @@ async def scanned(pool: WorkerPool, file: DamagedFile, form: Format) -> Scan:
     return scan
 
 
-class _Run(NamedTuple):
-    """Consecutive frames that a worker decodes; or, without one, a gap or a frame."""
-
-    steps: list[Step]
-    decoding: Decoding | None = None
-
-    def release(self) -> None:
-        if self.decoding is not None:
-            self.decoding.release()
-
-
 async def decoded(
     pool: WorkerPool, file: DamagedFile, form: Format, steps: Iterator[Step]
 ) -> AsyncGenerator[Raw]:
@@ -111,13 +97,12 @@ async def decoded(
     decoder = Decoder(Lane(pool, small=file.size <= _SMALL), form)
     runs = _started(pool, file, decoder, steps)
     async with aclosing(in_order(runs, pool.window)) as items:
-        async for run in items:
-            item = run.decoding
+        async for item, run in items:
             if item is not None and await outcome(item, strict=False) is not None:
                 assert item.job is not None
                 yield Raw(item.job.data, None, item.size, item.frames)
                 continue
-            for step in run.steps:
+            for step in run:
                 async with aclosing(_alone(pool, file, form, step)) as parts:
                     async for raw in parts:
                         yield raw
@@ -125,19 +110,19 @@ async def decoded(
 
 async def _started(
     pool: WorkerPool, file: DamagedFile, decoder: Decoder, steps: Iterator[Step]
-) -> AsyncGenerator[_Run]:
-    """Start a job for each run of frames."""
+) -> AsyncGenerator[Sent[Decoding | None, list[Step]]]:
+    """Start a job for each run of frames; a gap, and a frame that is too large, has none."""
     for run in _runs(steps, pool.slots.largest):
         frames = [step.frame for step in run if step.frame is not None]
         size = sum(frame.size for frame in frames)
         if not frames or size + sum(frame.room for frame in frames) > pool.slots.largest:
-            yield _Run(run)
+            yield Sent(None, run)
             continue
         data = memoryview(await call(pool.files, file.read, frames[0].offset, size))
         about = tuple((frame.size, frame.room) for frame in frames)
         exact = all(frame.raw is not None for frame in frames)
         piece = Piece(frames[0].offset, 0, data, about, exact)
-        yield _Run(run, await decoder.start(piece))
+        yield Sent(await decoder.start(piece), run)
 
 
 def _runs(steps: Iterator[Step], largest: int) -> Iterator[list[Step]]:

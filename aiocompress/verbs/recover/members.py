@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiocompress.errors import UnsafeMemberError
-from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.header import to_bytes
 from aiocompress.formats.tar.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
 from aiocompress.model import Buffer, Member
@@ -28,8 +28,8 @@ _SUFFIX: Final = b".damaged"
 _MOST_TOLD: Final = 3
 
 
-class Files(Unpacker):
-    """Restores members of which parts may be missing; ``close`` it always.
+class Files(Unpacker, ABC):
+    """Restores members of which parts may be missing; ``feed`` takes verified raw bytes only.
 
     :param root: a descriptor of the folder that they go to.
     """
@@ -43,12 +43,16 @@ class Files(Unpacker):
         self._torn = False
         self._guesses: list[bytes] | None = None
         """Places of the members found without proof since the last gap; None: not guessing."""
-        self.guessed = 0
+        self._guessed = 0
         """How many members were found without proof that they belong to this archive."""
-        self.indexed = 0
+        self._indexed = 0
         """How many members were made from what the index says of them."""
         self.kept = 0
         """How many damaged files were kept."""
+
+    @abstractmethod
+    def gap(self, size: int | None) -> None:
+        """Take note that raw bytes are missing here; None: an unknown number."""
 
     def _make(self, member: Member, name: bytes) -> None:
         place = self._failures.place(name)
@@ -56,39 +60,39 @@ class Files(Unpacker):
             if not place or self._does(partial(os.stat, follow_symlinks=False), place):
                 raise UnsafeMemberError("it may belong to a tar inside another member")
             self._guesses.append(place)
-            self.guessed += 1
+            self._guessed += 1
         super()._make(member, name)
 
-    def take_back(self) -> None:
+    def _take_back(self) -> None:
         """Remove what was found since the last gap: it does not belong to this archive."""
-        self.end()
+        self._end()
         guesses = self._guesses or []
         taken = sum(map(self._remove, reversed(guesses)))
         self._found.files -= taken
-        self.guessed -= len(guesses)
+        self._guessed -= len(guesses)
         if taken:
             self._found.refuse(f"{taken:,} members of a tar inside a member that is not whole")
         self._guesses = []
 
-    def begin(self, member: Member, *, guessed: bool = False) -> None:
+    def _begin_next(self, member: Member, *, guessed: bool = False) -> None:
         """Begin a member; the one before it has ended.
 
         :param guessed: nothing proves that it belongs to this archive.
         """
-        self.end()
+        self._end()
         if guessed != (self._guesses is not None):
             self._guesses = [] if guessed else None
         self._member, self._done, self._torn = member, 0, False
         self._holes = []
         self._begin(member)
 
-    def add(self, data: memoryview) -> None:
+    def _add(self, data: memoryview) -> None:
         """Take the next bytes of its content."""
         self._done += len(data)
         if self._keep_damaged or not self._torn:
             self._file.write(data)
 
-    def skip(self, size: int | None) -> None:
+    def _skip(self, size: int | None) -> None:
         """Note that bytes are missing; None: all the rest."""
         if self._member is None:
             return
@@ -100,14 +104,7 @@ class Files(Unpacker):
         if self._keep_damaged:
             self._file.skip(size)
 
-    def end_here(self) -> None:
-        """End a member whose size was not known: these are all of its bytes."""
-        assert self._member is not None
-        self._member = self._member._replace(size=self._done, stored_size=self._done)
-        self._file.resize(self._done)
-        self.end()
-
-    def end(self) -> None:
+    def _end(self) -> None:
         """End a member: it is kept if it is whole."""
         member, self._member = self._member, None
         if member is None:
@@ -132,17 +129,17 @@ class Files(Unpacker):
                 self.kept += 1
                 return
 
-    def lost(self, member: Member) -> None:
+    def _lose(self, member: Member) -> None:
         """Note that a member is lost, or make it if its record in the index is all there is to it.
 
         An older one of its name is not what was meant, and is removed.
         """
         if not member.size:
-            self.begin(member)
-            self.end()
-            self.indexed += 1
+            self._begin_next(member)
+            self._end()
+            self._indexed += 1
             return
-        self.end()
+        self._end()
         self._found.refuse(f"{member.name}: lost")
         name = to_bytes(member.name)
         self._attempt(name, self._forget, name)
@@ -169,9 +166,9 @@ class Files(Unpacker):
             os.close(folder)
         return True
 
-    def end_all(self) -> None:
+    def _end_all(self) -> None:
         """Make links, and give folders their modes."""
-        self.end()
+        self._end()
         self._finish_rest()
 
 
@@ -183,70 +180,61 @@ def _missing(holes: list[tuple[int, int]], size: int) -> str:
     return f"bytes {', '.join(parts)}{more} of {size:,} missing"
 
 
-class TarSaver:
-    """Saves the members of a tar, from raw data and gaps in order.
+class TarFiles(Files):
+    """Saves the members of a tar, as a ``Salvager`` makes them out."""
 
-    :param size: raw bytes of the whole archive, if they are known.
-    """
-
-    def __init__(self, files: Files, found: Found, directory: Directory, size: int | None) -> None:
-        self._files, self._found = files, found
-        self._salvager = Salvager(directory, size)
+    def __init__(self, root: int, found: Found, salvager: Salvager, *, keep_damaged: bool) -> None:
+        super().__init__(root, found, keep_damaged=keep_damaged)
+        self._salvager = salvager
 
     def feed(self, data: Buffer) -> None:
-        """Take the next raw bytes, all of them verified."""
         self._take(self._salvager.feed(data))
 
     def gap(self, size: int | None) -> None:
-        """Take note that raw bytes are missing here; None: an unknown number."""
         self._take(self._salvager.gap(size))
 
     def finish(self) -> None:
-        """Save what is left, now that nothing follows."""
-        files = self._files
         self._take(self._salvager.finish())
-        files.end_all()
-        if files.indexed:
-            self._found.warn(f"{files.indexed:,} members were made by the index alone")
-        if files.guessed:
+        self._end_all()
+        if self._indexed:
+            self._found.warn(f"{self._indexed:,} members were made by the index alone")
+        if self._guessed:
             self._found.warn(
-                f"{files.guessed:,} members were found behind damage, and no index knows "
+                f"{self._guessed:,} members were found behind damage, and no index knows "
                 "them: they may be those of a tar inside a member"
             )
 
     def _take(self, events: Iterator[Event]) -> None:
-        files = self._files
         for event in events:
             if isinstance(event, memoryview):
-                files.add(event)
+                self._add(event)
             elif isinstance(event, Member):
-                files.begin(event, guessed=self._salvager.guessed)
+                self._begin_next(event, guessed=self._salvager.guessed)
             elif isinstance(event, Hole):
-                files.skip(event.size)
+                self._skip(event.size)
             elif isinstance(event, Lost):
-                files.lost(event.member)
+                self._lose(event.member)
             elif isinstance(event, Inner):
-                files.take_back()
+                self._take_back()
             elif isinstance(event, Unknown):
                 self._found.refuse(event.reason)
 
 
-class FileSaver:
-    """Saves a file that is not an archive: all of it is one member; see ``TarSaver``."""
+class OneFile(Files):
+    """Saves a file that is not an archive: all of it is one member."""
 
-    def __init__(self, files: Files, member: Member) -> None:
-        self._files = files
-        files.begin(member._replace(size=ENDLESS, stored_size=ENDLESS))
+    def __init__(self, root: int, found: Found, member: Member, *, keep_damaged: bool) -> None:
+        super().__init__(root, found, keep_damaged=keep_damaged)
+        self._begin_next(member._replace(size=ENDLESS, stored_size=ENDLESS))
 
     def feed(self, data: Buffer) -> None:
-        self._files.add(memoryview(data))
+        self._add(memoryview(data))
 
     def gap(self, size: int | None) -> None:
-        self._files.skip(size or 0)
+        self._skip(size or 0)
 
     def finish(self) -> None:
-        self._files.end_here()
-        self._files.end_all()
-
-
-Saver: TypeAlias = TarSaver | FileSaver
+        assert self._member is not None
+        self._member = self._member._replace(size=self._done, stored_size=self._done)
+        self._file.resize(self._done)
+        self._end_all()

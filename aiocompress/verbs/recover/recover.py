@@ -9,25 +9,27 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from aiocompress.errors import AiocompressError, CorruptError, FormatError
+from aiocompress.errors import CorruptError, FormatError
 from aiocompress.formats import FORMATS, names
 from aiocompress.formats.base import Format
 from aiocompress.formats.scan import Frame, Scan
 from aiocompress.formats.tar.directory import Directory
-from aiocompress.formats.tar.fields import check_sum
-from aiocompress.formats.tar.header import BLOCK, END
+from aiocompress.formats.tar.header import BLOCK
+from aiocompress.formats.tar.reader import ZEROS, is_archive
+from aiocompress.formats.tar.salvage import Salvager
 from aiocompress.model import Buffer, Member, OnExists, PathLike, Report
 from aiocompress.storage.atomic_file import hidden_name
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.verbs import folders
 from aiocompress.verbs.base import Verb, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Writing, make_packing, make_recipe
-from aiocompress.verbs.recover.frames import DamagedFile, decoded, plain, scanned
-from aiocompress.verbs.recover.members import Files, FileSaver, Saver, TarSaver
+from aiocompress.verbs.options import Packing, Writing, make_recipe
+from aiocompress.verbs.recover.frames import DamagedFile, Raw, decoded, plain, scanned
+from aiocompress.verbs.recover.members import Files, OneFile, TarFiles
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -55,9 +57,8 @@ async def recover(
     pool.check()
     path, target = os.fspath(source), os.fspath(destination)
     is_archive = names.layout_for(target, None) == "archive"
-    on_exists = (
-        writing.on_exists if is_archive else "replace"
-    )  # a folder is checked when it is made
+    # A folder is checked when it is made.
+    on_exists = writing.on_exists if is_archive else "replace"
     await call(pool.files, _check_target, path, target, on_exists)
     file = await call(pool.files, DamagedFile, path, undo=DamagedFile.close)
     found = Found(most_told=_MOST_NAMED)
@@ -77,8 +78,7 @@ async def recover(
 
 def _check_target(path: str, target: str, on_exists: OnExists) -> None:
     if os.path.exists(target) and os.path.samefile(path, target):
-        msg = f"{path}: source and destination are the same file"
-        raise ValueError(msg)
+        raise ValueError(f"{path}: source and destination are the same file")
     if on_exists != "replace" and os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", target)
 
@@ -87,16 +87,15 @@ async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
     """Save into a hidden folder beside the archive, and pack that."""
     pool, writing = run.pool, run.writing
     recipe = make_recipe(names.codec_for(target), None, None)
-    packing = make_packing("", (), reproducible=False, xattrs=False, on_error="raise")
     hidden = os.path.join(os.path.dirname(target), hidden_name())
     build = await call(pool.files, AtomicFolder, hidden, "error", undo=AtomicFolder.close)
     try:
         await rescue.save(build)
         folder = os.readlink(build.reach)
-        if writing.syncs:  # or what a failing disk lost would be packed as if whole
+        if writing.fsync:  # or what a failing disk lost would be packed as if whole
             await call(pool.files, sync_all, build.descriptor)
         quiet = writing._replace(progress=False)
-        await folders.compress_folder(pool, folder, target, "archive", packing, recipe, quiet)
+        await folders.compress_folder(pool, folder, target, "archive", Packing(()), recipe, quiet)
     finally:
         await call(pool.files, build.close)
 
@@ -117,49 +116,50 @@ class _Rescue:
         """
         (form, scan), found = await self._search(), self._found
         directory = Directory(scan.index() if scan else ())
-        files = Files(build.descriptor, found, keep_damaged=self._keep_damaged)
-        try:
-            await self._save(form, scan, directory, files)
-            build.mode = files.root_mode
-        finally:
-            await call(self._pool.files, files.close)
-        self._tell(scan, directory)
-        if found.skipped_count and not found.files and not files.kept:
-            raise CorruptError(f"nothing could be saved: {found.skipped[0]}", hint=_HINT)
-
-    async def _save(
-        self, form: Format | None, scan: Scan | None, directory: Directory, files: Files
-    ) -> None:
-        threads, saver = self._pool.files, None
         if form is None or scan is None:
             raws = plain(self._pool, self._file)
         else:
             raws = decoded(self._pool, self._file, form, scan.steps())
-        async with aclosing(raws) as items:
-            async for raw in items:
-                saver = saver or self._make_saver(scan, directory, files, raw.data)
-                if raw.data is None:
-                    await call(threads, saver.gap, raw.lost)
-                else:
-                    await call(threads, saver.feed, raw.data)
-                    self._tally.add(len(raw.data), raw.size, raw.frames)
-                if raw.bad is not None:
-                    self._bad.append(raw.bad)
-        saver = saver or self._make_saver(scan, directory, files, None)
-        await call(threads, saver.finish)
+        async with aclosing(raws):
+            first = await anext(raws, None)
+            files = self._make_files(build, scan, directory, first)
+            try:
+                await self._feed(files, first, raws)
+                build.mode = files.root_mode
+            finally:
+                await call(self._pool.files, files.close)
+        self._tell(scan, directory)
+        if found.skipped_count and not found.files and not files.kept:
+            raise CorruptError(f"nothing could be saved: {found.skipped[0]}", hint=_HINT)
 
-    def _make_saver(
-        self, scan: Scan | None, directory: Directory, files: Files, first: Buffer | None
-    ) -> Saver:
+    async def _feed(self, files: Files, raw: Raw | None, others: AsyncGenerator[Raw]) -> None:
+        threads = self._pool.files
+        while raw is not None:
+            if raw.data is None:
+                await call(threads, files.gap, raw.lost)
+            else:
+                await call(threads, files.feed, raw.data)
+                self._tally.add(len(raw.data), raw.size, raw.frames)
+            if raw.bad is not None:
+                self._bad.append(raw.bad)
+            raw = await anext(others, None)
+        await call(threads, files.finish)
+
+    def _make_files(
+        self, build: AtomicFolder, scan: Scan | None, directory: Directory, first: Raw | None
+    ) -> Files:
         """Decide, by the first raw bytes, whether it is a tar or a file."""
+        about = build.descriptor, self._found
         is_tar = scan is None or directory or names.is_tar(self._path)
-        if is_tar or _is_header(first or b""):
-            return TarSaver(files, self._found, directory, scan.raw_size if scan else None)
+        if is_tar or (first is not None and _is_header(first.data or b"")):
+            salvager = Salvager(directory, scan.raw_size if scan else None)
+            return TarFiles(*about, salvager, keep_damaged=self._keep_damaged)
         status = self._file.status
         name = os.path.basename(self._path)
         name = names.restored(name) or name + ".recovered"
         mode = stat.S_IMODE(status.st_mode)
-        return FileSaver(files, Member(name, mode=mode, mtime_ns=status.st_mtime_ns))
+        member = Member(name, mode=mode, mtime_ns=status.st_mtime_ns)
+        return OneFile(*about, member, keep_damaged=self._keep_damaged)
 
     async def _search(self) -> tuple[Format | None, Scan | None]:
         """Find out the format, by the first bytes, the name or the frames, and find the frames.
@@ -168,7 +168,7 @@ class _Rescue:
         :raises FormatError: the format is unknown.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
-        by_magic = _by_magic(bytes(head))
+        by_magic = next((row for row in FORMATS.values() if row.scan and row.is_magic(head)), None)
         if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
             return None, None
         for form in dict.fromkeys((by_magic, _by_name(self._path), *FORMATS.values())):
@@ -203,19 +203,9 @@ class _Rescue:
 
 
 def _is_header(head: Buffer) -> bool:
-    """Whether a tar begins like this."""
+    """Whether a tar that is not empty begins like this."""
     block = bytes(head[:BLOCK])
-    if len(block) < BLOCK or block == END[:BLOCK]:
-        return False
-    try:
-        check_sum(block, 0)
-    except AiocompressError:
-        return False
-    return True
-
-
-def _by_magic(head: bytes) -> Format | None:
-    return next((form for form in FORMATS.values() if form.scan and form.is_magic(head)), None)
+    return block != ZEROS and is_archive(block)
 
 
 def _by_name(path: str) -> Format | None:

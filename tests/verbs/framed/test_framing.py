@@ -37,8 +37,8 @@ from aiocompress import (
 from aiocompress.formats.zstd.codec import MAGIC
 from aiocompress.model import KIB, MIB
 
-from .help.built import raw_block, rle_block, window_byte, zstd_frame
-from .help.data import noise, text
+from ...help.built import raw_block, rle_block, window_byte, zstd_frame
+from ...help.data import noise, text
 
 Tree = dict[bytes, bytes]
 CHUNK = 100

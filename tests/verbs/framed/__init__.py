@@ -1,0 +1,1 @@
+"""The framed layout, out and back."""

@@ -1,0 +1,1 @@
+"""Mirrored trees, out and back."""
