@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing, suppress
@@ -19,18 +18,18 @@ from aiocompress.errors import CorruptError, FormatError, LimitError
 from aiocompress.formats import names
 from aiocompress.formats.base import STREAM
 from aiocompress.model import OnError, Report
-from aiocompress.storage.atomic_file import exists, hidden_name, publish
+from aiocompress.storage.atomic_file import exists, hidden_name, publish, renamed
 from aiocompress.storage.files import FileSink, FileSource
-from aiocompress.storage.walk import FILE_FLAGS, Excluded, kind_of
+from aiocompress.storage.walk import Entry, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror import batch
 from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Chain, Files, Outcome
-from aiocompress.verbs.mirror.walk import Trees, Twins
+from aiocompress.verbs.mirror.walk import Side, Trees, Twins
 from aiocompress.verbs.options import Bounds, Reading, Recipe, Writing
-from aiocompress.verbs.tree import skip
+from aiocompress.verbs.tree import open_file, skip
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import Job, WorkerPool
@@ -243,22 +242,20 @@ class _Mirroring:
 
     async def _single(self, path: bytes) -> None:
         """Take one file through the pipeline, or say what is wrong with it."""
-        root, shown = self._trees.source.root, self._trees.source.shown(path)
-        try:
-            file = await call(self._pool.files, _open_file, root, path, undo=os.close)
-        except OSError as error:
-            skip(shown, error, self._on_error, self._found)
-            return
+        folder, _, name = map(os.fsdecode, path.rpartition(b"/"))
+        result, shown = self._way.naming(name) or name, self._trees.source.shown(path)
         tally = Tally(self._pool, Found())
         tally.observer = self._tally.observer
         self._run.also.append(tally)
         try:
-            await self._stream(file, path, tally)
+            file = await call(self._pool.files, _open_file, self._trees.source, path, undo=os.close)
+            try:
+                await self._stream(file, shown, folder, result, tally)
+            finally:
+                os.close(file)
         except OSError as error:
             if error.filename != shown and error.errno != errno.ENAMETOOLONG:
-                folder, _, name = path.rpartition(b"/")
-                place = os.path.join(folder, os.fsencode(self._result(name)))
-                target = self._trees.target.shown(place)
+                target = os.path.join(self._trees.target.path, folder, result)
                 raise OSError(error.errno, error.strerror, target) from None
             skip(shown, error, self._on_error, self._found)
         except (CorruptError, FormatError, LimitError) as error:
@@ -268,16 +265,12 @@ class _Mirroring:
                 raise
             self._found.refuse(str(error))
         finally:
-            os.close(file)
             self._run.also.remove(tally)
 
-    async def _stream(self, file: int, path: bytes, tally: Tally) -> None:
+    async def _stream(self, file: int, shown: str, folder: str, result: str, tally: Tally) -> None:
         """Write a file under a hidden name, and then give it its own."""
-        files, on_exists = self._pool.files, self._trees.on_exists
-        folder, _, name = path.rpartition(b"/")
-        result, hidden = self._result(name), hidden_name()
-        root, shown = self._trees.target.root, self._trees.source.shown(path)
-        where = await call(files, _open_folder, root, folder, undo=os.close)
+        files, on_exists, hidden = self._pool.files, self._trees.on_exists, hidden_name()
+        where = await call(files, _open_folder, self._trees.target.root, folder, undo=os.close)
         try:
             if on_exists == "skip" and exists(result, where):
                 self._found.keep()
@@ -291,11 +284,6 @@ class _Mirroring:
             with suppress(FileNotFoundError):
                 os.unlink(hidden, dir_fd=where)
             os.close(where)
-
-    def _result(self, name: bytes) -> str:
-        """Return what a file is called on the other side."""
-        text = os.fsdecode(name)
-        return self._way.naming(text) or text
 
     async def _convert(self, file: int, shown: str, target: str, tally: Tally) -> os.stat_result:
         """Take an open file through the pipeline; returns what it was like when it was opened."""
@@ -323,21 +311,18 @@ class _Mirroring:
             self._found.change(f"{shown}: changed while it was read")
 
 
-def _open_file(root: int, path: bytes) -> int:
-    """Open a regular file below a folder."""
-    above, _, name = path.rpartition(b"/")
-    folder = _open_folder(root, above)
-    try:
-        descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
-    finally:
-        os.close(folder)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, f"is {kind_of(mode)}, and no file any more")
+def _open_file(tree: Side, path: bytes) -> int:
+    """Open a regular file of a tree."""
+    folder, _, name = path.rpartition(b"/")
+    with renamed(tree.shown(path)):
+        with closing(Chain(tree.root)) as chain:
+            entry = Entry(path, name, chain.at(os.fsdecode(folder)), is_file=True)
+            descriptor, status = open_file(entry)
+        if descriptor < 0:
+            raise OSError(errno.EINVAL, f"is {kind_of(status.st_mode)}, and no file any more")
     return descriptor
 
 
-def _open_folder(root: int, folder: bytes) -> int:
+def _open_folder(root: int, folder: str) -> int:
     with closing(Chain(root)) as chain:
-        return os.dup(chain.at(os.fsdecode(folder)))
+        return os.dup(chain.at(folder))
