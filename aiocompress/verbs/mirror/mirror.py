@@ -11,14 +11,14 @@ import errno
 import os
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from typing import TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError, LimitError
 from aiocompress.formats import names
 from aiocompress.formats.base import STREAM
 from aiocompress.model import OnError, Report
-from aiocompress.storage.atomic_file import exists, hidden_name, publish, renamed
+from aiocompress.storage.atomic_file import exists, renamed
 from aiocompress.storage.files import FileSink, FileSource
 from aiocompress.storage.walk import Entry, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
@@ -268,36 +268,28 @@ class _Mirroring:
             self._run.also.remove(tally)
 
     async def _stream(self, file: int, shown: str, folder: str, result: str, tally: Tally) -> None:
-        """Write a file under a hidden name, and then give it its own."""
-        files, on_exists, hidden = self._pool.files, self._trees.on_exists, hidden_name()
-        where = await call(files, _open_folder, self._trees.target.root, folder, undo=os.close)
+        """Write what an open file becomes."""
+        files, trees = self._pool.files, self._trees
+        where = await call(files, _open_folder, trees.target.root, folder, undo=os.close)
         try:
-            if on_exists == "skip" and exists(result, where):
+            if trees.on_exists == "skip" and exists(result, where):
                 self._found.keep()
                 return
-            status = await self._convert(file, shown, f"/proc/self/fd/{where}/{hidden}", tally)
-            if await call(files, publish, hidden, result, where, on_exists or "replace"):
-                self._count(shown, tally, status, os.fstat(file))
-            else:
-                self._found.keep()
+            path, on_exists = f"/proc/self/fd/{where}/{result}", trees.on_exists or "replace"
+            # A new tree goes to the disk as a whole.
+            about = {"fsync": trees.on_exists is not None and trees.fsync, "follow": False}
+            async with aclosing(await FileSource.open(f"/proc/self/fd/{file}", files)) as source:
+                source.name = shown
+                sink = await FileSink.open(path, files, on_exists=on_exists, **about)
+                async with aclosing(sink):
+                    await self._way.stream(source, sink, tally, self._tally.raw_bytes)
+                    await sink.commit(source.status)
+            assert source.status is not None
+            self._count(shown, tally, source.status, os.fstat(file))
+        except FileExistsError:
+            self._found.keep()
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(hidden, dir_fd=where)
             os.close(where)
-
-    async def _convert(self, file: int, shown: str, target: str, tally: Tally) -> os.stat_result:
-        """Take an open file through the pipeline; returns what it was like when it was opened."""
-        files = self._pool.files
-        # A new tree goes to the disk as a whole.
-        fsync = self._trees.on_exists is not None and self._trees.fsync
-        async with aclosing(await FileSource.open(f"/proc/self/fd/{file}", files)) as source:
-            source.name = shown
-            sink = await FileSink.open(target, files, on_exists="error", fsync=fsync)
-            async with aclosing(sink):
-                await self._way.stream(source, sink, tally, self._tally.raw_bytes)
-                await sink.commit(source.status)
-        assert source.status is not None
-        return source.status
 
     def _count(
         self, shown: str, tally: Tally, before: os.stat_result, after: os.stat_result
