@@ -99,11 +99,11 @@ class AtomicFile:
 
     def _publish(self, final: str) -> None:
         if self._name is None:
-            done = publish_nameless(self.descriptor, final, self._folder, self._on_exists)
+            named = publish_nameless(self.descriptor, final, self._folder, self._on_exists)
         else:
-            done = publish(self._name, final, self._folder, self._on_exists)
+            named = publish(self._name, final, self._folder, self._on_exists)
             self._name = None
-        if not done:
+        if not named:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def close(self) -> None:
@@ -162,26 +162,28 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
 
     :raises IsADirectoryError: a folder is there.
     """
-    here = {"src_dir_fd": folder, "dst_dir_fd": folder}
     try:
-        if on_exists != "replace":
-            try:
-                os.link(temporary, name, **here, follow_symlinks=False)
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                # This file system has no hard links: take the name with an empty file.
-                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-                os.close(os.open(name, flags, 0o600, dir_fd=folder))
-            else:
-                os.unlink(temporary, dir_fd=folder)
-                return True
-        os.rename(temporary, name, **here)
+        if on_exists == "replace" or not _has_linked(temporary, name, folder):
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return True
     except OSError as error:
         os.unlink(temporary, dir_fd=folder)
         if isinstance(error, FileExistsError):
             return False
         raise
+    os.unlink(temporary, dir_fd=folder)
+    return True
+
+
+def _has_linked(temporary: str, name: str, folder: int) -> bool:
+    """Give a file a second name; where there are no hard links, take that with an empty file."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder))
+        return False
     return True
 
 
@@ -191,7 +193,7 @@ def publish_nameless(descriptor: int, name: str, folder: int, on_exists: OnExist
     try:
         os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
-        if on_exists == "skip":
+        if on_exists != "replace":
             return False
         os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
         return publish(temporary, name, folder, on_exists)
