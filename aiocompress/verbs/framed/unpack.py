@@ -87,53 +87,48 @@ Items: TypeAlias = list[framed.Path | Part]
 
 
 class _Gathered:
-    """Paths and chunks that travel together; ``data`` are the frames of the chunks."""
+    """Paths and chunks that travel together.
 
-    def __init__(self) -> None:
+    :param whole: the most bytes of a frame and its raw data.
+    """
+
+    def __init__(self, whole: int) -> None:
         self.items: Items = []
         self._frames: list[tuple[int, int]] = []
-        self._data = bytearray()
-        self._room = 0
+        self._whole, self._room, self._data = whole, 0, bytearray()
         self._is_exact = True
         """Whether the size of the raw data is known; one frame that does not say it goes alone."""
 
-    def fits(self, event: framed.Event, whole: int) -> bool:
-        """Whether it can take an event, too."""
-        if isinstance(event, framed.Path):
+    def fits(self, event: framed.Event) -> bool:
+        """Whether it is not worth a worker's task yet, and can take an event, too."""
+        if (
+            len(self._data) >= _RUN_COMPRESSED
+            or self._room >= _RUN_RAW
+            or len(self.items) >= _RUN_ITEMS
+            or not self._is_exact
+        ):
+            return False
+        if isinstance(event, framed.Path) or not self._frames:
             return True
-        size = len(self._data) + len(event.data) + self._room + event.room
-        return not self._frames or (event.raw_size is not None and size <= whole)
+        size = len(self._data) + len(event.data) + self._room + event.header.room
+        return event.raw_size is not None and size <= self._whole
 
-    def add(self, event: framed.Event, whole: int) -> None:
-        """Take an event.
-
-        :param whole: the most bytes of a frame and its raw data.
-        """
+    def add(self, event: framed.Event) -> None:
+        """Take an event."""
         if isinstance(event, framed.Path):
             self.items.append(event)
             return
         size, raw = len(event.data), event.raw_size
-        room = min(event.room, whole - size)
+        room = min(event.header.room, self._whole - size)
         self._is_exact = raw is not None
         self.items.append(Part(event.offset, event.frame, size, raw))
         self._frames.append((size, room))
         self._data += event.data
         self._room += room
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it is worth a worker's task."""
-        return (
-            len(self._data) >= _RUN_COMPRESSED
-            or self._room >= _RUN_RAW
-            or len(self.items) >= _RUN_ITEMS
-            or not self._is_exact
-        )
-
     def piece(self) -> Piece | None:
         """Return the frames as a run to be decoded; None: there are only paths."""
-        parts = (item for item in self.items if isinstance(item, Part))
-        first = next(parts, None)
+        first = next((item for item in self.items if isinstance(item, Part)), None)
         if first is None:
             return None
         frames, data = tuple(self._frames), memoryview(self._data)
@@ -148,8 +143,7 @@ class _Restoration:
     ) -> None:
         self._pool, self._source, self._files = pool, source, files
         self._reading, self._tally = reading, tally
-        self._whole = pool.slots.largest
-        self._reader = framed.Reader(max_window=reading.max_window, whole=self._whole)
+        self._reader = framed.Reader(max_window=reading.max_window, whole=pool.slots.largest)
         small = source.size is not None and source.size <= READ_SIZE
         self._decoder = Decoder(Lane(pool, small=small), _ZSTD)
         self._error: AiocompressError | None = None
@@ -175,17 +169,17 @@ class _Restoration:
 
     async def _arrivals(self) -> AsyncGenerator[Sent[Decoding | None, Items]]:
         """Read the container, and start a job for each run of chunks."""
-        gathered = _Gathered()
+        gathered = _Gathered(self._pool.slots.largest)
         try:
             following, about = self._reader.next_event, (self._reading, self._tally)
             events: AsyncGenerator[framed.Event]
             events = pieces(self._source, self._reader, following, *about)
             async with aclosing(events):
                 async for event in events:
-                    if gathered.is_full or not gathered.fits(event, self._whole):
+                    if not gathered.fits(event):
                         yield await self._start(gathered)
-                        gathered = _Gathered()
-                    gathered.add(event, self._whole)
+                        gathered = _Gathered(self._pool.slots.largest)
+                    gathered.add(event)
         except AiocompressError as error:
             self._error = error.located(file=self._source.name)
         yield await self._start(gathered)

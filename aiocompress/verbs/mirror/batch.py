@@ -18,7 +18,6 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from itertools import takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress import formats
@@ -108,23 +107,18 @@ class Chain:
         if folder != self._folder:
             self._folder = None
             path = folder.split("/") if folder else []
-            pairs = zip(path, self._path, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            self._cut(same)
-            for name in path[same:]:
+            while path[: len(self._path)] != self._path:
+                self._path.pop()
+                os.close(self._open.pop())
+            for name in path[len(self._path) :]:
                 self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
                 self._path.append(name)
             self._folder = folder
         return self._open[-1]
 
-    def _cut(self, depth: int) -> None:
-        while len(self._path) > depth:
-            self._path.pop()
-            os.close(self._open.pop())
-
     def close(self) -> None:
-        self._cut(0)
-        os.close(self._open.pop())
+        while self._open:
+            os.close(self._open.pop())
 
 
 # Out.
