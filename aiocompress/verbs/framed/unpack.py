@@ -38,7 +38,6 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _RUN_COMPRESSED, _RUN_RAW, _RUN_ITEMS = 2 * MIB, 4 * MIB, 512
-_MOST_TOLD: Final = 1000
 _SCRIPT_CHUNK: Final = MIB
 """Raw bytes of the script's chunks: a file of just one may have lost the others."""
 _ZSTD: Final = FORMATS["zstd"]
@@ -150,7 +149,6 @@ class _Restoration:
         """Why the container cannot be read any further."""
 
     async def run(self) -> None:
-        """Do it all."""
         files, tally = self._pool.files, self._tally
         try:
             async with aclosing(in_order(self._arrivals(), self._pool.window)) as arrivals:
@@ -228,8 +226,8 @@ class Files(MemberMaker):
         self._name = b""
         self._members = self._size = 0
         self._order = framed.Order()
-        self._doubtful: list[str] = []
-        self._doubtful_count = 0
+        self._doubtful = Found()
+        """Files whose order nothing shows, if the script wrote the container."""
 
     def take(self, items: Items, data: memoryview) -> None:
         """Take paths and chunks, whose raw bytes are ``data``.
@@ -315,9 +313,7 @@ class Files(MemberMaker):
             self._file.resize(self._size)
             self._file.end()
             if self._order.chunks > 1 or self._order.first == _SCRIPT_CHUNK:
-                self._doubtful_count += 1
-                if len(self._doubtful) < _MOST_TOLD:
-                    self._doubtful.append(shown(self._name))
+                self._doubtful.change(f"{shown(self._name)}: its order cannot be verified")
 
     def finish(self, *, unordered: bool) -> None:
         """End the last file.
@@ -326,9 +322,7 @@ class Files(MemberMaker):
         """
         self._end_file()
         if unordered:
-            self._found.changed += self._doubtful_count - len(self._doubtful)
-            for name in self._doubtful:
-                self._found.change(f"{name}: its order cannot be verified")
+            self._found.add(self._doubtful)
 
     def cut(self, error: AiocompressError) -> None:
         """Tell that nothing more can be read; the last file may not be whole.

@@ -172,7 +172,6 @@ class _Mirroring:
         run.also = [Tally(run.pool, twins.found)]
 
     async def run(self) -> None:
-        """Take all files to the other side."""
         try:
             while True:
                 async with aclosing(in_order(self._batches(), self._pool.window)) as batches:
@@ -294,7 +293,6 @@ class _Mirroring:
     def _count(
         self, shown: str, tally: Tally, before: os.stat_result, after: os.stat_result
     ) -> None:
-        """Add one file to the sum."""
         self._tally.merge(tally)
         self._found.files += 1
         for warning in tally.warnings:
