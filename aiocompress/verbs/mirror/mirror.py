@@ -233,7 +233,7 @@ class _Mirroring:
             self._waiting.append(files[start : start + len(letters)])
         for path, letter in zip(files, letters, strict=False):
             if letter == KEPT:
-                self._found.keep()
+                self._found.kept += 1
             elif letter == LEFT:
                 await self._single(path)
 
@@ -272,7 +272,7 @@ class _Mirroring:
         where = await call(files, _open_folder, trees.target.root, folder, undo=os.close)
         try:
             if trees.on_exists == "skip" and exists(result, where):
-                self._found.keep()
+                self._found.kept += 1
                 return
             path, on_exists = f"/proc/self/fd/{where}/{result}", trees.on_exists or "replace"
             # A new tree goes to the disk as a whole.
@@ -286,7 +286,7 @@ class _Mirroring:
             assert source.status is not None
             self._count(shown, tally, source.status, os.fstat(file))
         except FileExistsError:
-            self._found.keep()
+            self._found.kept += 1
         finally:
             os.close(where)
 

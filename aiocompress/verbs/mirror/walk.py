@@ -250,7 +250,7 @@ class Twins:
         if stat.S_ISDIR(status.st_mode):
             return True
         if on_exists == "skip":
-            self.found.keep()
+            self.found.kept += 1
             return False
         os.unlink(name, dir_fd=above)
         os.mkdir(name, _FOLDER_MODE, dir_fd=above)
@@ -261,7 +261,7 @@ class Twins:
         on_exists = self._trees.on_exists
         folder, base = self._restorer.parent(path)
         if on_exists == "skip" and exists(base, folder):
-            self.found.keep()
+            self.found.kept += 1
             return
         made = os.fsencode(hidden_name()) if on_exists == "replace" else base
         owner = status.st_uid, status.st_gid
