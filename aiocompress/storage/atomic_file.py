@@ -25,7 +25,8 @@ _umask_lock = threading.Lock()
 class AtomicFile:
     """A file without a name, or with an unguessable one, that only this user can read.
 
-    If the path is a link, the file that it points to is replaced, and the link stays.
+    If the path is a link, the file that it points to is replaced, and the link stays; unless
+    ``follow`` is false, and the link is replaced.
 
     :param path: the name that ``commit`` gives it.
     :param on_exists: "replace" an existing file; anything else makes that an error.
@@ -33,14 +34,14 @@ class AtomicFile:
     :raises OSError: it cannot be created there; the error has the name that the caller passed.
     """
 
-    def __init__(self, path: str, on_exists: OnExists) -> None:
+    def __init__(self, path: str, on_exists: OnExists, *, follow: bool = True) -> None:
         self.position = 0
         self.path = path
         self._on_exists = on_exists
-        self._final = os.path.realpath(path)
+        self._final = os.path.realpath(path) if follow else path
         self._folder = -1
         self._name: str | None = None
-        if os.path.isdir(path):
+        if os.path.isdir(path) and (follow or not os.path.islink(path)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
@@ -97,31 +98,13 @@ class AtomicFile:
             os.fsync(self.descriptor)
 
     def _publish(self, final: str) -> None:
-        name = self._name or hidden_name()
-        if self._on_exists != "replace":
-            try:
-                self._link(final)
-            except OSError as error:
-                if self._name is None or error.errno not in _NO_LINKS:
-                    raise
-            else:
-                return
-            # This file system has no hard links: take the name with an empty file.
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
-        elif self._name is None:
-            self._link(name)
-            self._name = name
-        os.rename(name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        self._name = None
-
-    def _link(self, name: str) -> None:
-        here = self._folder
-        if self._name is not None:
-            os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        if self._name is None:
+            named = publish_nameless(self.descriptor, final, self._folder, self._on_exists)
         else:
-            path = f"/proc/self/fd/{self.descriptor}"
-            os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
+            named = publish(self._name, final, self._folder, self._on_exists)
+            self._name = None
+        if not named:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def close(self) -> None:
         """Remove the file unless it was committed."""
@@ -179,12 +162,10 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
 
     :raises IsADirectoryError: a folder is there.
     """
-    here = {"src_dir_fd": folder, "dst_dir_fd": folder}
     try:
-        if on_exists == "replace":
-            os.rename(temporary, name, **here)
+        if on_exists == "replace" or not _has_linked(temporary, name, folder):
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             return True
-        os.link(temporary, name, **here, follow_symlinks=False)
     except OSError as error:
         os.unlink(temporary, dir_fd=folder)
         if isinstance(error, FileExistsError):
@@ -194,13 +175,25 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
     return True
 
 
+def _has_linked(temporary: str, name: str, folder: int) -> bool:
+    """Give a file a second name; where there are no hard links, take that with an empty file."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder))
+        return False
+    return True
+
+
 def publish_nameless(descriptor: int, name: str, folder: int, on_exists: OnExists) -> bool:
     """Give a name to a file that has none (``O_TMPFILE``); see ``publish``."""
     path, temporary = f"/proc/self/fd/{descriptor}", hidden_name()
     try:
         os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
-        if on_exists == "skip":
+        if on_exists != "replace":
             return False
         os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
         return publish(temporary, name, folder, on_exists)

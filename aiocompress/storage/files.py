@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final, Self
 
 import aiofiles
@@ -120,14 +121,21 @@ class FileSink(Sink):
 
     @classmethod
     async def open(
-        cls, path: str, executor: Executor, *, on_exists: OnExists, fsync: bool
+        cls,
+        path: str,
+        executor: Executor,
+        *,
+        on_exists: OnExists,
+        fsync: bool,
+        follow: bool = True,
     ) -> FileSink:
         """Begin a file.
 
         :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
         :raises OSError: it cannot be created there.
         """
-        temporary = await call(executor, AtomicFile, path, on_exists, undo=AtomicFile.close)
+        make = partial(AtomicFile, path, on_exists, follow=follow)
+        temporary = await call(executor, make, undo=AtomicFile.close)
         return cls(temporary, executor, fsync=fsync)
 
     @property

@@ -195,8 +195,9 @@ def _spilled(rows: list[bytes]) -> Iterator[bytes]:
 
 
 def kind_of(mode: int) -> str:
-    """Say what a mode stands for that is neither file, folder nor link."""
+    """Say what a mode stands for that is neither file nor folder."""
     for test, name in (
+        (stat.S_ISLNK, "a symbolic link"),
         (stat.S_ISSOCK, "a socket"),
         (stat.S_ISFIFO, "a named pipe"),
         (stat.S_ISCHR, "a device"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import NamedTuple
 
 from aiocompress.model import Buffer
 from aiocompress.storage.base import Source
@@ -14,7 +13,7 @@ from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Recipe
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import LIGHT, Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
 
 
@@ -50,18 +49,13 @@ async def compressed(
     yield (end,)
 
 
-class _Chunk(NamedTuple):
-    """A chunk with its worker, and the block of an archive's index that belongs behind it."""
+async def _chunks(
+    lane: Lane, source: Source, recipe: Recipe
+) -> AsyncGenerator[Sent[Job, bytes | None]]:
+    """Read chunks into slots; an empty source has one chunk, which is empty.
 
-    job: Job
-    block: bytes | None
-
-    def release(self) -> None:
-        self.job.release()
-
-
-async def _chunks(lane: Lane, source: Source, recipe: Recipe) -> AsyncGenerator[_Chunk]:
-    """Read chunks into slots; an empty source has one chunk, which is empty."""
+    With each goes the block of an archive's index that belongs behind it.
+    """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)
     size = recipe.chunk_size
@@ -90,6 +84,6 @@ async def _chunks(lane: Lane, source: Source, recipe: Recipe) -> AsyncGenerator[
         more, index = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
         job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield _Chunk(job, index)
+        yield Sent(job, index)
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

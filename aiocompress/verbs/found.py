@@ -24,7 +24,9 @@ class Found:
     def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
         self.files = files
         self._most_told, self._room = most_told, _MOST_TEXT
-        self.skipped_count = self.changed = self.damaged = self.kept = 0
+        self.skipped_count = self.changed = self.damaged = 0
+        self.kept = 0
+        """Files that existed already and were not replaced."""
         self.skipped: list[str] = []
         self.warnings: list[str] = []
 
@@ -39,10 +41,6 @@ class Found:
         """Note a member that is damaged, or that we refused to restore."""
         self.damaged += 1
         self.skip(text)
-
-    def keep(self) -> None:
-        """Count a file that existed already and was not replaced."""
-        self.kept += 1
 
     def change(self, text: str) -> None:
         """Note that a file changed while it was read."""

@@ -68,11 +68,6 @@ class Chunk(NamedTuple):
         """Raw bytes, as the frame's header states; None: it states none."""
         return self.header.content_size
 
-    @property
-    def room(self) -> int:
-        """Bytes to reserve for the raw data: see ``FrameHeader.room``."""
-        return self.header.room
-
 
 Event: TypeAlias = Path | Chunk
 Events: TypeAlias = Generator[Event | None, None, None]

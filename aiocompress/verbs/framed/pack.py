@@ -7,7 +7,6 @@ bytes depend on nothing but the files. The report names whatever is not a file.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import AsyncGenerator, Generator
 from contextlib import aclosing, closing
 from functools import partial
@@ -195,9 +194,7 @@ class _Chunks:
     def _lay_file(self, entry: Entry) -> Generator[None]:
         descriptor, status = open_file(entry)
         if descriptor < 0:
-            mode = status.st_mode
-            what = "a symbolic link" if stat.S_ISLNK(mode) else kind_of(mode)
-            self._leave_out(self._tree.shown(entry.name), what)
+            self._leave_out(self._tree.shown(entry.name), kind_of(status.st_mode))
             return
         try:
             if not self._tree.is_output(entry.name, status):

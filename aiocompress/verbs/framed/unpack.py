@@ -38,7 +38,6 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _RUN_COMPRESSED, _RUN_RAW, _RUN_ITEMS = 2 * MIB, 4 * MIB, 512
-_MOST_TOLD: Final = 1000
 _SCRIPT_CHUNK: Final = MIB
 """Raw bytes of the script's chunks: a file of just one may have lost the others."""
 _ZSTD: Final = FORMATS["zstd"]
@@ -87,53 +86,48 @@ Items: TypeAlias = list[framed.Path | Part]
 
 
 class _Gathered:
-    """Paths and chunks that travel together; ``data`` are the frames of the chunks."""
+    """Paths and chunks that travel together.
 
-    def __init__(self) -> None:
+    :param whole: the most bytes of a frame and its raw data.
+    """
+
+    def __init__(self, whole: int) -> None:
         self.items: Items = []
         self._frames: list[tuple[int, int]] = []
-        self._data = bytearray()
-        self._room = 0
+        self._whole, self._room, self._data = whole, 0, bytearray()
         self._is_exact = True
         """Whether the size of the raw data is known; one frame that does not say it goes alone."""
 
-    def fits(self, event: framed.Event, whole: int) -> bool:
-        """Whether it can take an event, too."""
-        if isinstance(event, framed.Path):
+    def fits(self, event: framed.Event) -> bool:
+        """Whether it is not worth a worker's task yet, and can take an event, too."""
+        if (
+            len(self._data) >= _RUN_COMPRESSED
+            or self._room >= _RUN_RAW
+            or len(self.items) >= _RUN_ITEMS
+            or not self._is_exact
+        ):
+            return False
+        if isinstance(event, framed.Path) or not self._frames:
             return True
-        size = len(self._data) + len(event.data) + self._room + event.room
-        return not self._frames or (event.raw_size is not None and size <= whole)
+        size = len(self._data) + len(event.data) + self._room + event.header.room
+        return event.raw_size is not None and size <= self._whole
 
-    def add(self, event: framed.Event, whole: int) -> None:
-        """Take an event.
-
-        :param whole: the most bytes of a frame and its raw data.
-        """
+    def add(self, event: framed.Event) -> None:
+        """Take an event."""
         if isinstance(event, framed.Path):
             self.items.append(event)
             return
         size, raw = len(event.data), event.raw_size
-        room = min(event.room, whole - size)
+        room = min(event.header.room, self._whole - size)
         self._is_exact = raw is not None
         self.items.append(Part(event.offset, event.frame, size, raw))
         self._frames.append((size, room))
         self._data += event.data
         self._room += room
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it is worth a worker's task."""
-        return (
-            len(self._data) >= _RUN_COMPRESSED
-            or self._room >= _RUN_RAW
-            or len(self.items) >= _RUN_ITEMS
-            or not self._is_exact
-        )
-
     def piece(self) -> Piece | None:
         """Return the frames as a run to be decoded; None: there are only paths."""
-        parts = (item for item in self.items if isinstance(item, Part))
-        first = next(parts, None)
+        first = next((item for item in self.items if isinstance(item, Part)), None)
         if first is None:
             return None
         frames, data = tuple(self._frames), memoryview(self._data)
@@ -148,15 +142,13 @@ class _Restoration:
     ) -> None:
         self._pool, self._source, self._files = pool, source, files
         self._reading, self._tally = reading, tally
-        self._whole = pool.slots.largest
-        self._reader = framed.Reader(max_window=reading.max_window, whole=self._whole)
+        self._reader = framed.Reader(max_window=reading.max_window, whole=pool.slots.largest)
         small = source.size is not None and source.size <= READ_SIZE
         self._decoder = Decoder(Lane(pool, small=small), _ZSTD)
         self._error: AiocompressError | None = None
         """Why the container cannot be read any further."""
 
     async def run(self) -> None:
-        """Do it all."""
         files, tally = self._pool.files, self._tally
         try:
             async with aclosing(in_order(self._arrivals(), self._pool.window)) as arrivals:
@@ -175,17 +167,17 @@ class _Restoration:
 
     async def _arrivals(self) -> AsyncGenerator[Sent[Decoding | None, Items]]:
         """Read the container, and start a job for each run of chunks."""
-        gathered = _Gathered()
+        gathered = _Gathered(self._pool.slots.largest)
         try:
             following, about = self._reader.next_event, (self._reading, self._tally)
             events: AsyncGenerator[framed.Event]
             events = pieces(self._source, self._reader, following, *about)
             async with aclosing(events):
                 async for event in events:
-                    if gathered.is_full or not gathered.fits(event, self._whole):
+                    if not gathered.fits(event):
                         yield await self._start(gathered)
-                        gathered = _Gathered()
-                    gathered.add(event, self._whole)
+                        gathered = _Gathered(self._pool.slots.largest)
+                    gathered.add(event)
         except AiocompressError as error:
             self._error = error.located(file=self._source.name)
         yield await self._start(gathered)
@@ -234,8 +226,8 @@ class Files(MemberMaker):
         self._name = b""
         self._members = self._size = 0
         self._order = framed.Order()
-        self._doubtful: list[str] = []
-        self._doubtful_count = 0
+        self._doubtful = Found()
+        """Files whose order nothing shows, if the script wrote the container."""
 
     def take(self, items: Items, data: memoryview) -> None:
         """Take paths and chunks, whose raw bytes are ``data``.
@@ -322,9 +314,7 @@ class Files(MemberMaker):
             self._file.resize(self._size)
             self._file.end()
             if self._order.chunks > 1 or self._order.first == _SCRIPT_CHUNK:
-                self._doubtful_count += 1
-                if len(self._doubtful) < _MOST_TOLD:
-                    self._doubtful.append(shown(self._name))
+                self._doubtful.change(f"{shown(self._name)}: its order cannot be verified")
 
     def finish(self, *, unordered: bool) -> None:
         """End the last file.
@@ -333,9 +323,7 @@ class Files(MemberMaker):
         """
         self._end_file()
         if unordered:
-            self._found.changed += self._doubtful_count - len(self._doubtful)
-            for name in self._doubtful:
-                self._found.change(f"{name}: its order cannot be verified")
+            self._found.add(self._doubtful)
 
     def cut(self, error: AiocompressError) -> None:
         """Tell that nothing more can be read; the last file may not be whole.

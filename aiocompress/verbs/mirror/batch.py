@@ -18,7 +18,6 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
-from itertools import takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress import formats
@@ -108,23 +107,18 @@ class Chain:
         if folder != self._folder:
             self._folder = None
             path = folder.split("/") if folder else []
-            pairs = zip(path, self._path, strict=False)
-            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-            self._cut(same)
-            for name in path[same:]:
+            while path[: len(self._path)] != self._path:
+                self._path.pop()
+                os.close(self._open.pop())
+            for name in path[len(self._path) :]:
                 self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
                 self._path.append(name)
             self._folder = folder
         return self._open[-1]
 
-    def _cut(self, depth: int) -> None:
-        while len(self._path) > depth:
-            self._path.pop()
-            os.close(self._open.pop())
-
     def close(self) -> None:
-        self._cut(0)
-        os.close(self._open.pop())
+        while self._open:
+            os.close(self._open.pop())
 
 
 # Out.
@@ -175,7 +169,7 @@ _buffers = threading.local()
 
 
 def _decoded(form: Format, data: bytes, max_window: int) -> _Made | None:
-    """Decode a small file into a room that each thread uses again and again.
+    """Decode a small file, whole frames into a room that each thread uses again and again.
 
     This does what the decode stage does, but gives up (None) wherever that would do anything
     special.
@@ -183,6 +177,7 @@ def _decoded(form: Format, data: bytes, max_window: int) -> _Made | None:
     if not hasattr(_buffers, "room"):
         _buffers.room = memoryview(bytearray(_ROOM))
     room: memoryview = _buffers.room
+    parts: list[Buffer] = []
     size = 0
     reader = form.container.reader(whole=_ROOM, run=_ROOM, max_window=max_window)
     reader.feed(data)
@@ -193,30 +188,23 @@ def _decoded(form: Format, data: bytes, max_window: int) -> _Made | None:
             if stream is not None or piece.room > len(room) - size:
                 return None
             done = jobs.decode(form.codec, piece.data, piece.frames, room[size:])
+            if done == STREAM:
+                return None
+            parts.append(room[size : size + done])
+            size += done
         else:
             stream = form.codec.open_stream(max_window) if stream is None else stream
-            done = _stream_into(room[size:], stream, piece.data)
-            if piece.last and done != STREAM:
+            for block in stream.feed(piece.data):
+                size += len(block)
+                if size > _ROOM:
+                    return None
+                parts.append(block)
+            if piece.last:
                 stream.finish()
                 stream = None
-        if done == STREAM:
-            return None
-        size += done
     if stream is not None:
         stream.finish()
-    return None if reader.warnings else _Made([room[:size]], (size, len(data), reader.frames or 1))
-
-
-def _stream_into(room: memoryview, stream: StreamDecoder, data: memoryview) -> int:
-    """Decode a part of a stream; ``STREAM``: it does not fit."""
-    size = 0
-    for block in stream.feed(data):
-        end = size + len(block)
-        if end > len(room):
-            return STREAM
-        room[size:end] = block
-        size = end
-    return size
+    return None if reader.warnings else _Made(parts, (size, len(data), reader.frames or 1))
 
 
 # Both ways.

@@ -9,28 +9,27 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, closing, suppress
+from contextlib import aclosing, closing
 from typing import TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError, LimitError
 from aiocompress.formats import names
 from aiocompress.formats.base import STREAM
 from aiocompress.model import OnError, Report
-from aiocompress.storage.atomic_file import exists, hidden_name, publish
+from aiocompress.storage.atomic_file import exists, renamed
 from aiocompress.storage.files import FileSink, FileSource
-from aiocompress.storage.walk import FILE_FLAGS, Excluded, kind_of
+from aiocompress.storage.walk import Entry, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror import batch
 from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Chain, Files, Outcome
-from aiocompress.verbs.mirror.walk import Trees, Twins
+from aiocompress.verbs.mirror.walk import Side, Trees, Twins
 from aiocompress.verbs.options import Bounds, Reading, Recipe, Writing
-from aiocompress.verbs.tree import skip
+from aiocompress.verbs.tree import open_file, skip
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
@@ -174,7 +173,6 @@ class _Mirroring:
         run.also = [Tally(run.pool, twins.found)]
 
     async def run(self) -> None:
-        """Take all files to the other side."""
         try:
             while True:
                 async with aclosing(in_order(self._batches(), self._pool.window)) as batches:
@@ -236,7 +234,7 @@ class _Mirroring:
             self._waiting.append(files[start : start + len(letters)])
         for path, letter in zip(files, letters, strict=False):
             if letter == KEPT:
-                self._found.keep()
+                self._found.kept += 1
             elif letter == LEFT:
                 await self._single(path)
 
@@ -244,22 +242,20 @@ class _Mirroring:
 
     async def _single(self, path: bytes) -> None:
         """Take one file through the pipeline, or say what is wrong with it."""
-        root, shown = self._trees.source.root, self._trees.source.shown(path)
-        try:
-            file = await call(self._pool.files, _open_file, root, path, undo=os.close)
-        except OSError as error:
-            skip(shown, error, self._on_error, self._found)
-            return
+        folder, _, name = map(os.fsdecode, path.rpartition(b"/"))
+        result, shown = self._way.naming(name) or name, self._trees.source.shown(path)
         tally = Tally(self._pool, Found())
         tally.observer = self._tally.observer
         self._run.also.append(tally)
         try:
-            await self._stream(file, path, tally)
+            file = await call(self._pool.files, _open_file, self._trees.source, path, undo=os.close)
+            try:
+                await self._stream(file, shown, folder, result, tally)
+            finally:
+                os.close(file)
         except OSError as error:
             if error.filename != shown and error.errno != errno.ENAMETOOLONG:
-                folder, _, name = path.rpartition(b"/")
-                place = os.path.join(folder, os.fsencode(self._result(name)))
-                target = self._trees.target.shown(place)
+                target = os.path.join(self._trees.target.path, folder, result)
                 raise OSError(error.errno, error.strerror, target) from None
             skip(shown, error, self._on_error, self._found)
         except (CorruptError, FormatError, LimitError) as error:
@@ -269,53 +265,35 @@ class _Mirroring:
                 raise
             self._found.refuse(str(error))
         finally:
-            os.close(file)
             self._run.also.remove(tally)
 
-    async def _stream(self, file: int, path: bytes, tally: Tally) -> None:
-        """Write a file under a hidden name, and then give it its own."""
-        files, on_exists = self._pool.files, self._trees.on_exists
-        folder, _, name = path.rpartition(b"/")
-        result, hidden = self._result(name), hidden_name()
-        root, shown = self._trees.target.root, self._trees.source.shown(path)
-        where = await call(files, _open_folder, root, folder, undo=os.close)
+    async def _stream(self, file: int, shown: str, folder: str, result: str, tally: Tally) -> None:
+        """Write what an open file becomes."""
+        files, trees = self._pool.files, self._trees
+        where = await call(files, _open_folder, trees.target.root, folder, undo=os.close)
         try:
-            if on_exists == "skip" and exists(result, where):
-                self._found.keep()
+            if trees.on_exists == "skip" and exists(result, where):
+                self._found.kept += 1
                 return
-            status = await self._convert(file, shown, f"/proc/self/fd/{where}/{hidden}", tally)
-            if await call(files, publish, hidden, result, where, on_exists or "replace"):
-                self._count(shown, tally, status, os.fstat(file))
-            else:
-                self._found.keep()
+            path, on_exists = f"/proc/self/fd/{where}/{result}", trees.on_exists or "replace"
+            # A new tree goes to the disk as a whole.
+            about = {"fsync": trees.on_exists is not None and trees.fsync, "follow": False}
+            async with aclosing(await FileSource.open(f"/proc/self/fd/{file}", files)) as source:
+                source.name = shown
+                sink = await FileSink.open(path, files, on_exists=on_exists, **about)
+                async with aclosing(sink):
+                    await self._way.stream(source, sink, tally, self._tally.raw_bytes)
+                    await sink.commit(source.status)
+            assert source.status is not None
+            self._count(shown, tally, source.status, os.fstat(file))
+        except FileExistsError:
+            self._found.kept += 1
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(hidden, dir_fd=where)
             os.close(where)
-
-    def _result(self, name: bytes) -> str:
-        """Return what a file is called on the other side."""
-        text = os.fsdecode(name)
-        return self._way.naming(text) or text
-
-    async def _convert(self, file: int, shown: str, target: str, tally: Tally) -> os.stat_result:
-        """Take an open file through the pipeline; returns what it was like when it was opened."""
-        files = self._pool.files
-        # A new tree goes to the disk as a whole.
-        fsync = self._trees.on_exists is not None and self._trees.fsync
-        async with aclosing(await FileSource.open(f"/proc/self/fd/{file}", files)) as source:
-            source.name = shown
-            sink = await FileSink.open(target, files, on_exists="error", fsync=fsync)
-            async with aclosing(sink):
-                await self._way.stream(source, sink, tally, self._tally.raw_bytes)
-                await sink.commit(source.status)
-        assert source.status is not None
-        return source.status
 
     def _count(
         self, shown: str, tally: Tally, before: os.stat_result, after: os.stat_result
     ) -> None:
-        """Add one file to the sum."""
         self._tally.merge(tally)
         self._found.files += 1
         for warning in tally.warnings:
@@ -324,21 +302,18 @@ class _Mirroring:
             self._found.change(f"{shown}: changed while it was read")
 
 
-def _open_file(root: int, path: bytes) -> int:
-    """Open a regular file below a folder."""
-    above, _, name = path.rpartition(b"/")
-    folder = _open_folder(root, above)
-    try:
-        descriptor = os.open(name, FILE_FLAGS, dir_fd=folder)
-    finally:
-        os.close(folder)
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, f"is {kind_of(mode)}, and no file any more")
+def _open_file(tree: Side, path: bytes) -> int:
+    """Open a regular file of a tree."""
+    folder, _, name = path.rpartition(b"/")
+    with renamed(tree.shown(path)):
+        with closing(Chain(tree.root)) as chain:
+            entry = Entry(path, name, chain.at(os.fsdecode(folder)), is_file=True)
+            descriptor, status = open_file(entry)
+        if descriptor < 0:
+            raise OSError(errno.EINVAL, f"is {kind_of(status.st_mode)}, and no file any more")
     return descriptor
 
 
-def _open_folder(root: int, folder: bytes) -> int:
+def _open_folder(root: int, folder: str) -> int:
     with closing(Chain(root)) as chain:
-        return os.dup(chain.at(os.fsdecode(folder)))
+        return os.dup(chain.at(folder))

@@ -11,7 +11,7 @@ import errno
 import heapq
 import os
 import stat
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
@@ -209,27 +209,22 @@ class Twins:
         """
         if rows is not None and len(set(map(self._place, rows))) == len(rows):
             return
+        folder, excluded = entry.name and entry.name + b"/", self._excluded
         runs = (
-            [b" %b/%b" % (self._place(row), row[1:]) for row in part] for part in self._scan(entry)
+            [
+                b" %b/%b" % (self._place(row), row[1:])
+                for row in rows
+                if excluded is None or not excluded(folder + row[1:], row[:1] == b"d")
+            ]
+            for rows in scan(entry.descriptor)
         )
         with closing(heapq.merge(*map(spilled, runs))) as merged:
             for one, two in pairwise(row[1:].split(b"/") for row in merged):
                 if one[0] == two[0]:
-                    folder = entry.name and entry.name + b"/"
                     names = (self._trees.source.shown(folder + name) for _, name in (one, two))
                     text = f"{' and '.join(names)} would both get this name"
                     place = self._trees.target.shown(folder + one[0])
                     raise FileExistsError(errno.EEXIST, text, place)
-
-    def _scan(self, entry: Entry) -> Iterator[list[bytes]]:
-        """Yield what is in a folder, without what is left out."""
-        excluded, inside = self._excluded, entry.name and entry.name + b"/"
-        for rows in scan(entry.descriptor):
-            yield [
-                row
-                for row in rows
-                if excluded is None or not excluded(inside + row[1:], row[:1] == b"d")
-            ]
 
     def _place(self, row: bytes) -> bytes:
         """Return the name that something in a folder will have in its twin."""
@@ -255,7 +250,7 @@ class Twins:
         if stat.S_ISDIR(status.st_mode):
             return True
         if on_exists == "skip":
-            self.found.keep()
+            self.found.kept += 1
             return False
         os.unlink(name, dir_fd=above)
         os.mkdir(name, _FOLDER_MODE, dir_fd=above)
@@ -266,7 +261,7 @@ class Twins:
         on_exists = self._trees.on_exists
         folder, base = self._restorer.parent(path)
         if on_exists == "skip" and exists(base, folder):
-            self.found.keep()
+            self.found.kept += 1
             return
         made = os.fsencode(hidden_name()) if on_exists == "replace" else base
         owner = status.st_uid, status.st_gid
