@@ -24,6 +24,11 @@ def suffix_of(codec: str) -> str:
     return FORMATS[codec].suffixes[0]
 
 
+def written(before: str = "") -> str:
+    """Return the suffixes of the files that are written, for a message, each behind ``before``."""
+    return " or ".join(before + row.suffixes[0] for row in FORMATS.values() if row.codec.levels)
+
+
 def codec_for(destination: PathLike) -> str:
     """Return the name of the codec that a destination's suffix asks for.
 
@@ -33,7 +38,7 @@ def codec_for(destination: PathLike) -> str:
     for row in FORMATS.values():
         if row.codec.levels and name.lower().endswith((*row.suffixes, *row.tar_suffixes)):
             return row.name
-    msg = f"{name}: unknown suffix; name it .zst or .gz, or say the codec (--codec)"
+    msg = f"{name}: unknown suffix; name it {written()}, or say the codec (--codec)"
     raise ValueError(msg)
 
 
@@ -49,7 +54,7 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
         raise ValueError(msg)
     name = os.fspath(destination)
     if name.lower().endswith(_FOREIGN):
-        msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
+        msg = f"{name}: this format is not written here; name it {written(_TAR)}, or a folder"
         raise ValueError(msg)
     try:
         codec_for(name)
