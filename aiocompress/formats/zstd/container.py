@@ -229,7 +229,7 @@ class Reader(base.Reader):
 
         The walk has to see each block header as a whole, so no part ends within one.
         """
-        zstd.check_window(header, self._max_window)
+        zstd.check_header(header, self._max_window, streamed=True)
         start, tail = 0, b""
         while True:
             try:
