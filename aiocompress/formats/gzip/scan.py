@@ -84,7 +84,7 @@ class GzScan(Scan):
             while data:
                 part = decoder.decompress(data, MIB)
                 raw += len(part)
-                self.tried(len(data) + len(part))
+                self._tried += len(data) + len(part)
                 data = decoder.unconsumed_tail
                 if decoder.eof:
                     end = at - len(decoder.unused_data)

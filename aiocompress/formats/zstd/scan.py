@@ -66,13 +66,13 @@ class ZstScan(Scan):
             before = walk.size
             part = self._view.at(at + before, PART)
             if len(part) < 3 or part[:64] == _NOTHING:
-                self.tried(before)
+                self._tried += before
                 self.cut_off = len(part) < 3
                 return None
             try:
                 walk.advance(part, -before, _BLOCKS_AT_ONCE)
             except AiocompressError:
-                self.tried(walk.size)
+                self._tried += walk.size
                 return None
         self.cut_off = at + walk.size > self._view.size
         return None if self.cut_off else walk.size
@@ -83,10 +83,10 @@ class ZstScan(Scan):
         try:
             for start in range(at, at + size, PART):
                 for raw in decoder.feed(self._view.at(start, min(PART, at + size - start))):
-                    self.tried(len(raw))
+                    self._tried += len(raw)
             decoder.finish()
         except (AiocompressError, zstandard.ZstdError):
-            self.tried(size)
+            self._tried += size
             return False
         return True
 
