@@ -155,9 +155,8 @@ def _nanoseconds(text: bytes) -> int:
 _NUMBERS: Final = {
     b"mtime": _nanoseconds,
     **dict.fromkeys((b"size", b"uid", b"gid", b"SCHILY.realsize"), number),
-    **dict.fromkeys(
-        (_SPARSE + key for key in (b"major", b"minor", b"size", b"realsize", b"numblocks")), number
-    ),
+    **dict.fromkeys((b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.numblocks"), number),
+    **dict.fromkeys((b"GNU.sparse.size", b"GNU.sparse.realsize"), number),
 }
 
 
