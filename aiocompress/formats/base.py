@@ -159,6 +159,8 @@ class Reader(ABC):
     """
 
     _hint = DATA_BEFORE
+    _without_end: str
+    """What a cut between two frames leaves, for the error."""
 
     def __init__(
         self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
@@ -175,6 +177,8 @@ class Reader(ABC):
         self._start = 0
         self._offset = 0
         self._ended = False
+        self._end_due = False
+        """Whether the container has to end with a part that has not been met."""
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> None:
@@ -266,6 +270,11 @@ class Reader(ABC):
             self._drop(len(self._buffer) - garbage)
             if garbage:
                 raise CorruptError("garbage after the compressed data", offset=0, hint=self._hint)
+
+    def _check_end(self) -> None:
+        """Check, where the container ends or another one begins, that its last part was met."""
+        if self._end_due:
+            raise TruncatedError(f"the file is cut off between two {self._without_end}", offset=0)
 
     def _cut_off(self) -> TruncatedError:
         return TruncatedError("the file is cut off", offset=len(self._buffer), hint=self._hint)

@@ -27,7 +27,7 @@ _WINDOW, _SEARCHED = 256 * KIB, 4 * MIB
 _TRIED_FOR_EACH: Final = 4
 """How often each byte may be looked at in vain, on average: beyond, the file is hostile."""
 _FEW: Final = 4
-LARGEST_INDEX: Final = 64 * MIB
+_LARGEST_INDEX: Final = 64 * MIB
 """Bytes of index blocks that a scan keeps: enough for some million members."""
 
 
@@ -249,7 +249,7 @@ class Scan(ABC):
             self.end_due = False
         elif isinstance(what, Index):
             self._payload_bytes += len(what.payload)
-            if self._payload_bytes <= LARGEST_INDEX:
+            if self._payload_bytes <= _LARGEST_INDEX:
                 self._payloads.append((len(self.frames), what.payload))
         else:
             self.empty = True

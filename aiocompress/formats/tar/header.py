@@ -63,11 +63,16 @@ def padding(size: int) -> int:
 
 
 class Owner:
-    """Who owns a member: encoded once for many members, with the fields behind it in a header."""
+    """Who owns a member: encoded once for many members, with the fields behind it in a header.
+
+    :param device: its numbers, where the member is one.
+    """
 
     __slots__ = ("ids", "pax", "row", "tail")
 
-    def __init__(self, uid: int, gid: int, user: str, group: str, device: tuple[int, int]) -> None:
+    def __init__(
+        self, uid: int, gid: int, user: str, group: str, device: tuple[int, int] = (0, 0)
+    ) -> None:
         ids, names = (uid, gid), (to_bytes(user), to_bytes(group))
         self.row = (uid, gid, *names)
         """The row of the index's table of owners."""
@@ -87,10 +92,8 @@ class Owner:
         self.tail += b"%07o\0%07o\0" % tuple(min(number, _LARGEST_ID) for number in device)
 
 
-@lru_cache(1024)
-def owner(uid: int, gid: int, user: str, group: str, device: tuple[int, int] = (0, 0)) -> Owner:
-    """Return an ``Owner``, of ``device`` where the member is one; the last 1,024 are kept."""
-    return Owner(uid, gid, user, group, device)
+owner: Final = lru_cache(1024)(Owner)
+"""Returns an ``Owner``; the last 1,024 are kept."""
 
 
 def header(

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Generator, Iterable
 from typing import Final
 
-from aiocompress.errors import CorruptError, TruncatedError
+from aiocompress.errors import CorruptError
 from aiocompress.formats import base
 from aiocompress.formats.base import LARGEST_TABLE, PART, FrameTable, Search, Steps, little_endian
 from aiocompress.formats.zstd import codec as zstd
@@ -159,9 +159,10 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
 class Reader(base.Reader):
     """``.zst`` of any writer to pieces; see ``base.Reader``."""
 
+    _without_end = "frames: the seek table at its end is missing"
+
     def _parse(self) -> Steps:
         self._table: SeekTable | None = SeekTable()
-        self._table_due = False
         while (yield from self._need(1)):
             long_enough = yield from self._need(4)
             if long_enough and bytes(self._buffer[:4]) == zstd.MAGIC:
@@ -172,8 +173,7 @@ class Reader(base.Reader):
                 raise self._cut_off()
             else:
                 yield from self._padding()
-        if self._table_due:
-            raise self._without_table()
+        self._check_end()
 
     def _frames(self) -> Steps:
         """Give out a frame once it is whole, with those behind it that are here; or a stream."""
@@ -203,15 +203,9 @@ class Reader(base.Reader):
                 raise self._cut_off()
         zstd.check_header(header, self._max_window)
         if header.is_marked:  # a new file begins, and its seek table counts from here
-            if self._table_due:
-                raise self._without_table()
-            self._table, self._table_due = SeekTable(), True
+            self._check_end()
+            self._table, self._end_due = SeekTable(), True
         return header
-
-    def _without_table(self) -> TruncatedError:
-        return TruncatedError(
-            "the file is cut off between two frames: the seek table at its end is missing", offset=0
-        )
 
     def _follower(self, start: int, before: int) -> tuple[int, int] | None:
         """Measure the frame at ``start`` if it is here, plain, and begins no other file."""
@@ -274,10 +268,10 @@ class Reader(base.Reader):
         if not (yield from self._need(left)):
             raise self._cut_off()
         if magic == TABLE_MAGIC and bytes(self._buffer[left - 4 : left]) == FOOTER_MAGIC:
-            due = self._table if self._table_due else None
+            due = self._table if self._end_due else None
             if due is not None and self._buffer[:left] != bytes(due):
                 self._index_is_damaged()
-            self._table, self._table_due = SeekTable(), False
+            self._table, self._end_due = SeekTable(), False
         elif self._table is not None:
             self._table.add_skippable(size)
         self._drop(left)
