@@ -255,13 +255,13 @@ class Salvager(Splices):
             start, is_first = self._raw, not self._context
             try:
                 member = yield from self._headers()
+                assert member is not None
                 start = self._accepted(member, start, is_first=is_first)
             except TornError:
                 continue
             except AiocompressError:
                 self._unread()
                 continue
-            assert member is not None
             self._unsure = False
             self._raw = None if start is None else start + len(self._pending)
             if start is None:
@@ -327,20 +327,18 @@ class Salvager(Splices):
                 return at
         return None
 
-    def _accepted(self, member: Member | None, start: int | None, *, is_first: bool) -> int | None:
+    def _accepted(self, member: Member, start: int | None, *, is_first: bool) -> int | None:
         """Return the raw offset of a member that was found; None: it stays unknown.
 
         :raises CorruptError: the archive has no such member, or its extended header may be lost.
         """
-        record = None
-        if member is not None and self._directory and start is None:
+        if start is None and self._directory:
             record = self._directory.find(member)
-        if member is None or (self._directory and start is None and record is None):
-            raise CorruptError("not a member of this archive")
-        if record is not None:
+            if record is None:
+                raise CorruptError("not a member of this archive")
             return record.offset
         self._check(member, start)
-        if not (start is not None and self._directory.covers(start)):
+        if start is None or not self._directory.covers(start):
             self._check_complete(member, is_first=is_first)
         return start
 
