@@ -148,8 +148,7 @@ def search(size: int) -> Search:
 def _table(payload: bytes, end: int, blocks: list[tuple[int, int]]) -> FrameTable | None:
     """Add up the sizes; they must cover all that stands before the index."""
     pairs = table_sizes(payload)
-    is_whole = len(payload) % 8 == 0 and payload[:12] == _TABLE.pack(_TABLE_MAGIC, 1, 0)[:12]
-    if pairs is None or not is_whole:
+    if pairs is None or payload != _packed(pairs):
         return None
     starts, raws = (array("Q", accumulate(pairs[column::2], initial=0)) for column in (0, 1))
     return FrameTable(starts, pairs[::2], raws, blocks) if starts.pop() == end else None

@@ -287,10 +287,7 @@ class Records:
 
     def pack(self) -> bytes:
         """Return the payload that an index block of the container stores."""
-        parameters = zstandard.ZstdCompressionParameters(
-            compression_level=_LEVEL, write_checksum=True
-        )
-        frame = zstandard.ZstdCompressor(compression_params=parameters).compress(self.encode())
+        frame = zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(self.encode())
         return _PAYLOAD.pack(MAGIC, _VERSION, len(frame)) + frame
 
 
