@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aiocompress.errors import CorruptError, FormatError
-from aiocompress.formats.base import STREAM, Codec, Container, Format, StreamReader
+from aiocompress.formats.base import STREAM, Codec, Container, Format, Reader
 from aiocompress.formats.deflate import StreamDecoder
 
 _WBITS: Final = 15
@@ -45,5 +45,5 @@ FORMAT = Format(
         open_stream=lambda _max_window: StreamDecoder("zlib", _WBITS, parse_header),
         decompress=lambda _frame, _room: STREAM,
     ),
-    container=Container(StreamReader),
+    container=Container(Reader),
 )

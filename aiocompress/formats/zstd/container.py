@@ -34,7 +34,6 @@ _MARKED: Final = struct.Struct("<4sBBQ")
 _MARKED_DESCRIPTOR: Final = 3 << 6 | 4
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
-_TABLE_SIZE: Final = _ONE_ENTRY.size - SKIPPABLE.size
 
 
 class SeekTable:
@@ -149,7 +148,7 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     size = len(data) - _ONE_ENTRY.size
     if magic != zstd.MAGIC or descriptor != _MARKED_DESCRIPTOR or window & 7 != 1 or raw > most:
         return None
-    entry = (_TABLE_SIZE, size, raw, data[size - 4 : size])
+    entry = (_ONE_ENTRY.size - SKIPPABLE.size, size, raw, data[size - 4 : size])
     table = _ONE_ENTRY.pack(TABLE_MAGIC, *entry, 1, _CHECKSUM_FLAG, FOOTER_MAGIC)
     if 9 << 7 + (window >> 3) > max_window or data[size:] != table:
         return None

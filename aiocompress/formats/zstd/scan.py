@@ -6,8 +6,6 @@ import re
 import struct
 from typing import Final
 
-import zstandard
-
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.base import LARGEST_TABLE, PART
 from aiocompress.formats.scan import Entry, Found, Frame, Index, Other, Scan, Table, is_nearly
@@ -77,7 +75,7 @@ class ZstScan(Scan):
                 for raw in decoder.feed(self._view.at(start, min(PART, at + size - start))):
                     self._tried += len(raw)
             decoder.finish()
-        except (AiocompressError, zstandard.ZstdError):
+        except AiocompressError:
             self._tried += size
             return False
         return True
