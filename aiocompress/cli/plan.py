@@ -129,7 +129,7 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     named = None if options.output == STREAM else options.output
     folder = named if named and os.path.isdir(named) else None
     if len(sources) > 1 and named is not None and folder is None:
-        raise UsageError("-o must be a folder, or a .tar.zst or .tar.gz, for several sources")
+        raise UsageError(f"-o must be a folder, or a {names.written('.tar')}, for several sources")
     return [_file_task(options, source, folder) for source in sources]
 
 

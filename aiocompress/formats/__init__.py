@@ -29,9 +29,9 @@ def detect(head: bytes) -> Format:
     for row in FORMATS.values():
         if row.is_magic(head):
             return row
-    raise FormatError(
-        f"not a zstd, gzip or zlib file: it begins with {head[:4].hex(' ')}", offset=0
-    )
+    *others, last = FORMATS
+    known = f"{', '.join(others)} or {last}"
+    raise FormatError(f"not a {known} file: it begins with {head[:4].hex(' ')}", offset=0)
 
 
 def writable(name: str) -> Format:

@@ -6,7 +6,6 @@ Nothing here reads or writes files: a reader is fed bytes and returns frames, a 
 from __future__ import annotations
 
 import sys
-from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
@@ -147,10 +146,11 @@ def little_endian(column: array[Any]) -> array[Any]:
     return column
 
 
-class Reader(ABC):
+class Reader:
     """Bytes in, pieces out: ``feed`` and ``next_piece`` by turns, then ``end``, ``next_piece``.
 
-    A format implements ``_parse``, a generator that yields pieces, and None for "more bytes".
+    A format implements ``_parse``, a generator that yields pieces, and None for "more bytes". Where
+    frames cannot be found, this class reads the container: all of it is one stream.
 
     :param whole: the most raw plus compressed bytes of a frame that is given out whole.
     :param max_window: the largest zstd window allowed, in bytes.
@@ -159,6 +159,8 @@ class Reader(ABC):
     """
 
     _hint = DATA_BEFORE
+    _without_end: str
+    """What a cut between two frames leaves, for the error."""
 
     def __init__(
         self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
@@ -175,6 +177,8 @@ class Reader(ABC):
         self._start = 0
         self._offset = 0
         self._ended = False
+        self._end_due = False
+        """Whether the container has to end with a part that has not been met."""
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> None:
@@ -216,9 +220,9 @@ class Reader(ABC):
         except AiocompressError as error:
             raise error.located(base=self._offset, frame=self.frames) from None
 
-    @abstractmethod
     def _parse(self) -> Steps:
         """Yield the pieces of the whole container, each with its first byte first in the buffer."""
+        return self._rest()
 
     def _need(self, size: int) -> Generator[None, None, bool]:
         """Wait for ``size`` bytes in the buffer; returns False where the input ends before."""
@@ -267,6 +271,11 @@ class Reader(ABC):
             if garbage:
                 raise CorruptError("garbage after the compressed data", offset=0, hint=self._hint)
 
+    def _check_end(self) -> None:
+        """Check, where the container ends or another one begins, that its last part was met."""
+        if self._end_due:
+            raise TruncatedError(f"the file is cut off between two {self._without_end}", offset=0)
+
     def _cut_off(self) -> TruncatedError:
         return TruncatedError("the file is cut off", offset=len(self._buffer), hint=self._hint)
 
@@ -276,13 +285,6 @@ class Reader(ABC):
             hint = "the data before it is whole: decompress it and compress it again"
             raise CorruptError(problem, offset=0, hint=hint)
         self.warnings.append(f"{problem} at byte {self._offset}; it was not used")
-
-
-class StreamReader(Reader):
-    """Reads a container whose frames cannot be found: all of it is one stream."""
-
-    def _parse(self) -> Steps:
-        return self._rest()
 
 
 class Container(NamedTuple):

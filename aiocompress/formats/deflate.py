@@ -6,25 +6,13 @@ import importlib
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
 from aiocompress.model import MIB, Buffer
 
 _INPUT_AT_ONCE: Final = 64 << 10
 _LARGEST_HEADER: Final = MIB
-
-
-class Wrapper(NamedTuple):
-    """What stands around DEFLATE data: RFC 1950 or RFC 1952."""
-
-    name: str
-    wbits: int
-    """The argument of zlib's ``decompressobj``."""
-    parse: Callable[[bytes], tuple[int, bytes] | None]
-    """Takes the first bytes of a stream; returns the size of its header, and the same header
-    without optional fields; None: more bytes are needed. Raises ``FormatError``, ``CorruptError``.
-    """
 
 
 @cache
@@ -41,11 +29,19 @@ class StreamDecoder:
 
     Headers are gathered and parsed here, and the decoder sees a plain one: ISA-L misreads headers
     that arrive in two pieces, and accepts reserved flags.
+
+    :param name: what errors call the wrapper around DEFLATE data.
+    :param wbits: the argument of zlib's ``decompressobj``.
+    :param parse: takes the first bytes of a stream; returns the size of its header, and the same
+        header without optional fields; None: more bytes are needed. It raises ``FormatError`` or
+        ``CorruptError``.
     """
 
-    def __init__(self, wrapper: Wrapper) -> None:
+    def __init__(
+        self, name: str, wbits: int, parse: Callable[[bytes], tuple[int, bytes] | None]
+    ) -> None:
         self.boundary = False
-        self._wrapper = wrapper
+        self._name, self._wbits, self._parse = name, wbits, parse
         self._taken = 0
         self._head = b""
         self._decoder: Any = None
@@ -77,22 +73,22 @@ class StreamDecoder:
         before = len(self._head)
         self._head += bytes(view[:_INPUT_AT_ONCE])
         try:
-            header = self._wrapper.parse(self._head)
+            header = self._parse(self._head)
         except AiocompressError as error:
             raise (self._garbage() if self._taken else error.located(base=0)) from None
         if header is None:
             if len(self._head) > _LARGEST_HEADER:
-                raise CorruptError(f"endless {self._wrapper.name} header", offset=self._taken)
+                raise CorruptError(f"endless {self._name} header", offset=self._taken)
             return view[_INPUT_AT_ONCE:]
         size, plain = header
         self._head = b""
         self._taken += size
-        self._decoder = inflater().decompressobj(self._wrapper.wbits)
+        self._decoder = inflater().decompressobj(self._wbits)
         self._decoder.decompress(plain)
         return view[size - before :]
 
     def _garbage(self) -> CorruptError:
-        message = f"garbage after the {self._wrapper.name} data"
+        message = f"garbage after the {self._name} data"
         return CorruptError(message, offset=self._taken, hint=DATA_BEFORE)
 
     def _inflate(self, data: bytes) -> Generator[Buffer, None, int]:
@@ -102,7 +98,7 @@ class StreamDecoder:
             try:
                 raw = self._decoder.decompress(data, MIB)
             except (zlib.error, inflater().error) as error:
-                message = f"damaged {self._wrapper.name} data ({error})"
+                message = f"damaged {self._name} data ({error})"
                 raise CorruptError(message, offset=self._taken) from None
             if raw:
                 yield raw
@@ -121,5 +117,6 @@ class StreamDecoder:
         if self._head and self._taken:
             raise self._garbage()
         if not self.boundary:
-            name, offset = self._wrapper.name, self._taken + len(self._head)
-            raise TruncatedError(f"the {name} data is cut off", offset=offset, hint=DATA_BEFORE)
+            message = f"the {self._name} data is cut off"
+            offset = self._taken + len(self._head)
+            raise TruncatedError(message, offset=offset, hint=DATA_BEFORE)

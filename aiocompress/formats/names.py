@@ -24,6 +24,11 @@ def suffix_of(codec: str) -> str:
     return FORMATS[codec].suffixes[0]
 
 
+def written(before: str = "") -> str:
+    """Return the suffixes of the files that are written, for a message, each behind ``before``."""
+    return " or ".join(before + row.suffixes[0] for row in FORMATS.values() if row.codec.levels)
+
+
 def codec_for(destination: PathLike) -> str:
     """Return the name of the codec that a destination's suffix asks for.
 
@@ -33,7 +38,7 @@ def codec_for(destination: PathLike) -> str:
     for row in FORMATS.values():
         if row.codec.levels and name.lower().endswith((*row.suffixes, *row.tar_suffixes)):
             return row.name
-    msg = f"{name}: unknown suffix; name it .zst or .gz, or say the codec (--codec)"
+    msg = f"{name}: unknown suffix; name it {written()}, or say the codec (--codec)"
     raise ValueError(msg)
 
 
@@ -49,7 +54,7 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
         raise ValueError(msg)
     name = os.fspath(destination)
     if name.lower().endswith(_FOREIGN):
-        msg = f"{name}: this format is not written here; name it .tar.zst or .tar.gz, or a folder"
+        msg = f"{name}: this format is not written here; name it {written(_TAR)}, or a folder"
         raise ValueError(msg)
     try:
         codec_for(name)
@@ -59,10 +64,8 @@ def layout_for(destination: PathLike, layout: Layout | None) -> Layout:
 
 
 def is_tar(name: str) -> bool:
-    """Whether a name is that of a tar, compressed or not."""
-    base, suffix = os.path.splitext(name.lower())
-    ending = _ending(suffix)
-    return ending == _TAR or (ending == "" and base.endswith(_TAR))
+    """Whether a path is that of a compressed tar."""
+    return (restored(os.path.basename(name)) or "").lower().endswith(_TAR)
 
 
 def restored(name: str) -> str | None:
@@ -70,10 +73,13 @@ def restored(name: str) -> str | None:
 
     :param name: without its folder. ``a.zst`` gives ``a``, ``a.tgz`` gives ``a.tar``.
     """
-    base, _, suffix = name.rpartition(".")
-    ending = _ending("." + suffix.lower())
-    # A name of nothing but a suffix has none, and ".." is no name.
-    return base + ending if ending is not None and base.strip(".") else None
+    base, dot, suffix = name.rpartition(".")
+    suffix = dot + suffix.lower()
+    for row in FORMATS.values():
+        # A name of nothing but a suffix has none, and ".." is no name.
+        if base.strip(".") and suffix in (*row.suffixes, *row.tar_suffixes):
+            return base + _TAR if suffix in row.tar_suffixes else base
+    return None
 
 
 def stem(path: str) -> str | None:
@@ -82,13 +88,3 @@ def stem(path: str) -> str | None:
     base = restored(name) or (name if name.lower().endswith(_TAR) else None)
     base = base and base.removesuffix(_TAR)
     return os.path.join(folder, base) if base else None
-
-
-def _ending(suffix: str) -> str | None:
-    """Return what replaces a suffix once the file is decompressed; None: the suffix is unknown."""
-    for row in FORMATS.values():
-        if suffix in row.suffixes:
-            return ""
-        if suffix in row.tar_suffixes:
-            return _TAR
-    return None

@@ -27,7 +27,7 @@ _WINDOW, _SEARCHED = 256 * KIB, 4 * MIB
 _TRIED_FOR_EACH: Final = 4
 """How often each byte may be looked at in vain, on average: beyond, the file is hostile."""
 _FEW: Final = 4
-LARGEST_INDEX: Final = 64 * MIB
+_LARGEST_INDEX: Final = 64 * MIB
 """Bytes of index blocks that a scan keeps: enough for some million members."""
 
 
@@ -159,6 +159,7 @@ class Scan(ABC):
     def __init__(self, view: View, max_window: int) -> None:
         self._view, self._max_window = view, max_window
         self._tried = 0
+        """Bytes that ``measure`` looked at in vain; it adds them, and ``_find`` takes them back."""
         self._chained = True
         self.frames = Frames()
         self.entries: list[Entry] = []
@@ -193,7 +194,10 @@ class Scan(ABC):
                 if self.cut_off and self._chained and not self.has_table():
                     break  # the content of the last frame may look like frames
                 self._chained = False
-                at = self._next(at)
+                self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 16 * MIB
+                if self.gave_up:
+                    break
+                at = self._view.find(self.magic, at + 1, 4)
                 continue
             if at > known and not self.held_nothing(known, at, found):
                 self._lose(known, at - known)
@@ -232,15 +236,6 @@ class Scan(ABC):
         """Whether damaged bytes in front of what was found certainly held no data."""
         return False
 
-    def _next(self, at: int) -> int:
-        """Return where to look next: at the next magic, unless too much was tried in vain."""
-        self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 16 * MIB
-        return self._view.find(self.magic, at + 1, 4) if not self.gave_up else self._view.size
-
-    def tried(self, size: int) -> None:
-        """Count bytes that were looked at, in vain if ``measure`` then finds nothing."""
-        self._tried += size
-
     def is_end(self, at: int) -> bool:
         """Whether the file ends there, or something of the container begins."""
         return at == self._view.size or self.magic.match(self._view.at(at, 4)) is not None
@@ -254,7 +249,7 @@ class Scan(ABC):
             self.end_due = False
         elif isinstance(what, Index):
             self._payload_bytes += len(what.payload)
-            if self._payload_bytes <= LARGEST_INDEX:
+            if self._payload_bytes <= _LARGEST_INDEX:
                 self._payloads.append((len(self.frames), what.payload))
         else:
             self.empty = True

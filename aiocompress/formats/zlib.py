@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from aiocompress.errors import CorruptError, FormatError
-from aiocompress.formats.base import STREAM, Codec, Container, Format, StreamReader
-from aiocompress.formats.deflate import StreamDecoder, Wrapper
+from aiocompress.formats.base import STREAM, Codec, Container, Format, Reader
+from aiocompress.formats.deflate import StreamDecoder
 
 _WBITS: Final = 15
 _DEFLATE: Final = 8
@@ -14,7 +14,7 @@ _LARGEST_WINDOW: Final = 7
 
 
 def parse_header(head: bytes) -> tuple[int, bytes] | None:
-    """Return the size of a stream's header, and the header; see ``Wrapper``.
+    """Return the size of a stream's header, and the header; see ``StreamDecoder``.
 
     :raises CorruptError: these bytes are not the header of a zlib stream.
     :raises FormatError: the stream needs a dictionary.
@@ -42,8 +42,8 @@ FORMAT = Format(
     suffixes=(".zz", ".compressed"),
     is_magic=_is_magic,
     codec=Codec(
-        open_stream=lambda _max_window: StreamDecoder(Wrapper("zlib", _WBITS, parse_header)),
+        open_stream=lambda _max_window: StreamDecoder("zlib", _WBITS, parse_header),
         decompress=lambda _frame, _room: STREAM,
     ),
-    container=Container(StreamReader),
+    container=Container(Reader),
 )

@@ -14,7 +14,7 @@ from typing import Final
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.base import STREAM, Codec
-from aiocompress.formats.deflate import StreamDecoder, Wrapper, inflater
+from aiocompress.formats.deflate import StreamDecoder, inflater
 from aiocompress.model import MIB
 
 MAGIC: Final = b"\x1f\x8b\x08"
@@ -37,7 +37,7 @@ def check_head(head: bytes) -> None:
 
 
 def parse_header(head: bytes) -> tuple[int, bytes] | None:
-    """Return the size of a member's header, and the header without options; see ``Wrapper``."""
+    """Return the size of a header, and the header without options; see ``StreamDecoder``."""
     check_head(head)
     if len(head) < PLAIN_HEADER:
         return None
@@ -96,7 +96,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
 
 
 CODEC = Codec(
-    open_stream=lambda _max_window: StreamDecoder(Wrapper("gzip", WBITS, parse_header)),
+    open_stream=lambda _max_window: StreamDecoder("gzip", WBITS, parse_header),
     decompress=decompress,
     levels=range(13),
     default_level=6,

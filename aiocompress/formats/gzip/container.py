@@ -21,7 +21,6 @@ from collections.abc import Generator
 from itertools import accumulate
 from typing import Final
 
-from aiocompress.errors import TruncatedError
 from aiocompress.formats import base
 from aiocompress.formats.base import LARGEST_TABLE, FrameTable, Search, Steps, little_endian
 from aiocompress.formats.gzip import codec as gzip
@@ -149,8 +148,7 @@ def search(size: int) -> Search:
 def _table(payload: bytes, end: int, blocks: list[tuple[int, int]]) -> FrameTable | None:
     """Add up the sizes; they must cover all that stands before the index."""
     pairs = table_sizes(payload)
-    is_whole = len(payload) % 8 == 0 and payload[:12] == _TABLE.pack(_TABLE_MAGIC, 1, 0)[:12]
-    if pairs is None or not is_whole:
+    if pairs is None or payload != _packed(pairs):
         return None
     starts, raws = (array("Q", accumulate(pairs[column::2], initial=0)) for column in (0, 1))
     return FrameTable(starts, pairs[::2], raws, blocks) if starts.pop() == end else None
@@ -219,8 +217,9 @@ class Reader(base.Reader):
     is given out as a stream; the pipeline does the same where a member has another size.
     """
 
+    _without_end = "members: the empty one at its end is missing"
+
     def _parse(self) -> Steps:
-        self._end_due = False
         self._tail = b""
         self._sizes = array("I")
         self._payload = b""
@@ -231,14 +230,13 @@ class Reader(base.Reader):
                 yield from self._give_part(min(len(self._buffer), base.PART), last=False)
                 continue
             member = yield from self._member()
-            if self._end_due and is_marked(self._buffer):
-                raise self._cut_between()
+            if is_marked(self._buffer):
+                self._check_end()
             if member is None:
                 yield from self._rest()
                 break
             yield from self._give_frames(self._run(member), exact=False)
-        if self._end_due:
-            raise self._cut_between()
+        self._check_end()
         if self._table_due:
             self._index_is_damaged()
 
@@ -312,11 +310,6 @@ class Reader(base.Reader):
             self._end_due = not any(end in seen for end in ENDS)
             self._tail = seen[-len(_END) :]
         return super()._give_part(size, last=last)
-
-    def _cut_between(self) -> TruncatedError:
-        return TruncatedError(
-            "the file is cut off between two members: the empty one at its end is missing", offset=0
-        )
 
 
 CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame)

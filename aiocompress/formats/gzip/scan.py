@@ -6,20 +6,11 @@ import re
 import zlib
 from typing import Any, Final
 
+from aiocompress.formats.base import LARGEST_TABLE
 from aiocompress.formats.deflate import inflater
 from aiocompress.formats.gzip import codec as gzip
 from aiocompress.formats.gzip import container as gz
-from aiocompress.formats.scan import (
-    LARGEST_INDEX,
-    Entry,
-    Found,
-    Frame,
-    Index,
-    Other,
-    Scan,
-    Table,
-    is_nearly,
-)
+from aiocompress.formats.scan import Entry, Found, Frame, Index, Other, Scan, Table, is_nearly
 from aiocompress.model import KIB, MIB
 
 _HEAD, _LONGEST_HEAD, _PART = 64 * KIB, MIB, 64 * KIB
@@ -84,7 +75,7 @@ class GzScan(Scan):
             while data:
                 part = decoder.decompress(data, MIB)
                 raw += len(part)
-                self.tried(len(data) + len(part))
+                self._tried += len(data) + len(part)
                 data = decoder.unconsumed_tail
                 if decoder.eof:
                     end = at - len(decoder.unused_data)
@@ -98,7 +89,7 @@ class GzScan(Scan):
         while kind == gz.GOES_ON:
             size, kind = gz.index_member(self._view.at(at, 64))
             at += size
-            if not kind or at - start > LARGEST_INDEX:
+            if not kind or at - start > LARGEST_TABLE:
                 return None
         payload = gz.index_payload(bytes(self._view.at(start, at - start)))
         if payload is None or not self.is_end(at):

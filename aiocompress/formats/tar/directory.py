@@ -82,10 +82,9 @@ class Directory:
             if self._blocks[number].start >= end:
                 return
             records, offsets = self._load(number)
-            first, last = bisect_left(offsets, start), bisect_left(offsets, end)
-            last = min(last, len(records))
-            if first < last:
-                yield from records.cut(first, last, offsets[first])
+            first, last = (bisect_left(offsets, edge, 0, len(records)) for edge in (start, end))
+            for at in range(first, last):
+                yield records.record(at, offsets[at])
 
     def find(self, member: Member) -> Record | None:
         """Return the record of a member that was met at an unknown offset; None: there is none."""

@@ -13,7 +13,7 @@ from aiocompress.formats.tar.pax import LARGEST
 _ASCII, _AFTER_DIGITS = bytes(range(128)), b"\0 "
 _OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
 _NUMBERS: Final = (*pairwise((100, 108, 116, 124, 136, 148)), *pairwise((329, 337, 345)))
-_TIDY: Final = re.compile(rb" *[0-7]*[ \0]*")
+_TIDY: Final = re.compile(rb" *([0-7]*)[ \0]*")
 
 
 def check_sum(block: bytes, offset: int) -> None:
@@ -23,10 +23,8 @@ def check_sum(block: bytes, offset: int) -> None:
         old writers took.
     """
     field = block[148:156]
-    try:
-        claimed = number(field) if _TIDY.fullmatch(field) else None
-    except ValueError:
-        claimed = None
+    tidy = _TIDY.fullmatch(field)
+    claimed = int(tidy[1] or b"0", 8) if tidy and not field.isspace() else None
     if block.isascii():  # see ``header``, where one is written
         total = (zlib.adler32(block, 0) & 0xFFFF) - sum(field) + 256
         signed = total

@@ -63,34 +63,38 @@ def padding(size: int) -> int:
 
 
 class Owner:
-    """Who owns a member: encoded once for many members, with the fields behind it in a header."""
+    """Who owns a member: encoded once for many members, with the fields behind it in a header.
+
+    :param device: its numbers, where the member is one.
+    """
 
     __slots__ = ("ids", "pax", "row", "tail")
 
-    def __init__(self, uid: int, gid: int, user: str, group: str, device: tuple[int, int]) -> None:
+    def __init__(
+        self, uid: int, gid: int, user: str, group: str, device: tuple[int, int] = (0, 0)
+    ) -> None:
         ids, names = (uid, gid), (to_bytes(user), to_bytes(group))
         self.row = (uid, gid, *names)
         """The row of the index's table of owners."""
-        self.pax = [
+        records = [
             (key, b"%d" % value)
             for key, value in zip((b"uid", b"gid"), ids, strict=True)
             if not 0 <= value <= _LARGEST_ID
         ]
-        self.pax += [
+        records += [
             (key, text)
             for key, text in zip((b"uname", b"gname"), names, strict=True)
             if len(text) >= _OWNER_SIZE
         ]
+        self.pax = tuple(records)
         self.ids = b"%07o\0%07o\0" % tuple(i if 0 <= i <= _LARGEST_ID else 0 for i in ids)
         fields = (text[: _OWNER_SIZE - 1].ljust(_OWNER_SIZE, b"\0") for text in names)
         self.tail = b"ustar\x0000" + b"".join(fields)
         self.tail += b"%07o\0%07o\0" % tuple(min(number, _LARGEST_ID) for number in device)
 
 
-@lru_cache(1024)
-def owner(uid: int, gid: int, user: str, group: str, device: tuple[int, int] = (0, 0)) -> Owner:
-    """Return an ``Owner``, of ``device`` where the member is one; the last 1,024 are kept."""
-    return Owner(uid, gid, user, group, device)
+owner: Final = lru_cache(1024)(Owner)
+"""Returns an ``Owner``; the last 1,024 are kept."""
 
 
 def header(
@@ -105,52 +109,32 @@ def header(
 ) -> bytes:
     """Return the header blocks of a member, an extended header first where it needs one.
 
+    The last one is POSIX.1-2008's ustar Interchange Format.
+
     :param name: as it is to stand there: that of a folder with a slash at the end.
     :param kind: the ustar type, one byte.
     :param size: bytes of the content.
     :param seconds: the modification time; a header holds no fractions.
     """
-    if (
-        len(name) <= _NAME_SIZE
-        and len(link) <= _LINK_SIZE
-        and size <= _LARGEST_NUMBER
-        and 0 <= seconds <= _LARGEST_NUMBER
-        and not owner.pax
-        and not xattrs
-    ):
-        return _ustar(name, kind, mode, size, seconds, link, owner)
-    records, prefix = list(owner.pax), b""
+    records, prefix = owner.pax, b""
     if len(name) > _NAME_SIZE:
         cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
         if 0 < cut <= _PREFIX_SIZE:
             prefix, name = name[:cut], name[cut + 1 :]
         else:
-            records.append((b"path", name))
+            records += ((b"path", name),)
+            name = name[:_NAME_SIZE]
     if len(link) > _LINK_SIZE:
-        records.append((b"linkpath", link))
+        records += ((b"linkpath", link),)
+        link = link[:_LINK_SIZE]
     if size > _LARGEST_NUMBER:
-        records.append((b"size", b"%d" % size))
+        records += ((b"size", b"%d" % size),)
         size = 0
     if not 0 <= seconds <= _LARGEST_NUMBER:
-        records.append((b"mtime", b"%d" % seconds))
+        records += ((b"mtime", b"%d" % seconds),)
         seconds = min(max(seconds, 0), _LARGEST_NUMBER)
-    records += [(pax.xattr_key(key), value) for key, value in xattrs]
-    name, link = name[:_NAME_SIZE], link[:_LINK_SIZE]
-    ustar = _ustar(name, kind, mode, size, seconds, link, owner, prefix)
-    return _pax(records) + ustar if records else ustar
-
-
-def _ustar(
-    name: bytes,
-    kind: bytes,
-    mode: int,
-    size: int,
-    seconds: int,
-    link: bytes,
-    owner: Owner,
-    prefix: bytes = b"",
-) -> bytes:
-    """Return one block (POSIX.1-2008, ustar Interchange Format)."""
+    if xattrs:
+        records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
     fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
     head = b"%b%07o\0%b%011o\0%011o\0" % fields
     tail = b"%b%b%b%b" % (kind, link.ljust(_LINK_SIZE, b"\0"), owner.tail, prefix)
@@ -159,13 +143,14 @@ def _ustar(
     total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF
     if not (name.isascii() and link.isascii() and prefix.isascii()):
         total = sum(head) + sum(tail)
-    return (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
+    block = (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
+    return _pax(records) + block if records else block
 
 
-def _pax(records: list[tuple[bytes, bytes]]) -> bytes:
+def _pax(records: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Return an extended header: a block, and its records, padded."""
     body = pax.encode(records)
-    head = _ustar(_PAX_HEADER_NAME, b"x", 0o644, len(body), 0, b"", owner(0, 0, "", ""))
+    head = header(_PAX_HEADER_NAME, b"x", 0o644, len(body), 0, b"", owner(0, 0, "", ""))
     return head + body + bytes(padding(len(body)))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -37,7 +37,7 @@ _LARGEST_BLOCK: Final = 4 * MIB
 _PLAIN_BLOCKS: Final = 4
 """Blocks of a header that may hold no metadata: of the member, of pax, of global pax, padding."""
 _LARGEST_OFFSET: Final = 1 << 62
-_DEVICES: Final = b"34"
+DEVICES: Final = b"34"
 _LONGEST_DEVICE: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
 LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
@@ -69,7 +69,7 @@ class Record(NamedTuple):
         """Return the record as a public ``Member``."""
         uid, gid, user, group = self.owner
         link, device = self.link, (0, 0)
-        if self.kind in _DEVICES:
+        if self.kind in DEVICES:
             link, device = b"", _device(link)
         return Member(
             to_text(self.name),
@@ -116,7 +116,8 @@ class Records:
         self._links: list[bytes] = []
         self._kinds = bytearray()
         self._blocks = array("H")
-        self._sizes = array("Q")
+        self.sizes = array("Q")
+        """The bytes stored of each member."""
         self._modes = array("H")
         self._times = array("q")
         self._owners = array("H")
@@ -129,7 +130,7 @@ class Records:
     @property
     def _columns(self) -> tuple[Any, ...]:
         texts = self.names, self._links, self._kinds
-        return *texts, self._blocks, self._sizes, self._modes, self._times, self._owners
+        return *texts, self._blocks, self.sizes, self._modes, self._times, self._owners
 
     def add(
         self,
@@ -147,7 +148,7 @@ class Records:
         self._links.append(link)
         self._kinds.append(kind)
         self._blocks.append(blocks)
-        self._sizes.append(size)
+        self.sizes.append(size)
         self._modes.append(mode & 0o7777)
         self._times.append(in_range(mtime_ns))
         self._owners.append(self._table.setdefault(owner, len(self._table)))
@@ -165,7 +166,7 @@ class Records:
         if len(self._offsets) != len(self.names) + 1:
             lengths = [
                 (blocks + (size + BLOCK - 1) // BLOCK) * BLOCK
-                for blocks, size in zip(self._blocks, self._sizes, strict=True)
+                for blocks, size in zip(self._blocks, self.sizes, strict=True)
             ]
             self._offsets = list(accumulate(lengths, initial=self.start))
         return self._offsets
@@ -184,26 +185,12 @@ class Records:
 
     def record(self, number: int, offset: int) -> Record:
         """Return one record, whose member begins at the raw offset ``offset``."""
-        return Record(
-            self.names[number],
-            self._links[number],
-            self._kinds[number],
-            self._blocks[number],
-            self._sizes[number],
-            self._modes[number],
-            self._times[number],
-            self._owner_list[self._owners[number]],
-            offset,
-        )
+        *row, owner = (column[number] for column in self._columns)
+        return Record._make((*row, self._owner_list[owner], offset))
 
     @cached_property
     def _owner_list(self) -> list[OwnerRow]:
         return list(self._table)
-
-    @property
-    def sizes(self) -> Sequence[int]:
-        """The bytes stored of each member."""
-        return self._sizes
 
     @property
     def metadata(self) -> int:
@@ -230,7 +217,7 @@ class Records:
 
     def _set(self, columns: Iterable[Any]) -> None:
         self.names, self._links, self._kinds, self._blocks, *rest = columns
-        self._sizes, self._modes, self._times, self._owners = rest
+        self.sizes, self._modes, self._times, self._owners = rest
 
     def encode(self) -> bytes:
         """Return the columns as bytes; ``decode`` is the reverse."""
@@ -254,33 +241,29 @@ class Records:
 
         :raises CorruptError: ``encode`` did not make them.
         """
+        columns, at = [], _HEAD.size
         try:
-            return cls._decode(data)
+            start, count = _HEAD.unpack_from(data)
+            while at < len(data):
+                size = int.from_bytes(data[at : at + 4], "little")
+                columns.append(data[at + 4 : at + 4 + size])
+                at += 4 + size
+            names, links, kinds, blocks, sizes, modes, times, owners, table = columns
+            numbers = zip("HQHqH", (blocks, _interleaved(sizes), modes, times, owners), strict=True)
+            records = cls(start)
+            records._set(
+                (
+                    _lengthened(names.split(b"\0")) if count else [],
+                    links.split(b"\0") if count else [],
+                    bytearray(kinds),
+                    *(little_endian(array(code, part)) for code, part in numbers),
+                )
+            )
+            records._table = _parse_owners(table)
+            records._check(count, complete=at == len(data))
+            records.end = records.offsets()[-1]
         except (struct.error, ValueError, IndexError, OverflowError):
             raise CorruptError("a block of the index is damaged") from None
-
-    @classmethod
-    def _decode(cls, data: bytes) -> Self:
-        start, count = _HEAD.unpack_from(data)
-        columns, at = [], _HEAD.size
-        while at < len(data):
-            size = int.from_bytes(data[at : at + 4], "little")
-            columns.append(data[at + 4 : at + 4 + size])
-            at += 4 + size
-        names, links, kinds, blocks, sizes, modes, times, owners, table = columns
-        numbers = zip("HQHqH", (blocks, _interleaved(sizes), modes, times, owners), strict=True)
-        records = cls(start)
-        records._set(
-            (
-                _lengthened(names.split(b"\0")) if count else [],
-                links.split(b"\0") if count else [],
-                bytearray(kinds),
-                *(little_endian(array(code, part)) for code, part in numbers),
-            )
-        )
-        records._table = _parse_owners(table)
-        records._check(count, complete=at == len(data))
-        records.end = records.offsets()[-1]
         return records
 
     def _check(self, count: int, *, complete: bool) -> None:
@@ -292,11 +275,11 @@ class Records:
             and all(self.names)
             and set(self._kinds) <= set(_KINDS)
             and all(self._blocks)
-            and sum(self._sizes) <= _LARGEST_OFFSET
+            and sum(self.sizes) <= _LARGEST_OFFSET
             and max(self._modes, default=0) <= 0o7777
             and max(self._owners, default=-1) < len(self._table)
             and not any(
-                size for kind, size in zip(self._kinds, self._sizes, strict=True) if kind != FILE
+                size for kind, size in zip(self._kinds, self.sizes, strict=True) if kind != FILE
             )
         )
         if not good:
@@ -304,10 +287,7 @@ class Records:
 
     def pack(self) -> bytes:
         """Return the payload that an index block of the container stores."""
-        parameters = zstandard.ZstdCompressionParameters(
-            compression_level=_LEVEL, write_checksum=True
-        )
-        frame = zstandard.ZstdCompressor(compression_params=parameters).compress(self.encode())
+        frame = zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(self.encode())
         return _PAYLOAD.pack(MAGIC, _VERSION, len(frame)) + frame
 
 

@@ -28,12 +28,12 @@ _TIME: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
-def encode(records: list[tuple[bytes, bytes]]) -> bytes:
+def encode(records: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Return the body of an extended header."""
     try:
         b"".join(value + b"\0" for key, value in records if not key.startswith(XATTR)).decode()
     except UnicodeDecodeError:
-        records = [(b"hdrcharset", b"BINARY"), *records]
+        records = (b"hdrcharset", b"BINARY"), *records
     return b"".join(_record(key, value) for key, value in records)
 
 
@@ -155,9 +155,8 @@ def _nanoseconds(text: bytes) -> int:
 _NUMBERS: Final = {
     b"mtime": _nanoseconds,
     **dict.fromkeys((b"size", b"uid", b"gid", b"SCHILY.realsize"), number),
-    **dict.fromkeys(
-        (_SPARSE + key for key in (b"major", b"minor", b"size", b"realsize", b"numblocks")), number
-    ),
+    **dict.fromkeys((b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.numblocks"), number),
+    **dict.fromkeys((b"GNU.sparse.size", b"GNU.sparse.realsize"), number),
 }
 
 

@@ -169,7 +169,7 @@ class Reader:
         member = header.parse(block, start, self._offset, records)
         if flag == _CONTINUED:
             raise FormatError("the rest of a file from another volume", offset=start)
-        if sparse.is_sparse(block, records):
+        if flag == header.SPARSE or records.is_sparse:
             member = yield from sparse.expand(member, block, records, self._map_block)
         size = member.stored_size + padding(member.stored_size)
         if flag == header.DUMP:  # its content is a list of names

@@ -27,7 +27,6 @@ from aiocompress.model import DEFAULT_MAX_METADATA, KIB, MIB, Buffer, Member
 _MAGIC: Final = re.compile(rb"ustar[\0 ]")
 _MAGIC_AT: Final = 257
 _PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
-_FAR: Final = 1 << 62
 _SECOND: Final = 10**9
 _LARGEST_GLOBAL: Final = 64 * KIB
 _MOST_REJECTED: Final = 64 * MIB
@@ -110,7 +109,7 @@ class Salvager(Splices):
                 yield from self._resync()
             else:
                 yield from self._member()
-        yield from self._lost(_FAR)
+        yield from self._unmet(max(self._told, self._directory.end))
         if not self._ended and (self._size is None or self._told < self._size - len(END)):
             yield Unknown("the end of the archive is missing, and what stood there")
 
@@ -160,11 +159,10 @@ class Salvager(Splices):
         yield member
         left_of_headers = member.data_offset - member.offset - len(self._pending)
         behind = left_of_headers + padding(member.stored_size)
-        yield from self._content(0, member.stored_size, behind)
+        yield from self._content(member.stored_size, behind)
 
-    def _content(self, done: int, size: int, behind: int) -> Steps:
-        """Give out content from byte ``done`` on, and skip ``behind`` bytes; gaps become holes."""
-        left = size - done
+    def _content(self, left: int, behind: int) -> Steps:
+        """Give out ``left`` bytes of content, and skip ``behind`` bytes; gaps become holes."""
         while left + behind:
             state = yield from self._wait()
             if state == "data":
@@ -188,15 +186,15 @@ class Salvager(Splices):
             left -= min(left, step)
 
     def _lost(self, end: int) -> Iterator[Lost | Unknown]:
-        """Name the members before ``end`` of which nothing was met."""
-        if end != _FAR and not self._ended and not self._directory.covers_all(self._told, end):
+        """Name what stood before ``end`` and was not met, as far as it is known."""
+        if not self._ended and not self._directory.covers_all(self._told, end):
             yield Unknown(f"what stood between {self._told} and {end} of the archive is missing")
+        yield from self._unmet(end)
+
+    def _unmet(self, end: int) -> Iterator[Lost]:
         for record in self._directory.between(self._told, end):
             yield Lost(record.member())
-        if end != _FAR:
-            self._told = max(self._told, end)
-        elif self._directory:
-            self._told = max(self._told, self._directory.end)
+        self._told = max(self._told, end)
 
     def _headers(self) -> Generator[None, None, Member | None]:
         """Take the headers of a member; None: a block of zeros.
@@ -257,13 +255,13 @@ class Salvager(Splices):
             start, is_first = self._raw, not self._context
             try:
                 member = yield from self._headers()
+                assert member is not None
                 start = self._accepted(member, start, is_first=is_first)
             except TornError:
                 continue
             except AiocompressError:
                 self._unread()
                 continue
-            assert member is not None
             self._unsure = False
             self._raw = None if start is None else start + len(self._pending)
             if start is None:
@@ -278,18 +276,16 @@ class Salvager(Splices):
         self._told = max(self._told, member.end)
         yield from self._skip_headers(member.data_offset)
         at = self._raw
-        if at is None or at >= member.end or record.kind != FILE:
+        if at is None or not member.data_offset <= at < member.end or record.kind != FILE:
             yield Lost(member)
             if at is None or at > member.end:
                 yield from self._resync()
-            elif at < member.end:
-                yield from self._content(0, 0, member.end - at)
             return
         done = min(at - member.data_offset, member.stored_size)
         yield member
         yield Hole(done)
         behind = member.end - max(at, member.data_offset + member.stored_size)
-        yield from self._content(done, member.stored_size, behind)
+        yield from self._content(member.stored_size - done, behind)
 
     def _skip_headers(self, end: int) -> Generator[None, None, None]:
         """Skip the rest of damaged headers, up to the raw offset ``end``."""
@@ -331,20 +327,18 @@ class Salvager(Splices):
                 return at
         return None
 
-    def _accepted(self, member: Member | None, start: int | None, *, is_first: bool) -> int | None:
+    def _accepted(self, member: Member, start: int | None, *, is_first: bool) -> int | None:
         """Return the raw offset of a member that was found; None: it stays unknown.
 
         :raises CorruptError: the archive has no such member, or its extended header may be lost.
         """
-        record = None
-        if member is not None and self._directory and start is None:
+        if start is None and self._directory:
             record = self._directory.find(member)
-        if member is None or (self._directory and start is None and record is None):
-            raise CorruptError("not a member of this archive")
-        if record is not None:
+            if record is None:
+                raise CorruptError("not a member of this archive")
             return record.offset
         self._check(member, start)
-        if not (start is not None and self._directory.covers(start)):
+        if start is None or not self._directory.covers(start):
             self._check_complete(member, is_first=is_first)
         return start
 

@@ -24,11 +24,6 @@ Take: TypeAlias = Callable[[], Generator[None, None, bytes]]
 """Takes the next block; yields for more bytes."""
 
 
-def is_sparse(block: bytes, records: Records) -> bool:
-    """Whether a header or its records call for ``expand``."""
-    return block[156] == SPARSE or records.is_sparse
-
-
 def expand(member: Member, block: bytes, records: Records, take: Take) -> Mapped:
     """Return the sparse member that its headers, and the blocks behind them, describe.
 

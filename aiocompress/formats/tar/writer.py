@@ -11,13 +11,12 @@ from collections.abc import Generator
 from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import DIRECTORY, FILE, LETTERS, OwnerRow, Records
+from aiocompress.formats.tar.index import DEVICES, DIRECTORY, FILE, LETTERS, OwnerRow, Records
 from aiocompress.model import Member
 
 _UNCUT: Final = 8
 """A member of at most this fraction of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
-_DEVICES: Final = b"34"
 _ZEROS: Final = bytes(1 << 16)
 
 
@@ -94,7 +93,7 @@ class Writer:
             mode,
             size,
             mtime_ns // _SECOND,
-            b"" if kind in _DEVICES else link,
+            b"" if kind in DEVICES else link,
             who,
             xattrs,
         )
@@ -105,7 +104,7 @@ class Writer:
         """Return the header blocks of a member; see ``head``."""
         kind = LETTERS[member.kind]
         link = to_bytes(member.link)
-        if kind in _DEVICES:
+        if kind in DEVICES:
             link = b"%d,%d" % member.device
         return self.head(
             to_bytes(member.name),
@@ -144,13 +143,10 @@ class Writer:
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""
-        end = self._at + len(head)
-        if end > len(self._view):
-            return False
-        self._view[self._at : end] = head
-        self._at = end
-        self.open()
-        return True
+        fits = self._at + len(head) <= len(self._view)
+        if fits:
+            self.place(head)
+        return fits
 
     def is_uncut(self, size: int) -> bool:
         """Whether a member of that many bytes belongs into the next chunk, instead of into two."""

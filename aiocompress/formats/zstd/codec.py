@@ -113,24 +113,16 @@ def parse_header(data: Buffer, start: int = 0) -> FrameHeader | None:
     return FrameHeader(head, descriptor, window, window_byte, dictionary, content_size)
 
 
-def check_header(header: FrameHeader, max_window: int) -> None:
+def check_header(header: FrameHeader, max_window: int, *, streamed: bool = False) -> None:
     """Refuse a frame that cannot be decoded, or only with more memory than allowed.
 
+    :param streamed: the frame is decoded as a stream, where a single segment counts as a window.
     :raises FormatError: it needs a dictionary.
     :raises LimitError: its window is above ``max_window`` bytes.
     """
     if header.dictionary:
         raise FormatError(f"the frame needs dictionary {header.dictionary}", offset=0)
-    if header.window_byte is not None:
-        check_window(header, max_window)
-
-
-def check_window(header: FrameHeader, max_window: int) -> None:
-    """Refuse a frame with a larger window; a single segment counts as one when it is streamed.
-
-    :raises LimitError: its window is above ``max_window`` bytes.
-    """
-    if header.window > max_window:
+    if header.window > max_window and (streamed or header.window_byte is not None):
         raise LimitError(
             f"the frame needs a window of {header.window} bytes, {max_window} are allowed",
             offset=0,
@@ -239,8 +231,7 @@ class StreamDecoder:
             header = parse_header(self._pending)
             if header is None:
                 return 0
-            check_header(header, self._max_window)
-            check_window(header, self._max_window)
+            check_header(header, self._max_window, streamed=True)
             self._walk = FrameWalk(header)
         walk, whole = self._walk, 0
         for _ in range(_BLOCKS_AT_ONCE):

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Generator, Iterable
 from typing import Final
 
-from aiocompress.errors import CorruptError, TruncatedError
+from aiocompress.errors import CorruptError
 from aiocompress.formats import base
 from aiocompress.formats.base import LARGEST_TABLE, PART, FrameTable, Search, Steps, little_endian
 from aiocompress.formats.zstd import codec as zstd
@@ -34,7 +34,6 @@ _MARKED: Final = struct.Struct("<4sBBQ")
 _MARKED_DESCRIPTOR: Final = 3 << 6 | 4
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
-_TABLE_SIZE: Final = _ONE_ENTRY.size - SKIPPABLE.size
 
 
 class SeekTable:
@@ -149,7 +148,7 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     size = len(data) - _ONE_ENTRY.size
     if magic != zstd.MAGIC or descriptor != _MARKED_DESCRIPTOR or window & 7 != 1 or raw > most:
         return None
-    entry = (_TABLE_SIZE, size, raw, data[size - 4 : size])
+    entry = (_ONE_ENTRY.size - SKIPPABLE.size, size, raw, data[size - 4 : size])
     table = _ONE_ENTRY.pack(TABLE_MAGIC, *entry, 1, _CHECKSUM_FLAG, FOOTER_MAGIC)
     if 9 << 7 + (window >> 3) > max_window or data[size:] != table:
         return None
@@ -159,9 +158,10 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
 class Reader(base.Reader):
     """``.zst`` of any writer to pieces; see ``base.Reader``."""
 
+    _without_end = "frames: the seek table at its end is missing"
+
     def _parse(self) -> Steps:
         self._table: SeekTable | None = SeekTable()
-        self._table_due = False
         while (yield from self._need(1)):
             long_enough = yield from self._need(4)
             if long_enough and bytes(self._buffer[:4]) == zstd.MAGIC:
@@ -172,8 +172,7 @@ class Reader(base.Reader):
                 raise self._cut_off()
             else:
                 yield from self._padding()
-        if self._table_due:
-            raise self._without_table()
+        self._check_end()
 
     def _frames(self) -> Steps:
         """Give out a frame once it is whole, with those behind it that are here; or a stream."""
@@ -203,15 +202,9 @@ class Reader(base.Reader):
                 raise self._cut_off()
         zstd.check_header(header, self._max_window)
         if header.is_marked:  # a new file begins, and its seek table counts from here
-            if self._table_due:
-                raise self._without_table()
-            self._table, self._table_due = SeekTable(), True
+            self._check_end()
+            self._table, self._end_due = SeekTable(), True
         return header
-
-    def _without_table(self) -> TruncatedError:
-        return TruncatedError(
-            "the file is cut off between two frames: the seek table at its end is missing", offset=0
-        )
 
     def _follower(self, start: int, before: int) -> tuple[int, int] | None:
         """Measure the frame at ``start`` if it is here, plain, and begins no other file."""
@@ -229,7 +222,7 @@ class Reader(base.Reader):
 
         The walk has to see each block header as a whole, so no part ends within one.
         """
-        zstd.check_window(header, self._max_window)
+        zstd.check_header(header, self._max_window, streamed=True)
         start, tail = 0, b""
         while True:
             try:
@@ -274,10 +267,10 @@ class Reader(base.Reader):
         if not (yield from self._need(left)):
             raise self._cut_off()
         if magic == TABLE_MAGIC and bytes(self._buffer[left - 4 : left]) == FOOTER_MAGIC:
-            due = self._table if self._table_due else None
+            due = self._table if self._end_due else None
             if due is not None and self._buffer[:left] != bytes(due):
                 self._index_is_damaged()
-            self._table, self._table_due = SeekTable(), False
+            self._table, self._end_due = SeekTable(), False
         elif self._table is not None:
             self._table.add_skippable(size)
         self._drop(left)

@@ -6,22 +6,12 @@ import re
 import struct
 from typing import Final
 
-import zstandard
-
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.base import LARGEST_TABLE, PART
 from aiocompress.formats.scan import Entry, Found, Frame, Index, Other, Scan, Table, is_nearly
 from aiocompress.formats.zstd import codec as zstd
+from aiocompress.formats.zstd import container as zst
 from aiocompress.formats.zstd.codec import FrameHeader, FrameWalk
-from aiocompress.formats.zstd.container import (
-    EMPTY_CHECKSUM,
-    ENTRY,
-    FOOTER,
-    FOOTER_MAGIC,
-    SKIPPABLE,
-    TABLE_MAGIC,
-    index_payload,
-)
 
 _HINT: Final = struct.Struct("<4sII")
 """The skippable frame that pzstd puts in front of a frame: magic, 4, the size of the frame."""
@@ -40,7 +30,7 @@ class ZstScan(Scan):
         head = self._view.at(at, zstd.LARGEST_HEADER)
         if bytes(head[:4]) == zstd.MAGIC:
             return self._frame(at)
-        if len(head) >= SKIPPABLE.size and zstd.is_skippable(head):
+        if len(head) >= zst.SKIPPABLE.size and zstd.is_skippable(head):
             return self._skippable(at)
         return self._table_without_head(at)
 
@@ -66,13 +56,13 @@ class ZstScan(Scan):
             before = walk.size
             part = self._view.at(at + before, PART)
             if len(part) < 3 or part[:64] == _NOTHING:
-                self.tried(before)
+                self._tried += before
                 self.cut_off = len(part) < 3
                 return None
             try:
                 walk.advance(part, -before, _BLOCKS_AT_ONCE)
             except AiocompressError:
-                self.tried(walk.size)
+                self._tried += walk.size
                 return None
         self.cut_off = at + walk.size > self._view.size
         return None if self.cut_off else walk.size
@@ -83,22 +73,22 @@ class ZstScan(Scan):
         try:
             for start in range(at, at + size, PART):
                 for raw in decoder.feed(self._view.at(start, min(PART, at + size - start))):
-                    self.tried(len(raw))
+                    self._tried += len(raw)
             decoder.finish()
-        except (AiocompressError, zstandard.ZstdError):
-            self.tried(size)
+        except AiocompressError:
+            self._tried += size
             return False
         return True
 
     def _skippable(self, at: int) -> Found | None:
-        magic, size = SKIPPABLE.unpack_from(self._view.at(at, SKIPPABLE.size))
-        end = at + SKIPPABLE.size + size
-        if magic == TABLE_MAGIC:
+        magic, size = zst.SKIPPABLE.unpack_from(self._view.at(at, zst.SKIPPABLE.size))
+        end = at + zst.SKIPPABLE.size + size
+        if magic == zst.TABLE_MAGIC:
             return self._table(at, end) or self._table_without_head(at)
         if not self.is_end(end):
             return None
         if size <= LARGEST_TABLE:
-            payload = index_payload(bytes(self._view.at(at, SKIPPABLE.size + size)))
+            payload = zst.index_payload(bytes(self._view.at(at, zst.SKIPPABLE.size + size)))
             if payload is not None:
                 return end, Index(payload)
         return end, Other()
@@ -112,28 +102,28 @@ class ZstScan(Scan):
     # The seek table: found by its first 8 bytes or, where those are damaged, by its last 9.
 
     def _table(self, at: int, end: int) -> Found | None:
-        count, rest = divmod(end - at - SKIPPABLE.size - FOOTER.size, ENTRY.size)
+        count, rest = divmod(end - at - zst.SKIPPABLE.size - zst.FOOTER.size, zst.ENTRY.size)
         return None if rest or count < 0 or not self.is_end(end) else self._entries(at, count)
 
     def has_table(self) -> bool:
         end = self._view.size
-        return bytes(self._view.at(max(0, end - 4), 4)) == FOOTER_MAGIC
+        return bytes(self._view.at(max(0, end - 4), 4)) == zst.FOOTER_MAGIC
 
     def _table_without_head(self, at: int) -> Found | None:
         end = self._view.size
-        footer = bytes(self._view.at(max(at, end - FOOTER.size), FOOTER.size))
-        if len(footer) < FOOTER.size:
+        footer = bytes(self._view.at(max(at, end - zst.FOOTER.size), zst.FOOTER.size))
+        if len(footer) < zst.FOOTER.size:
             return None
-        count, _, magic = FOOTER.unpack(footer)
-        size = SKIPPABLE.size + count * ENTRY.size + FOOTER.size
-        return self._entries(at, count) if magic == FOOTER_MAGIC and at + size == end else None
+        count, _, magic = zst.FOOTER.unpack(footer)
+        size = zst.SKIPPABLE.size + count * zst.ENTRY.size + zst.FOOTER.size
+        return self._entries(at, count) if magic == zst.FOOTER_MAGIC and at + size == end else None
 
     def _entries(self, at: int, count: int) -> Found | None:
-        if count * ENTRY.size > LARGEST_TABLE:
+        if count * zst.ENTRY.size > LARGEST_TABLE:
             return None
-        data = bytes(self._view.at(at + SKIPPABLE.size, count * ENTRY.size))
-        end = at + SKIPPABLE.size + len(data) + FOOTER.size
-        rows = [Entry(*row) for row in ENTRY.iter_unpack(data)]
-        frames = [row for row in rows if row.raw or row.checksum != EMPTY_CHECKSUM]
-        others = {row.size - SKIPPABLE.size for row in rows if not row.raw}
+        data = bytes(self._view.at(at + zst.SKIPPABLE.size, count * zst.ENTRY.size))
+        end = at + zst.SKIPPABLE.size + len(data) + zst.FOOTER.size
+        rows = [Entry(*row) for row in zst.ENTRY.iter_unpack(data)]
+        frames = [row for row in rows if row.raw or row.checksum != zst.EMPTY_CHECKSUM]
+        others = {row.size - zst.SKIPPABLE.size for row in rows if not row.raw}
         return end, Table(frames, frozenset(others))
