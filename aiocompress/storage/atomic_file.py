@@ -38,15 +38,13 @@ class AtomicFile:
         self.path = path
         self._on_exists = on_exists
         self._final = os.path.realpath(path)
-        self._folder = -1
         self._name: str | None = None
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
-        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
         with renamed(path):
-            self._folder = os.open(os.path.dirname(self._final), flags)
+            self._folder = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self.descriptor = self._create()
             except BaseException:
@@ -58,7 +56,7 @@ class AtomicFile:
             with contextlib.suppress(OSError):
                 return os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self._folder)
         self._name = hidden_name()
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
     def write(self, buffers: tuple[Buffer, ...]) -> None:
@@ -80,48 +78,27 @@ class AtomicFile:
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
         """Give it its name, and the mode, times and owner of ``like``, or what the umask says."""
         with renamed(self.path):
-            self._prepare(like, fsync=fsync)
+            os.ftruncate(self.descriptor, self.position)
+            if like is None:
+                os.fchmod(self.descriptor, 0o666 & ~umask())
+            else:
+                take_after(self.descriptor, like)
+            if fsync:
+                os.fsync(self.descriptor)
             self._publish(os.path.basename(self._final))
             if fsync:
                 # Some file systems cannot sync folders; the file has its name by now.
                 with contextlib.suppress(OSError):
                     os.fsync(self._folder)
 
-    def _prepare(self, like: os.stat_result | None, *, fsync: bool) -> None:
-        os.ftruncate(self.descriptor, self.position)
-        if like is None:
-            os.fchmod(self.descriptor, 0o666 & ~umask())
-        else:
-            take_after(self.descriptor, like)
-        if fsync:
-            os.fsync(self.descriptor)
-
     def _publish(self, final: str) -> None:
-        name = self._name or hidden_name()
-        if self._on_exists != "replace":
-            try:
-                self._link(final)
-            except OSError as error:
-                if self._name is None or error.errno not in _NO_LINKS:
-                    raise
-            else:
-                return
-            # This file system has no hard links: take the name with an empty file.
-            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
-            os.close(os.open(final, flags, 0o600, dir_fd=self._folder))
-        elif self._name is None:
-            self._link(name)
-            self._name = name
-        os.rename(name, final, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        self._name = None
-
-    def _link(self, name: str) -> None:
-        here = self._folder
-        if self._name is not None:
-            os.link(self._name, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=False)
+        if self._name is None:
+            named = publish_nameless(self.descriptor, final, self._folder, self._on_exists)
         else:
-            path = f"/proc/self/fd/{self.descriptor}"
-            os.link(path, name, src_dir_fd=here, dst_dir_fd=here, follow_symlinks=True)
+            named = publish(self._name, final, self._folder, self._on_exists)
+            self._name = None
+        if not named:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def close(self) -> None:
         """Remove the file unless it was committed."""
@@ -179,12 +156,10 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
 
     :raises IsADirectoryError: a folder is there.
     """
-    here = {"src_dir_fd": folder, "dst_dir_fd": folder}
     try:
-        if on_exists == "replace":
-            os.rename(temporary, name, **here)
+        if on_exists == "replace" or not _has_linked(temporary, name, folder):
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
             return True
-        os.link(temporary, name, **here, follow_symlinks=False)
     except OSError as error:
         os.unlink(temporary, dir_fd=folder)
         if isinstance(error, FileExistsError):
@@ -194,13 +169,25 @@ def publish(temporary: str, name: str, folder: int, on_exists: OnExists) -> bool
     return True
 
 
+def _has_linked(temporary: str, name: str, folder: int) -> bool:
+    """Give a file a second name; where there are no hard links, take that with an empty file."""
+    try:
+        os.link(temporary, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=folder))
+        return False
+    return True
+
+
 def publish_nameless(descriptor: int, name: str, folder: int, on_exists: OnExists) -> bool:
     """Give a name to a file that has none (``O_TMPFILE``); see ``publish``."""
     path, temporary = f"/proc/self/fd/{descriptor}", hidden_name()
     try:
         os.link(path, name, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
-        if on_exists == "skip":
+        if on_exists != "replace":
             return False
         os.link(path, temporary, dst_dir_fd=folder, follow_symlinks=True)
         return publish(temporary, name, folder, on_exists)

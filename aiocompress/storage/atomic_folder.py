@@ -64,20 +64,8 @@ class AtomicFolder:
                 self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
                 self._status = os.fstat(self.descriptor)
         except BaseException:
-            self._undo()
+            self.close()
             raise
-
-    def _give_spare(self) -> None:
-        while self._spare:
-            os.close(self._spare.pop())
-
-    def _undo(self) -> None:
-        self._give_spare()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._name, dir_fd=self._folder)
-        os.close(self._folder)
 
     def _check(self) -> None:
         if not os.path.isdir(self.path):
@@ -143,7 +131,8 @@ class AtomicFolder:
             else:
                 self._replace(name, source, target, mine, there)
         if self._on_exists == "replace" and not os.path.samestat(ours, self._status):
-            _take_after(target, ours)
+            os.fchmod(target, stat.S_IMODE(ours.st_mode))
+            os.utime(target, ns=(ours.st_atime_ns, ours.st_mtime_ns))
         elif not theirs.st_mode & stat.S_IWUSR:
             os.fchmod(target, stat.S_IMODE(theirs.st_mode))
 
@@ -164,16 +153,21 @@ class AtomicFolder:
 
     def close(self) -> None:
         """Remove the folder unless it was committed."""
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            self._give_spare()
-            try:
-                if self._name:
-                    empty(descriptor)
+        if self._folder < 0:
+            return
+        while self._spare:
+            os.close(self._spare.pop())
+        try:
+            if self._name and self.descriptor >= 0:
+                empty(self.descriptor)
+            if self._name:
+                with contextlib.suppress(FileNotFoundError):
                     os.rmdir(self._name, dir_fd=self._folder)
-            finally:
-                os.close(descriptor)
-                os.close(self._folder)
+        finally:
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+            os.close(self._folder)
+            self._folder = self.descriptor = -1
 
 
 def sync_all(folder: int) -> None:
@@ -202,22 +196,15 @@ def free_space(descriptor: int) -> int | None:
     """
     device = os.fstat(descriptor).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in _mounts():
-        before, _, after = line.partition(" - ")
-        if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
-            system = os.fstatvfs(descriptor)
-            # Some blocks are for root alone. A tmpfs without a limit says 0 blocks.
-            free = system.f_bavail if os.geteuid() else system.f_bfree
-            return system.f_frsize * free if system.f_blocks else None
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            before, _, after = line.partition(" - ")
+            if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
+                system = os.fstatvfs(descriptor)
+                # Some blocks are for root alone. A tmpfs without a limit says 0 blocks.
+                free = system.f_bavail if os.geteuid() else system.f_bfree
+                return system.f_frsize * free if system.f_blocks else None
     return None
-
-
-def _mounts() -> list[str]:
-    try:
-        with open("/proc/self/mountinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
 
 
 def _is_empty(path: str) -> bool:
@@ -284,8 +271,3 @@ def _move(name: str, source: int, target: int, status: os.stat_result) -> None:
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
     finally:
         os.close(descriptor)
-
-
-def _take_after(folder: int, like: os.stat_result) -> None:
-    os.fchmod(folder, stat.S_IMODE(like.st_mode))
-    os.utime(folder, ns=(like.st_atime_ns, like.st_mtime_ns))

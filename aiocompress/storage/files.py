@@ -184,7 +184,6 @@ class Spool:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
-        self.size = 0
 
     @classmethod
     @asynccontextmanager
@@ -197,24 +196,11 @@ class Spool:
             spool._file.close()
 
     async def write(self, data: Buffer) -> None:
-        await call(self._executor, self._write, data)
-
-    async def read(self, offset: int, size: int) -> bytes:
-        return await call(self._executor, self._read, offset, size)
+        await call(self._executor, self._file.write, data)
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield everything that was written, at most 1 MiB at a time."""
-        offset = 0
-        while offset < self.size:
-            data = await self.read(offset, MIB)
-            offset += len(data)
-            yield data
-
-    def _write(self, data: Buffer) -> None:
-        self._file.seek(self.size)
-        self._file.write(data)
-        self.size += len(data)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(size)
+        """Yield everything that was written, at most 1 MiB at a time; nothing is written then."""
+        if self._file.tell():
+            await call(self._executor, self._file.seek, 0)
+            while data := await call(self._executor, self._file.read, MIB):
+                yield data

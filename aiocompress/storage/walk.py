@@ -22,6 +22,7 @@ _MOST_NAMES: Final = 100_000
 _READ_SIZE: Final = 64 << 10
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_KINDS: Final = {"s": "a socket", "p": "a named pipe", "c": "a device", "b": "a device"}
 _FOLDER, _FILE, _OTHER = b"d"[0], b"f"[0], b"o"[0]
 
 
@@ -96,7 +97,8 @@ def walk(
             try:
                 descriptor, listing, rows = _open_folder(row[1:], parent)
             except OSError as error:
-                yield _missed(name, row[1:], parent, error)
+                is_other = error.errno in {errno.ENOTDIR, errno.ELOOP}  # than it was when listed
+                yield Entry(name, row[1:], parent) if is_other else Skip(name, error)
                 continue
             levels.append((descriptor, name + b"/", listing))
             entry = Entry(name, row[1:], parent, is_folder=True, descriptor=descriptor)
@@ -127,13 +129,6 @@ def is_folder(path: str | bytes) -> bool:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except FileNotFoundError:
         return False  # a link to nowhere, say
-
-
-def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:
-    """Yield what is no longer a folder as what it is now, and any other as skipped."""
-    if error.errno in {errno.ENOTDIR, errno.ELOOP}:
-        return Entry(name, base, parent)
-    return Skip(name, error)
 
 
 def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
@@ -196,12 +191,4 @@ def _spilled(rows: list[bytes]) -> Iterator[bytes]:
 
 def kind_of(mode: int) -> str:
     """Say what a mode stands for that is neither file, folder nor link."""
-    for test, name in (
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISFIFO, "a named pipe"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    ):
-        if test(mode):
-            return name
-    return "of a kind unknown here"
+    return _KINDS.get(stat.filemode(mode)[0], "of a kind unknown here")
