@@ -204,19 +204,14 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
     if destination is None or folder is not None:
         if source == STREAM:
             raise UsageError("name the file for stdin with -o")
-        name = _result_name(options, os.path.basename(source))
+        base = os.path.basename(source)
+        added = names.suffix_of(options.codec or "zstd")
+        name = base + added if options.verb == "compress" else names.restored(base)
         if name is None:
             raise UsageError(f"{source}: unknown suffix, name the result with -o")
         destination = os.path.join(folder or os.path.dirname(source), name)
     codec = _codec(options, destination) if options.verb == "compress" else None
     return Task(source, destination, codec)
-
-
-def _result_name(options: Options, name: str) -> str | None:
-    """Name a result after its source; None: the suffix is unknown."""
-    if options.verb == "compress":
-        return name + names.suffix_of(options.codec or "zstd")
-    return names.restored(name)
 
 
 def _codec(options: Options, destination: str) -> str:

@@ -51,9 +51,8 @@ class FileSource(Source):
         except OSError:
             await threads.whole(file.close())
             raise
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with contextlib.suppress(OSError, AttributeError):  # not every system has it
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return cls(file, path, status, threads)
 
     async def readinto(self, view: memoryview) -> int:
@@ -78,8 +77,7 @@ class FilePositions:
 
         :raises OSError: it cannot be opened.
         """
-        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-        return cls(await call(executor, os.open, path, flags, undo=os.close), path, executor)
+        return cls(await call(executor, os.open, path, os.O_RDONLY, undo=os.close), path, executor)
 
     async def size(self) -> int:
         with naming(self.name):

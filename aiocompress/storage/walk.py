@@ -13,6 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -23,7 +24,7 @@ _READ_SIZE: Final = 64 << 10
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _KINDS: Final = {"s": "a socket", "p": "a named pipe", "c": "a device", "b": "a device"}
-_FOLDER, _FILE, _OTHER = b"d"[0], b"f"[0], b"o"[0]
+_FOLDER, _FILE = b"d"[0], b"f"[0]
 
 
 class Entry(NamedTuple):
@@ -97,7 +98,7 @@ def walk(
             try:
                 descriptor, listing, rows = _open_folder(row[1:], parent)
             except OSError as error:
-                is_other = error.errno in {errno.ENOTDIR, errno.ELOOP}  # than it was when listed
+                is_other = error.errno in {errno.ENOTDIR, errno.ELOOP}  # something else by now
                 yield Entry(name, row[1:], parent) if is_other else Skip(name, error)
                 continue
             levels.append((descriptor, name + b"/", listing))
@@ -112,12 +113,26 @@ def walk(
 
 
 def _open_folder(base: bytes, parent: int) -> tuple[int, Iterator[bytes], list[bytes] | None]:
-    descriptor = os.open(base, FOLDER_FLAGS, dir_fd=parent)
+    descriptor = open_folder(base, parent)
     try:
         return descriptor, *_listing(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_folder(name: str | bytes, parent: int) -> int:
+    """Open a folder that is in another one, and no link to it; returns its descriptor."""
+    return os.open(name, FOLDER_FLAGS, dir_fd=parent)
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """Close a descriptor in the end."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_folder(path: str | bytes) -> bool:
