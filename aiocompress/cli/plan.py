@@ -63,12 +63,6 @@ class Options(NamedTuple):
     long: bool = False
     null: bool = False
 
-    @property
-    def packs(self) -> bool:
-        """Whether a flag was given that only makes sense for folders."""
-        given = self.layout, self.exclude, self.exclude_from, self.prefix
-        return any((*given, self.reproducible, self.strict, self.xattrs))
-
 
 class Task(NamedTuple):
     """One source and its destination; ``STREAM`` is stdin or stdout, None: nothing is written.
@@ -123,7 +117,8 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     trees = _trees(options, sources)
     if trees is not None:
         return trees
-    if options.packs:
+    for_folders = (options.layout, options.exclude, options.exclude_from, options.prefix)
+    if any((*for_folders, options.reproducible, options.strict, options.xattrs)):
         raise UsageError("--layout, --exclude, --prefix and the like are for folders")
     # A folder called "-" is not meant by -o -.
     named = None if options.output == STREAM else options.output

@@ -110,7 +110,7 @@ class FileSink(Sink):
     """
 
     def __init__(self, temporary: AtomicFile, executor: Executor, *, fsync: bool) -> None:
-        self.name = temporary.path
+        self.name, self.status = temporary.path, os.fstat(temporary.descriptor)
         self._temporary, self._executor, self._fsync = temporary, executor, fsync
         self._threads = FileThreads(executor)
         self._synced = 0
@@ -129,15 +129,6 @@ class FileSink(Sink):
         return cls(temporary, executor, fsync=fsync)
 
     @property
-    def position(self) -> int:
-        """The offset at which the next bytes are written."""
-        return self._temporary.position
-
-    @property
-    def status(self) -> os.stat_result:  # type: ignore[override]
-        return os.fstat(self._temporary.descriptor)
-
-    @property
     def reach(self) -> str:
         """The path by which other processes of this user can write to it."""
         return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
@@ -153,13 +144,14 @@ class FileSink(Sink):
         self._sync_behind()
 
     def _sync_behind(self) -> None:
-        if not self._fsync or self.position - self._synced < _SYNC_EVERY:
+        position = self._temporary.position
+        if not self._fsync or position - self._synced < _SYNC_EVERY:
             return
         if self._syncing is not None:
             if not self._syncing.done():
                 return
             self._syncing.result()  # the system reports an error only once
-        self._synced = self.position
+        self._synced = position
         self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
 
     async def commit(self, like: os.stat_result | None) -> None:
