@@ -244,13 +244,12 @@ def hold_standard_descriptors() -> None:
     Otherwise the next file that anybody opens would become stdin, stdout or stderr, and a
     message, or data for stdout, would end up in it.
     """
-    for descriptor in (0, 1, 2):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             closed_descriptors.add(descriptor)
             os.open(os.devnull, os.O_RDWR)
-            name = ("stdin", "stdout", "stderr")[descriptor]
             mode = "w" if descriptor else "r"
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
@@ -288,14 +287,12 @@ def check_not_same(task: Task) -> None:
     """
     if task.destination is None or task.layout is not None:
         return
-    sides = []
-    for side, standard in ((task.source, 0), (task.destination, 1)):
-        try:
-            sides.append(os.fstat(standard) if side == STREAM else os.stat(side))
-        except OSError:
-            return
-    if stat.S_ISREG(sides[0].st_mode) and os.path.samestat(*sides):
-        raise UsageError(f"{shown(task.source)}: source and destination are the same file")
+    source = 0 if task.source == STREAM else task.source
+    destination = 1 if task.destination == STREAM else task.destination
+    with suppress(OSError):  # what is not there cannot be the same
+        status = os.stat(source)
+        if stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(destination)):
+            raise UsageError(f"{shown(task.source)}: source and destination are the same file")
 
 
 def is_large(task: Task) -> bool:
