@@ -110,7 +110,7 @@ class FileSink(Sink):
     """
 
     def __init__(self, temporary: AtomicFile, executor: Executor, *, fsync: bool) -> None:
-        self.name, self.status = temporary.path, os.fstat(temporary.descriptor)
+        self.name = temporary.path
         self._temporary, self._executor, self._fsync = temporary, executor, fsync
         self._threads = FileThreads(executor)
         self._synced = 0
@@ -127,6 +127,10 @@ class FileSink(Sink):
         """
         temporary = await call(executor, AtomicFile, path, on_exists, undo=AtomicFile.close)
         return cls(temporary, executor, fsync=fsync)
+
+    @property
+    def status(self) -> os.stat_result:  # type: ignore[override]
+        return os.fstat(self._temporary.descriptor)
 
     @property
     def reach(self) -> str:
