@@ -63,12 +63,6 @@ class Options(NamedTuple):
     long: bool = False
     null: bool = False
 
-    @property
-    def packs(self) -> bool:
-        """Whether a flag was given that only makes sense for folders."""
-        given = self.layout, self.exclude, self.exclude_from, self.prefix
-        return any((*given, self.reproducible, self.strict, self.xattrs))
-
 
 class Task(NamedTuple):
     """One source and its destination; ``STREAM`` is stdin or stdout, None: nothing is written.
@@ -123,7 +117,8 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     trees = _trees(options, sources)
     if trees is not None:
         return trees
-    if options.packs:
+    for_folders = (options.layout, options.exclude, options.exclude_from, options.prefix)
+    if any((*for_folders, options.reproducible, options.strict, options.xattrs)):
         raise UsageError("--layout, --exclude, --prefix and the like are for folders")
     # A folder called "-" is not meant by -o -.
     named = None if options.output == STREAM else options.output
@@ -204,19 +199,14 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
     if destination is None or folder is not None:
         if source == STREAM:
             raise UsageError("name the file for stdin with -o")
-        name = _result_name(options, os.path.basename(source))
+        base = os.path.basename(source)
+        added = names.suffix_of(options.codec or "zstd")
+        name = base + added if options.verb == "compress" else names.restored(base)
         if name is None:
             raise UsageError(f"{source}: unknown suffix, name the result with -o")
         destination = os.path.join(folder or os.path.dirname(source), name)
     codec = _codec(options, destination) if options.verb == "compress" else None
     return Task(source, destination, codec)
-
-
-def _result_name(options: Options, name: str) -> str | None:
-    """Name a result after its source; None: the suffix is unknown."""
-    if options.verb == "compress":
-        return name + names.suffix_of(options.codec or "zstd")
-    return names.restored(name)
 
 
 def _codec(options: Options, destination: str) -> str:
@@ -254,13 +244,12 @@ def hold_standard_descriptors() -> None:
     Otherwise the next file that anybody opens would become stdin, stdout or stderr, and a
     message, or data for stdout, would end up in it.
     """
-    for descriptor in (0, 1, 2):
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(descriptor)
         except OSError:
             closed_descriptors.add(descriptor)
             os.open(os.devnull, os.O_RDWR)
-            name = ("stdin", "stdout", "stderr")[descriptor]
             mode = "w" if descriptor else "r"
             setattr(sys, name, open(descriptor, mode, closefd=False))  # noqa: SIM115
 
@@ -298,14 +287,12 @@ def check_not_same(task: Task) -> None:
     """
     if task.destination is None or task.layout is not None:
         return
-    sides = []
-    for side, standard in ((task.source, 0), (task.destination, 1)):
-        try:
-            sides.append(os.fstat(standard) if side == STREAM else os.stat(side))
-        except OSError:
-            return
-    if stat.S_ISREG(sides[0].st_mode) and os.path.samestat(*sides):
-        raise UsageError(f"{shown(task.source)}: source and destination are the same file")
+    source = 0 if task.source == STREAM else task.source
+    destination = 1 if task.destination == STREAM else task.destination
+    with suppress(OSError):  # what is not there cannot be the same
+        status = os.stat(source)
+        if stat.S_ISREG(status.st_mode) and os.path.samestat(status, os.stat(destination)):
+            raise UsageError(f"{shown(task.source)}: source and destination are the same file")
 
 
 def is_large(task: Task) -> bool:

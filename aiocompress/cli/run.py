@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from typing import Any, Final
 
 from aiocompress.api.engine import Engine
@@ -175,14 +175,15 @@ class _Session:
         from aiocompress.cli.listing import cat, list_members
 
         limit = self._options.max_metadata
-        async with AsyncExitStack() as stack:
-            source = self._source(task, stack)
-            opened = self._engine.open_archive(source, max_metadata=limit)
-            archive = await stack.enter_async_context(opened)
+        async with (
+            self._source(task) as source,
+            self._destination(task) as sink,
+            self._engine.open_archive(source, max_metadata=limit) as archive,
+        ):
             if self._options.verb == "list":
                 await list_members(archive, self._options)
             else:
-                await cat(archive, self._options.members, self._stdout(stack))
+                await cat(archive, self._options.members, sink)
             for warning in archive.warnings:
                 say(f"{shown(task.source)}: warning: {warning}")
 
@@ -192,28 +193,24 @@ class _Session:
             raise UsageError(f"{shown(task.source)}: kept, its result is not a file")
         os.unlink(task.source)
 
-    def _source(self, task: Task, stack: AsyncExitStack) -> Any:
+    def _source(self, task: Task) -> AbstractAsyncContextManager[Any]:
         """Return what a verb reads from: the path, or stdin."""
         if task.source != STREAM:
-            return task.source
-        pipe = PipeSource(0, "stdin")
-        stack.push_async_callback(pipe.aclose)
-        return pipe
+            return nullcontext(task.source)
+        return aclosing(PipeSource(0, "stdin"))
 
-    def _stdout(self, stack: AsyncExitStack) -> PipeSink:
+    def _destination(self, task: Task) -> AbstractAsyncContextManager[Any]:
+        """Return what a verb writes to: the path, or stdout."""
+        if task.destination != STREAM:
+            return nullcontext(task.destination)
         sys.stdout.flush()
-        sink = PipeSink(1, "stdout")
-        stack.push_async_callback(sink.aclose)
-        return sink
+        return aclosing(PipeSink(1, "stdout"))
 
     async def _do(self, task: Task) -> Report:
         """Call the verb."""
         check_not_same(task)
         options, engine, size = self._options, self._engine, self._options.chunk_size
-        async with AsyncExitStack() as stack:
-            destination: Any = task.destination
-            if destination == STREAM:
-                destination = self._stdout(stack)
+        async with self._source(task) as source, self._destination(task) as destination:
             if options.verb == "recover":
                 keep = options.keep_damaged
                 return await engine.recover(
@@ -222,11 +219,10 @@ class _Session:
             if options.verb == "compress" and task.layout is not None:
                 packing = self._packing(task)
                 return await engine.compress_folder(task.roots, destination, size, **packing)
-            source = self._source(task, stack)
             if options.verb == "test":
                 return await engine.test(source, **self._checking)
             if task.layout is not None:
-                return await self._extract(source, destination, stack)
+                return await self._extract(source, destination)
             if options.verb == "compress":
                 level, writing = options.level, self._writing
                 return await engine.compress_file(
@@ -240,7 +236,7 @@ class _Session:
                 **self._writing,
             )
 
-    async def _extract(self, source: Any, destination: str, stack: AsyncExitStack) -> Report:
+    async def _extract(self, source: Any, destination: str) -> Report:
         """Restore an archive, or a tree of compressed files."""
         options, members = self._options, self._options.members or None
         window, metadata = options.max_window, options.max_metadata
@@ -253,9 +249,9 @@ class _Session:
             **self._writing,
         }
         if isinstance(source, PipeSource):
-            opened = self._engine.open_archive(source, max_window=window, max_metadata=metadata)
-            archive = await stack.enter_async_context(opened)
-            return await archive.extract(destination, members, **how)
+            opening = self._engine.open_archive(source, max_window=window, max_metadata=metadata)
+            async with opening as archive:
+                return await archive.extract(destination, members, **how)
         return await self._engine.decompress_folder(
             source, destination, members=members, max_window=window, max_metadata=metadata, **how
         )

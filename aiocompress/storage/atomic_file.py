@@ -39,15 +39,13 @@ class AtomicFile:
         self.path = path
         self._on_exists = on_exists
         self._final = os.path.realpath(path) if follow else path
-        self._folder = -1
         self._name: str | None = None
         if os.path.isdir(path) and (follow or not os.path.islink(path)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if os.path.exists(path) and on_exists != "replace":
             raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
-        flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
         with renamed(path):
-            self._folder = os.open(os.path.dirname(self._final), flags)
+            self._folder = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 self.descriptor = self._create()
             except BaseException:
@@ -59,7 +57,7 @@ class AtomicFile:
             with contextlib.suppress(OSError):
                 return os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self._folder)
         self._name = hidden_name()
-        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
         return os.open(self._name, flags, 0o600, dir_fd=self._folder)
 
     def write(self, buffers: tuple[Buffer, ...]) -> None:
@@ -81,21 +79,18 @@ class AtomicFile:
     def commit(self, like: os.stat_result | None, fsync: bool) -> None:  # noqa: FBT001
         """Give it its name, and the mode, times and owner of ``like``, or what the umask says."""
         with renamed(self.path):
-            self._prepare(like, fsync=fsync)
+            os.ftruncate(self.descriptor, self.position)
+            if like is None:
+                os.fchmod(self.descriptor, 0o666 & ~umask())
+            else:
+                take_after(self.descriptor, like)
+            if fsync:
+                os.fsync(self.descriptor)
             self._publish(os.path.basename(self._final))
             if fsync:
                 # Some file systems cannot sync folders; the file has its name by now.
                 with contextlib.suppress(OSError):
                     os.fsync(self._folder)
-
-    def _prepare(self, like: os.stat_result | None, *, fsync: bool) -> None:
-        os.ftruncate(self.descriptor, self.position)
-        if like is None:
-            os.fchmod(self.descriptor, 0o666 & ~umask())
-        else:
-            take_after(self.descriptor, like)
-        if fsync:
-            os.fsync(self.descriptor)
 
     def _publish(self, final: str) -> None:
         if self._name is None:

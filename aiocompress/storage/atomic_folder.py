@@ -11,13 +11,12 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable
-from functools import partial
+from itertools import chain
 from typing import Final
 
 from aiocompress.model import OnExists
 from aiocompress.storage.atomic_file import hidden_name, renamed, status_of, umask
-from aiocompress.storage.walk import FOLDER_FLAGS
+from aiocompress.storage.walk import closing, open_folder
 
 _MODE: Final = 0o700
 _PLAIN_SYSTEMS: Final = {"ext2", "ext3", "ext4", "xfs", "tmpfs", "vfat", "exfat"}
@@ -61,23 +60,11 @@ class AtomicFolder:
                 while len(self._spare) < _SPARE:
                     self._spare.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
                 os.mkdir(self._name, _MODE, dir_fd=self._folder)
-                self.descriptor = os.open(self._name, FOLDER_FLAGS, dir_fd=self._folder)
+                self.descriptor = open_folder(self._name, self._folder)
                 self._status = os.fstat(self.descriptor)
         except BaseException:
-            self._undo()
+            self.close()
             raise
-
-    def _give_spare(self) -> None:
-        while self._spare:
-            os.close(self._spare.pop())
-
-    def _undo(self) -> None:
-        self._give_spare()
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-        with contextlib.suppress(OSError):
-            os.rmdir(self._name, dir_fd=self._folder)
-        os.close(self._folder)
 
     def _check(self) -> None:
         if not os.path.isdir(self.path):
@@ -111,17 +98,15 @@ class AtomicFolder:
                 os.fsync(self._folder)
 
     def _merge(self) -> None:
-        pairs = [_pair(os.dup, self.descriptor, self._folder)]
+        pairs = [_pair(".", self.descriptor, self._folder)]
         try:
             while pairs:
-                pair = pairs.pop()
-                try:
-                    self._merge_folder(*pair, pairs)
-                finally:
-                    _close(pair)
+                source, target = pairs.pop()
+                with closing(source), closing(target):
+                    self._merge_folder(source, target, pairs)
         finally:
-            for pair in pairs:
-                _close(pair)
+            for descriptor in chain.from_iterable(pairs):
+                os.close(descriptor)
 
     def _merge_folder(self, source: int, target: int, both: list[tuple[int, int]]) -> None:
         """Move the content of one folder into another; subfolders of both are put into ``both``.
@@ -137,43 +122,39 @@ class AtomicFolder:
             if there is None:
                 _move(name, source, target, mine)
             elif stat.S_ISDIR(mine.st_mode) and stat.S_ISDIR(there.st_mode):
-                both.append(_pair(partial(_open_below, name), source, target))
+                both.append(_pair(name, source, target))
             elif self._on_exists == "skip":
                 self.kept += 1
+            elif stat.S_ISDIR(there.st_mode):
+                where = os.path.join(self.path, name)
+                raise IsADirectoryError(errno.EISDIR, "a folder is where a file belongs", where)
             else:
-                self._replace(name, source, target, mine, there)
+                if stat.S_ISDIR(mine.st_mode):
+                    os.unlink(name, dir_fd=target)
+                _move(name, source, target, mine)
         if self._on_exists == "replace" and not os.path.samestat(ours, self._status):
-            _take_after(target, ours)
+            os.fchmod(target, stat.S_IMODE(ours.st_mode))
+            os.utime(target, ns=(ours.st_atime_ns, ours.st_mtime_ns))
         elif not theirs.st_mode & stat.S_IWUSR:
             os.fchmod(target, stat.S_IMODE(theirs.st_mode))
 
-    def _replace(
-        self,
-        name: str,
-        source: int,
-        target: int,
-        ours: os.stat_result,
-        there: os.stat_result,
-    ) -> None:
-        if stat.S_ISDIR(there.st_mode):
-            where = os.path.join(self.path, name)
-            raise IsADirectoryError(errno.EISDIR, "a folder is where a file belongs", where)
-        if stat.S_ISDIR(ours.st_mode):
-            os.unlink(name, dir_fd=target)
-        _move(name, source, target, ours)
-
     def close(self) -> None:
         """Remove the folder unless it was committed."""
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            self._give_spare()
-            try:
-                if self._name:
-                    empty(descriptor)
+        if self._folder < 0:
+            return
+        while self._spare:
+            os.close(self._spare.pop())
+        try:
+            if self._name and self.descriptor >= 0:
+                empty(self.descriptor)
+            if self._name:
+                with contextlib.suppress(FileNotFoundError):
                     os.rmdir(self._name, dir_fd=self._folder)
-            finally:
-                os.close(descriptor)
-                os.close(self._folder)
+        finally:
+            if self.descriptor >= 0:
+                os.close(self.descriptor)
+            os.close(self._folder)
+            self._folder = self.descriptor = -1
 
 
 def sync_all(folder: int) -> None:
@@ -202,22 +183,15 @@ def free_space(descriptor: int) -> int | None:
     """
     device = os.fstat(descriptor).st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
-    for line in _mounts():
-        before, _, after = line.partition(" - ")
-        if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
-            system = os.fstatvfs(descriptor)
-            # Some blocks are for root alone. A tmpfs without a limit says 0 blocks.
-            free = system.f_bavail if os.geteuid() else system.f_bfree
-            return system.f_frsize * free if system.f_blocks else None
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo") as mounts:
+        for line in mounts:
+            before, _, after = line.partition(" - ")
+            if before.split()[2] == number and after.split()[0] in _PLAIN_SYSTEMS:
+                system = os.fstatvfs(descriptor)
+                # Some blocks are for root alone. A tmpfs without a limit says 0 blocks.
+                free = system.f_bavail if os.geteuid() else system.f_bfree
+                return system.f_frsize * free if system.f_blocks else None
     return None
-
-
-def _mounts() -> list[str]:
-    try:
-        with open("/proc/self/mountinfo") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
 
 
 def _is_empty(path: str) -> bool:
@@ -232,8 +206,7 @@ def empty(folder: int) -> None:
     queue = ["."]
     while queue:
         name = queue.pop()
-        at = os.open(name, FOLDER_FLAGS, dir_fd=folder)
-        try:
+        with closing(open_folder(name, folder)) as at:
             for base in os.listdir(at):
                 try:
                     os.unlink(base, dir_fd=at)
@@ -243,29 +216,18 @@ def empty(folder: int) -> None:
                     os.chmod(base, _MODE, dir_fd=at)
                     os.rename(base, moved, src_dir_fd=at, dst_dir_fd=folder)
                     queue.append(moved)
-        finally:
-            os.close(at)
         if name != ".":
             os.rmdir(name, dir_fd=folder)
 
 
-def _open_below(name: str, folder: int) -> int:
-    return os.open(name, FOLDER_FLAGS, dir_fd=folder)
-
-
-def _pair(opening: Callable[[int], int], first: int, second: int) -> tuple[int, int]:
-    """Open two descriptors, or neither."""
-    one = opening(first)
+def _pair(name: str, source: int, target: int) -> tuple[int, int]:
+    """Open the folder of that name in both, or in neither."""
+    one = open_folder(name, source)
     try:
-        return one, opening(second)
+        return one, open_folder(name, target)
     except BaseException:
         os.close(one)
         raise
-
-
-def _close(pair: tuple[int, int]) -> None:
-    for descriptor in pair:
-        os.close(descriptor)
 
 
 def _make_writable(folder: int, status: os.stat_result) -> None:
@@ -277,15 +239,7 @@ def _move(name: str, source: int, target: int, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IWUSR:
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
         return
-    descriptor = os.open(name, FOLDER_FLAGS, dir_fd=source)
-    try:
+    with closing(open_folder(name, source)) as descriptor:
         _make_writable(descriptor, status)
         os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
         os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-    finally:
-        os.close(descriptor)
-
-
-def _take_after(folder: int, like: os.stat_result) -> None:
-    os.fchmod(folder, stat.S_IMODE(like.st_mode))
-    os.utime(folder, ns=(like.st_atime_ns, like.st_mtime_ns))

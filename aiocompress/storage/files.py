@@ -52,9 +52,8 @@ class FileSource(Source):
         except OSError:
             await threads.whole(file.close())
             raise
-        if hasattr(os, "posix_fadvise"):
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        with contextlib.suppress(OSError, AttributeError):  # not every system has it
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         return cls(file, path, status, threads)
 
     async def readinto(self, view: memoryview) -> int:
@@ -88,8 +87,7 @@ class FilePositions:
 
         :raises OSError: it cannot be opened.
         """
-        flags = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
-        return cls(await call(executor, os.open, path, flags, undo=os.close), path, executor)
+        return cls(await call(executor, os.open, path, os.O_RDONLY, undo=os.close), path, executor)
 
     async def size(self) -> int:
         with naming(self.name):
@@ -139,11 +137,6 @@ class FileSink(Sink):
         return cls(temporary, executor, fsync=fsync)
 
     @property
-    def position(self) -> int:
-        """The offset at which the next bytes are written."""
-        return self._temporary.position
-
-    @property
     def status(self) -> os.stat_result:  # type: ignore[override]
         return os.fstat(self._temporary.descriptor)
 
@@ -163,13 +156,14 @@ class FileSink(Sink):
         self._sync_behind()
 
     def _sync_behind(self) -> None:
-        if not self._fsync or self.position - self._synced < _SYNC_EVERY:
+        position = self._temporary.position
+        if not self._fsync or position - self._synced < _SYNC_EVERY:
             return
         if self._syncing is not None:
             if not self._syncing.done():
                 return
             self._syncing.result()  # the system reports an error only once
-        self._synced = self.position
+        self._synced = position
         self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
 
     async def commit(self, like: os.stat_result | None) -> None:
@@ -192,7 +186,6 @@ class Spool:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
-        self.size = 0
 
     @classmethod
     @asynccontextmanager
@@ -205,24 +198,11 @@ class Spool:
             spool._file.close()
 
     async def write(self, data: Buffer) -> None:
-        await call(self._executor, self._write, data)
-
-    async def read(self, offset: int, size: int) -> bytes:
-        return await call(self._executor, self._read, offset, size)
+        await call(self._executor, self._file.write, data)
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield everything that was written, at most 1 MiB at a time."""
-        offset = 0
-        while offset < self.size:
-            data = await self.read(offset, MIB)
-            offset += len(data)
-            yield data
-
-    def _write(self, data: Buffer) -> None:
-        self._file.seek(self.size)
-        self._file.write(data)
-        self.size += len(data)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(size)
+        """Yield everything that was written, at most 1 MiB at a time; nothing is written then."""
+        if self._file.tell():
+            await call(self._executor, self._file.seek, 0)
+            while data := await call(self._executor, self._file.read, MIB):
+                yield data

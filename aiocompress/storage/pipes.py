@@ -35,15 +35,22 @@ class _Cancelled(Exception):  # noqa: N818
 class _Pipe:
     """A descriptor with a thread; ``events`` is what ``poll`` waits for."""
 
+    _opened_here = False
+    """Whether the descriptor is closed in the end: it is not the caller's."""
+
     def __init__(self, descriptor: int, name: str, events: int) -> None:
+        is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
         self.name: str = name
         self._descriptor = descriptor
         self._thread = Threads(1, f"aiocompress-{name}")
         self._wake_read, self._wake_write = os.pipe()
+        self._owned = [self._wake_read, self._wake_write]
+        if self._opened_here:
+            self._owned.append(descriptor)
         self._poll = select.poll()
         self._poll.register(descriptor, events)
         self._poll.register(self._wake_read, select.POLLIN)
-        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        if is_pipe:
             with contextlib.suppress(OSError, AttributeError):
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
@@ -60,18 +67,20 @@ class _Pipe:
             error.filename = self.name
             raise
 
-    def _wait(self) -> None:
-        for descriptor, _ in self._poll.poll():
-            if descriptor == self._wake_read:
-                raise _Cancelled
+    def _when_ready(self, move: Callable[[int, T], int], data: T) -> int:
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self._wake_read:
+                    raise _Cancelled
+            with contextlib.suppress(BlockingIOError):
+                return move(self._descriptor, data)
 
     async def aclose(self) -> None:
-        """End the thread; the descriptor, which is the caller's, stays open."""
-        if self._wake_read >= 0:
+        """End the thread; a descriptor that is the caller's stays open."""
+        if self._owned:
             self._thread.shutdown(wait=False)
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_read = -1
+        while self._owned:
+            os.close(self._owned.pop())
 
 
 class PipeSource(_Pipe, Source):  # type: ignore[misc] # its name is never None
@@ -94,18 +103,20 @@ class PipeSource(_Pipe, Source):  # type: ignore[misc] # its name is never None
         return await self._run(self._fill, view)
 
     def _read(self, view: memoryview) -> int:
-        while True:
-            self._wait()
-            try:
-                return os.readv(self._descriptor, [view])
-            except BlockingIOError:
-                continue
+        return self._when_ready(os.readv, [view])
 
     def _fill(self, view: memoryview) -> int:
         done = 0
         while done < len(view) and (size := self._read(view[done:])):
             done += size
         return done
+
+
+class OpenedPipe(PipeSource):
+    """A named pipe or a device: it is closed in the end, and no slot waits for it."""
+
+    waits = True
+    _opened_here = True
 
 
 class PipeSink(_Pipe, Sink):
@@ -116,9 +127,10 @@ class PipeSink(_Pipe, Sink):
     """
 
     def __init__(self, descriptor: int, name: str) -> None:
+        super().__init__(descriptor, name, select.POLLOUT)
+        self.status = os.fstat(descriptor)
         self._at_once = select.PIPE_BUF
-        self._own: int | None = None
-        mode = os.fstat(descriptor).st_mode
+        mode = self.status.st_mode
         if stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(descriptor)):
             self._at_once = _PIPE_SIZE
         elif stat.S_ISFIFO(mode):
@@ -126,10 +138,9 @@ class PipeSink(_Pipe, Sink):
             # a second time, with flags of its own, so that it does not.
             with contextlib.suppress(OSError):
                 path = f"/proc/self/fd/{descriptor}"
-                descriptor = self._own = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+                self._descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+                self._owned.append(self._descriptor)
                 self._at_once = _PIPE_SIZE
-        super().__init__(descriptor, name, select.POLLOUT)
-        self.status = os.fstat(descriptor)
 
     async def write(self, *buffers: Buffer) -> None:
         for buffer in buffers:
@@ -138,26 +149,15 @@ class PipeSink(_Pipe, Sink):
     def _write(self, view: memoryview) -> int:
         size = len(view)
         while view:
-            self._wait()
-            with contextlib.suppress(BlockingIOError):
-                view = view[os.write(self._descriptor, view[: self._at_once]) :]
+            view = view[self._when_ready(os.write, view[: self._at_once]) :]
         return size
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
 
 
 class NamedPipeSink(PipeSink):
     """A named pipe, a device or a terminal as destination: it is opened and written in place."""
 
     waits = True
-
-    def __init__(self, descriptor: int, name: str) -> None:
-        super().__init__(descriptor, name)
-        self._opened = descriptor
+    _opened_here = True
 
     @classmethod
     async def open(cls, path: str) -> Self:
@@ -172,12 +172,6 @@ class NamedPipeSink(PipeSink):
                 if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
                     raise
                 await asyncio.sleep(_RETRY)
-
-    async def aclose(self) -> None:
-        if self._opened >= 0:
-            await super().aclose()
-            os.close(self._opened)
-            self._opened = -1
 
 
 class WriterSink(Sink):

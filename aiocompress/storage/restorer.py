@@ -13,12 +13,12 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.storage.atomic_file import status_of, umask
-from aiocompress.storage.walk import FOLDER_FLAGS
+from aiocompress.storage.walk import closing, open_folder
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -35,6 +35,10 @@ FATAL: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
 )
 """Errors that every later member would meet, too."""
+Owner: TypeAlias = tuple[int, int]
+"""The numbers of a user and a group; -1 leaves one as it is."""
+Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
+_NOBODY: Final = (-1, -1)
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
@@ -46,10 +50,6 @@ class Keeping(NamedTuple):
     def mode(self, mode: int, least: int = 0o400) -> int:
         """Return the mode that a file gets: its owner can always read it."""
         return (mode & (0o7777 if self.preserve else 0o777)) | least
-
-    def folder_mode(self, mode: int) -> int:
-        """Return the mode that a folder gets: its owner can always look into it."""
-        return self.mode(mode, 0o500)
 
     def root_mode(self, mode: int) -> int:
         """Return the mode of the folder extracted to: its owner can always write there."""
@@ -116,7 +116,7 @@ class Restorer:
 
     def existing_folder(self, folder: bytes) -> int:
         """Open a folder that is there already; returns its descriptor."""
-        return self._open_folder(folder, _open)
+        return self._open_folder(folder, open_folder)
 
     def _open_folder(self, folder: bytes, step: Callable[[bytes, int], int]) -> int:
         at = os.dup(self._root)
@@ -140,12 +140,7 @@ class Restorer:
         return descriptor
 
     def finish(
-        self,
-        descriptor: int,
-        mode: int,
-        mtime_ns: int,
-        owner: tuple[int, int] = (-1, -1),
-        xattrs: tuple[tuple[str, bytes], ...] = (),
+        self, descriptor: int, mode: int, mtime_ns: int, owner: Owner = _NOBODY, xattrs: Xattrs = ()
     ) -> None:
         """Give a file everything but its content; the descriptor stays open."""
         if self.keeping.preserve:
@@ -160,8 +155,8 @@ class Restorer:
         data: memoryview,
         mode: int,
         mtime_ns: int,
-        owner: tuple[int, int] = (-1, -1),
-        xattrs: tuple[tuple[str, bytes], ...] = (),
+        owner: Owner = _NOBODY,
+        xattrs: Xattrs = (),
     ) -> None:
         """Create a file with its content."""
         descriptor = self.create(name, mode)
@@ -174,7 +169,7 @@ class Restorer:
 
     # Members without content.
 
-    def make_folder(self, name: bytes, xattrs: tuple[tuple[str, bytes], ...] = ()) -> None:
+    def make_folder(self, name: bytes, xattrs: Xattrs = ()) -> None:
         """Make a folder, unless it is there; its mode and time wait for ``set_folder``."""
         if name:
             folder, base = self.parent(name)
@@ -183,30 +178,29 @@ class Restorer:
             except FileExistsError:
                 self._mark_unset(base, folder)
             if xattrs and self.keeping.preserve:
-                with _closing(self.existing_folder(name)) as descriptor:
+                with closing(self.existing_folder(name)) as descriptor:
                     _set_xattrs(descriptor, xattrs)
 
     def _mark_unset(self, base: bytes, folder: int) -> None:
         """Mark for ``set_folder`` a folder that a member inside it, or an earlier one, made."""
         try:
-            descriptor = _open(base, folder)
+            descriptor = open_folder(base, folder)
         except OSError:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        with _closing(descriptor):
+        with closing(descriptor):
             os.fchmod(descriptor, _UNSET_MODE)
 
-    def set_folder(
-        self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
-    ) -> None:
+    def set_folder(self, name: bytes, mode: int, mtime_ns: int, owner: Owner = _NOBODY) -> None:
         """Give a folder its mode and time, once nothing more is made in it.
 
         To be called from the last member to the first: of one name, the last member counts.
         """
-        with _closing(self.existing_folder(name)) as descriptor:
+        with closing(self.existing_folder(name)) as descriptor:
             if stat.S_IMODE(os.fstat(descriptor).st_mode) == _UNSET_MODE:
                 if self.keeping.preserve:
                     _change_owner(descriptor, owner)
-                os.fchmod(descriptor, self.keeping.folder_mode(mode))
+                # Its owner can always look into it.
+                os.fchmod(descriptor, self.keeping.mode(mode, 0o500))
                 _set_time(descriptor, mtime_ns)
 
     def make_hardlink(self, name: bytes, target: bytes) -> None:
@@ -219,7 +213,7 @@ class Restorer:
             descriptor = self.existing_folder(above)
         except _NOT_THERE:
             raise UnsafeMemberError("a hard link to something that was not extracted") from None
-        with _closing(descriptor):
+        with closing(descriptor):
             status = status_of(base, descriptor)
             if status is None or not stat.S_ISREG(status.st_mode) or _is_placeholder(status):
                 raise UnsafeMemberError("a hard link to something other than an extracted file")
@@ -227,7 +221,7 @@ class Restorer:
             os.link(base, own, src_dir_fd=descriptor, dst_dir_fd=folder, follow_symlinks=False)
 
     def make_symlink(
-        self, name: bytes, target: bytes, mtime_ns: int, owner: tuple[int, int] = (-1, -1)
+        self, name: bytes, target: bytes, mtime_ns: int, owner: Owner = _NOBODY
     ) -> None:
         """Make a symbolic link, wherever it leads: nothing is ever restored through it."""
         folder, base = self.parent(name)
@@ -242,12 +236,12 @@ class Restorer:
         _check_number(*device)
         os.mknod(base, mode, os.makedev(*device), dir_fd=folder)
 
-    def finish_special(self, name: bytes, mode: int, mtime_ns: int, owner: tuple[int, int]) -> None:
+    def finish_special(self, name: bytes, mode: int, mtime_ns: int, owner: Owner) -> None:
         """Give a named pipe or a device its owner, mode and time."""
         folder, base = self.parent(name)
         _change_owner(base, owner, folder)
         # By its name, the mode could be given to what a link in its place leads to.
-        with _closing(os.open(base, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
+        with closing(os.open(base, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
             os.chmod(f"/proc/self/fd/{descriptor}", self.keeping.mode(mode))
         _set_time(base, mtime_ns, folder)
 
@@ -273,7 +267,7 @@ class Restorer:
     def make_placeholder(self, name: bytes, number: int) -> None:
         """Keep the place of a link under a number; a later member may still take it."""
         folder, base = self.parent(name)
-        with _closing(os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)) as descriptor:
+        with closing(os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)) as descriptor:
             os.utime(descriptor, ns=(number, number))
 
     def holds_place(self, name: bytes, number: int) -> bool:
@@ -283,24 +277,16 @@ class Restorer:
             descriptor = self.existing_folder(above)
         except _NOT_THERE:
             return False
-        with _closing(descriptor):
+        with closing(descriptor):
             status = status_of(base, descriptor)
         return status is not None and _is_placeholder(status) and status.st_mtime_ns == number
-
-
-@contextlib.contextmanager
-def _closing(descriptor: int) -> Iterator[int]:
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _is_placeholder(status: os.stat_result) -> bool:
     return status.st_mode == stat.S_IFREG | PLACEHOLDER_MODE
 
 
-def _set_xattrs(descriptor: int, xattrs: tuple[tuple[str, bytes], ...]) -> None:
+def _set_xattrs(descriptor: int, xattrs: Xattrs) -> None:
     for key, value in xattrs:
         with contextlib.suppress(OSError):
             os.setxattr(descriptor, key, value)
@@ -309,7 +295,7 @@ def _set_xattrs(descriptor: int, xattrs: tuple[tuple[str, bytes], ...]) -> None:
 # A place is a descriptor, or a name in a folder: links are not followed.
 
 
-def _change_owner(place: int | bytes, owner: tuple[int, int], folder: int | None = None) -> None:
+def _change_owner(place: int | bytes, owner: Owner, folder: int | None = None) -> None:
     _check_number(*owner)
     with contextlib.suppress(PermissionError):
         os.chown(place, *owner, dir_fd=folder, follow_symlinks=folder is None)
@@ -321,14 +307,10 @@ def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> N
         os.utime(place, ns=(time, time), dir_fd=folder, follow_symlinks=folder is None)
 
 
-def _open(part: bytes, folder: int) -> int:
-    return os.open(part, FOLDER_FLAGS, dir_fd=folder)
-
-
 def _open_or_make(part: bytes, folder: int) -> int:
     try:
-        return _open(part, folder)
+        return open_folder(part, folder)
     except FileNotFoundError:
         with contextlib.suppress(FileExistsError):  # another worker was faster
             os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
-        return _open(part, folder)
+        return open_folder(part, folder)

@@ -12,39 +12,19 @@ from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.model import MIB, Buffer, PathLike
 from aiocompress.storage.base import AsyncReader, Positional, Source
 from aiocompress.storage.files import FileSource
-from aiocompress.storage.pipes import PipeSource
+from aiocompress.storage.pipes import OpenedPipe
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 
-class MemorySource(Source):
-    """Bytes in memory."""
-
-    def __init__(self, data: Buffer) -> None:
-        self._view = memoryview(data).cast("B")
-        self.size = len(self._view)
-
-    async def readinto(self, view: memoryview) -> int:
-        size = min(len(view), len(self._view))
-        view[:size] = self._view[:size]
-        self._view = self._view[size:]
-        return size
-
-
-class IterableSource(Source):
-    """An async iterable of bytes-like objects, each of any size."""
+class _Parts(Source):
+    """Bytes that come in parts of any size: what has not been read of the last one is kept."""
 
     waits = True
+    _left = memoryview(b"")
 
-    def __init__(self, iterable: AsyncIterable[Buffer]) -> None:
-        self._iterator: AsyncIterator[Buffer] = aiter(iterable)
-        self._left = memoryview(b"")
-
-    async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - readers want it
+    async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - the size is a hint
         """Return some bytes, or none at the end."""
-        async for data in self._iterator:
-            if len(data):
-                return data
         return b""
 
     async def readinto(self, view: memoryview) -> int:
@@ -59,11 +39,34 @@ class IterableSource(Source):
         self._left = memoryview(b"")
 
 
-class ReaderSource(IterableSource):
+class MemorySource(_Parts):
+    """Bytes in memory."""
+
+    waits = False
+
+    def __init__(self, data: Buffer) -> None:
+        self._left = memoryview(data).cast("B")
+        self.size = len(self._left)
+
+
+class IterableSource(_Parts):
+    """An async iterable of bytes-like objects, each of any size."""
+
+    def __init__(self, iterable: AsyncIterable[Buffer]) -> None:
+        self._iterator: AsyncIterator[Buffer] = aiter(iterable)
+
+    async def _next(self, _: int) -> Buffer:
+        async for data in self._iterator:
+            if len(data):
+                return data
+        return b""
+
+
+class ReaderSource(_Parts):
     """An object with ``async read(n)``."""
 
     def __init__(self, reader: AsyncReader) -> None:
-        self._reader, self._left = reader, memoryview(b"")
+        self._reader = reader
 
     async def _next(self, size: int) -> Buffer:
         data = self._reader.read(min(size, MIB))
@@ -73,24 +76,21 @@ class ReaderSource(IterableSource):
         return await data
 
 
-class PositionalSource(Source):
+class PositionalSource(_Parts):
     """A ``Positional``, read from its beginning; it is never asked for bytes behind its end."""
-
-    waits = True
 
     def __init__(self, positional: Positional) -> None:
         self.name = getattr(positional, "name", None)
         self._positional, self._at, self._end = positional, 0, -1
 
-    async def readinto(self, view: memoryview) -> int:
+    async def _next(self, size: int) -> Buffer:
         if self._end < 0:
             self._end = await self._positional.size()
         if self._at >= self._end:
-            return 0
-        data = await self._positional.read_at(self._at, min(len(view), MIB))
-        view[: len(data)] = data
+            return b""
+        data = await self._positional.read_at(self._at, min(size, MIB))
         self._at += len(data)
-        return len(data)
+        return data
 
 
 StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer]
@@ -135,18 +135,6 @@ async def _open(source: AnySource, pool: WorkerPool) -> Source:
     raise TypeError(msg)
 
 
-class _OpenedPipe(PipeSource):
-    """A named pipe or a device: it is closed in the end, and no slot waits for it."""
-
-    waits = True
-
-    async def aclose(self) -> None:
-        if self._descriptor >= 0:
-            await super().aclose()
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-
 async def _open_path(path: str, pool: WorkerPool) -> Source:
     mode = (await call(pool.files, os.stat, path)).st_mode
     if stat.S_ISDIR(mode):
@@ -154,4 +142,4 @@ async def _open_path(path: str, pool: WorkerPool) -> Source:
     if stat.S_ISREG(mode):
         return await FileSource.open(path, pool.files)
     flags = os.O_RDONLY | os.O_NONBLOCK
-    return _OpenedPipe(await call(pool.files, os.open, path, flags, undo=os.close), path)
+    return OpenedPipe(await call(pool.files, os.open, path, flags, undo=os.close), path)

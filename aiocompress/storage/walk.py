@@ -13,6 +13,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -22,7 +23,14 @@ _MOST_NAMES: Final = 100_000
 _READ_SIZE: Final = 64 << 10
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FOLDER, _FILE, _OTHER = b"d"[0], b"f"[0], b"o"[0]
+_KINDS: Final = {
+    "l": "a symbolic link",
+    "s": "a socket",
+    "p": "a named pipe",
+    "c": "a device",
+    "b": "a device",
+}
+_FOLDER, _FILE = b"d"[0], b"f"[0]
 
 
 class Entry(NamedTuple):
@@ -96,7 +104,8 @@ def walk(
             try:
                 descriptor, listing, rows = _open_folder(row[1:], parent)
             except OSError as error:
-                yield _missed(name, row[1:], parent, error)
+                is_other = error.errno in {errno.ENOTDIR, errno.ELOOP}  # something else by now
+                yield Entry(name, row[1:], parent) if is_other else Skip(name, error)
                 continue
             levels.append((descriptor, name + b"/", listing))
             entry = Entry(name, row[1:], parent, is_folder=True, descriptor=descriptor)
@@ -110,12 +119,26 @@ def walk(
 
 
 def _open_folder(base: bytes, parent: int) -> tuple[int, Iterator[bytes], list[bytes] | None]:
-    descriptor = os.open(base, FOLDER_FLAGS, dir_fd=parent)
+    descriptor = open_folder(base, parent)
     try:
         return descriptor, *_listing(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_folder(name: str | bytes, parent: int) -> int:
+    """Open a folder that is in another one, and no link to it; returns its descriptor."""
+    return os.open(name, FOLDER_FLAGS, dir_fd=parent)
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """Close a descriptor in the end."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def is_folder(path: str | bytes) -> bool:
@@ -127,13 +150,6 @@ def is_folder(path: str | bytes) -> bool:
         return stat.S_ISDIR(os.stat(path).st_mode)
     except FileNotFoundError:
         return False  # a link to nowhere, say
-
-
-def _missed(name: bytes, base: bytes, parent: int, error: OSError) -> Entry | Skip:
-    """Yield what is no longer a folder as what it is now, and any other as skipped."""
-    if error.errno in {errno.ENOTDIR, errno.ELOOP}:
-        return Entry(name, base, parent)
-    return Skip(name, error)
 
 
 def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
@@ -196,13 +212,4 @@ def _spilled(rows: list[bytes]) -> Iterator[bytes]:
 
 def kind_of(mode: int) -> str:
     """Say what a mode stands for that is neither file nor folder."""
-    for test, name in (
-        (stat.S_ISLNK, "a symbolic link"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISFIFO, "a named pipe"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    ):
-        if test(mode):
-            return name
-    return "of a kind unknown here"
+    return _KINDS.get(stat.filemode(mode)[0], "of a kind unknown here")
