@@ -99,13 +99,18 @@ class Slot:
 
 
 class Slots:
-    """Gives out at most ``total`` slots, which share ``memory_limit`` bytes."""
+    """Gives out at most ``total`` slots, which share ``memory_limit`` bytes with all that is lent.
+
+    Memory is *lent* for what is kept outside of the arena: frames that are ready before a slow
+    reader wants them, frames of open archives. It is at most a quarter of the limit, so that slots
+    always come, whatever the readers do.
+    """
 
     def __init__(self, total: int, memory_limit: int) -> None:
         self.total = total
         self.size = memory_limit // _PAGE * _PAGE or _PAGE
         """Bytes of the arena."""
-        self.in_use = self.peak = self.memory_in_use = self.memory_peak = 0
+        self.in_use = self.peak = self.memory_in_use = self.memory_peak = self.lent = 0
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
 
@@ -152,6 +157,19 @@ class Slots:
             )
         return size
 
+    def lend(self, size: int) -> bool:
+        """Lend ``size`` bytes at once, unless they are more than can be spared."""
+        spare = min(self.size // 4, self.size - self.memory_in_use) - self.lent
+        if size > spare:
+            return False
+        self.lent += size
+        return True
+
+    def return_lent(self, size: int) -> None:
+        """Take ``size`` bytes back that were lent."""
+        self.lent -= size
+        self._serve()
+
     async def _wait(self, size: int) -> tuple[int, int]:
         turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
         entry = (size, turn)
@@ -170,6 +188,8 @@ class Slots:
     def _allocate(self, size: int) -> tuple[int, int] | None:
         """Cut the first extent that is large enough: low pages are used again and again."""
         if self.in_use == self.total:
+            return None
+        if self.in_use and self.memory_in_use + self.lent + size > self.size:
             return None
         for index, (offset, room) in enumerate(self._free):
             if room >= size:
