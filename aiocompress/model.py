@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -24,8 +25,25 @@ KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
 DEFAULT_MAX_METADATA = MIB
 
+_LARGE = 256 * KIB
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,30})\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
+
+
+def new_buffer(size: int) -> memoryview:
+    """Return zeroed memory; if it is large, its pages are touched only as far as they are used.
+
+    They go back to the system with the last view of them. What ``malloc`` has once given out it
+    keeps, for a process that has long served its many clients.
+    """
+    return memoryview(mmap.mmap(-1, size) if size >= _LARGE else bytearray(size))
+
+
+def copied(data: Buffer) -> memoryview:
+    """Return a copy, in memory as of ``new_buffer``."""
+    view = new_buffer(len(data))
+    view[:] = data
+    return view
 
 
 def parse_size(size: Size, name: str = "size") -> int:
@@ -131,6 +149,7 @@ class EngineStatistics(NamedTuple):
     ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,
     ``memory_peak`` and ``memory_limit`` are bytes of the arena. ``raw_bytes`` and
     ``compressed_bytes`` add up both directions; ``chunks_redone`` counts chunks whose worker died.
+    ``memory_waiting`` is bytes that are ready outside of the arena, for readers that are slow.
     """
 
     num_workers: int
@@ -143,3 +162,4 @@ class EngineStatistics(NamedTuple):
     raw_bytes: int
     compressed_bytes: int
     chunks_redone: int
+    memory_waiting: int = 0

@@ -26,7 +26,7 @@ from aiocompress.model import (
 )
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
-from aiocompress.verbs import files, jobs, options
+from aiocompress.verbs import files, jobs, options, payload
 from aiocompress.verbs.base import Destination, Tally
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
@@ -125,10 +125,8 @@ class Engine:
         :raises ValueError: there is no such codec or level.
         :raises TypeError: ``data`` is not bytes-like.
         """
-        source = options.as_bytes(data)
-        return await _joined(
-            self.compress_stream(source, codec=codec, compression_level=compression_level)
-        )
+        recipe = options.make_recipe(codec, compression_level, None)
+        return await payload.compress(self._pool, options.as_bytes(data), recipe)
 
     async def decompress(self, data: Buffer, *, max_output: Size | None = None) -> bytes:
         """Decompress zstd, gzip or zlib bytes of any writer; the content says which.
@@ -140,8 +138,8 @@ class Engine:
         :raises LimitError: the result is larger than ``max_output``, or a window than 128 MiB.
         :raises TypeError: ``data`` is not bytes-like.
         """
-        source = options.as_bytes(data)
-        return await _joined(self.decompress_stream(source, max_output=max_output))
+        reading = options.make_reading(max_output, DEFAULT_MAX_WINDOW)
+        return await payload.decompress(self._pool, options.as_bytes(data), reading)
 
     def compress_stream(
         self,
@@ -158,7 +156,7 @@ class Engine:
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
-        :returns: an async iterator of ``bytes``, about a frame at a time.
+        :returns: an async iterator of ``bytes``, about 256 KiB at a time.
         :raises ValueError: there is no such codec, level or size. When the stream is read: what
             the source raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
@@ -182,7 +180,7 @@ class Engine:
         :param source: as for ``compress_stream``, but not a folder.
         :param max_output: the most bytes to yield, an int or text.
         :param max_window: the largest zstd window in bytes, an int or text.
-        :returns: an async iterator of ``bytes``, about a frame or a run of small ones at a time.
+        :returns: an async iterator of ``bytes``, at most 256 KiB at a time.
         :raises ValueError: a size cannot be read. When the stream is read: as ``decompress``, and
             what the source raises.
         """
@@ -480,11 +478,6 @@ class Engine:
             if report is not None:
                 return report
         return await files.test(self._pool, source, reading, progress)
-
-
-async def _joined(stream: ByteStream) -> bytes:
-    async with stream:
-        return b"".join([part async for part in stream])
 
 
 def _name_of(destination: Destination) -> str:

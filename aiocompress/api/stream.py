@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
-from typing import Self
+from typing import Final, Self
 
 from aiocompress.errors import AiocompressError, ClosedError
-from aiocompress.model import Report
+from aiocompress.model import KIB, Buffer, Report
 from aiocompress.storage.pipes import PipeSink, PipeSource
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs.archive.pack import TreeSource
@@ -22,6 +22,9 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 __all__ = ["ByteStream", "PipeSink", "PipeSource", "compressed_stream", "decompressed_stream"]
+
+
+_PIECE: Final = 256 * KIB
 
 
 class ByteStream(AsyncIterator[bytes]):
@@ -112,7 +115,8 @@ async def compressed_stream(
         frames = compressed(pool, data, recipe, tally, detach=True)
         async with aclosing(frames):
             async for parts in frames:
-                yield b"".join(parts)
+                for piece in _pieces(parts):
+                    yield piece
 
 
 async def decompressed_stream(
@@ -123,5 +127,23 @@ async def decompressed_stream(
         blocks = decompressed(pool, data, reading, tally, detach=True)
         async with aclosing(blocks):
             async for block in blocks:
-                if block.data:
-                    yield block.data if isinstance(block.data, bytes) else bytes(block.data)
+                for piece in _pieces((block.data or b"",)):
+                    yield piece
+
+
+def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
+    """Cut buffers into pieces that a server sends one by one.
+
+    Thousands of slow readers each hold a piece, and the small ones go back to the same heap.
+    """
+    left = b""
+    for part in parts:
+        if len(part) < _PIECE:
+            left += part
+            continue
+        view = memoryview(part)
+        for at in range(0, len(view), _PIECE):
+            yield left + view[at : at + _PIECE] if left else bytes(view[at : at + _PIECE])
+            left = b""
+    if left:
+        yield left

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiocompress.model import Buffer
+from aiocompress.model import Buffer, new_buffer
 from aiocompress.storage.base import Source
 from aiocompress.storage.files import Spool
 from aiocompress.verbs import jobs
@@ -27,10 +27,16 @@ async def compressed(
     make_writer = recipe.format.container.writer
     assert make_writer is not None
     writer = make_writer()
-    chunks = _chunks(Lane(pool, detach=detach), source, recipe)
-    async with aclosing(in_order(chunks, pool.window)) as items, Spool.opened(pool.files) as late:
-        async for job, block in items:
+    lane = Lane(pool, detach=detach)
+    chunks = _chunks(lane, source, recipe)
+    async with aclosing(in_order(chunks, lane.window)) as items, Spool.opened(pool.files) as late:
+        async for job, (block, is_whole) in items:
             await job.result()
+            if is_whole and recipe.format.is_bare(job.used):
+                # A cut through its only frame shows, so it needs no mark, and no table.
+                tally.add(job.used, len(job.data), 1)
+                yield (job.data,)
+                return
             parts = writer.add(memoryview(job.data), job.used)
             tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
@@ -51,10 +57,11 @@ async def compressed(
 
 async def _chunks(
     lane: Lane, source: Source, recipe: Recipe
-) -> AsyncGenerator[Sent[Job, bytes | None]]:
+) -> AsyncGenerator[Sent[Job, tuple[bytes | None, bool]]]:
     """Read chunks into slots; an empty source has one chunk, which is empty.
 
-    With each goes the block of an archive's index that belongs behind it.
+    With each goes the block of an archive's index that belongs behind it, and whether this chunk
+    is all that there is.
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)
@@ -62,10 +69,10 @@ async def _chunks(
     if source.size is not None:
         size = min(size, source.size + 1)
     slots.check(size, bound(size))
-    gathered = memoryview(bytearray(size if source.waits else 0))
     first = more = True
     while more:
         # What a slow source sends is gathered first: no slot waits for it.
+        gathered = new_buffer(size if source.waits else 0)
         used = await source.fill(gathered) if source.waits else -1
         slot = await slots.take(size, bound(size))
         try:
@@ -73,6 +80,7 @@ async def _chunks(
                 slot.input[:used] = gathered[:used]
             else:
                 used = await source.fill(slot.input[:size])
+            del gathered
         except BaseException:
             slot.free()
             raise
@@ -84,6 +92,6 @@ async def _chunks(
         more, index = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
         job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield Sent(job, index)
+        yield Sent(job, (index, first and not more and index is None))
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

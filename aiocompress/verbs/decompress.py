@@ -52,7 +52,8 @@ async def decompressed(
     head = head or await _head(source)
     form = formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
-    decoder = Decoder(Lane(pool, small=small, detach=detach), form, target)
+    lane = Lane(pool, small=small, detach=detach)
+    decoder = Decoder(lane, form, target)
     stream = Stream(pool, form, reading.max_window)
     reader = form.container.reader(
         whole=pool.slots.largest,
@@ -68,10 +69,13 @@ async def decompressed(
         """Start a job for each run of frames."""
         async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
             async for piece in items:
-                yield await decoder.start(piece)
+                sent = await decoder.start(piece)
+                if detach:
+                    reader.let_go()
+                yield sent
 
     try:
-        async with aclosing(in_order(started(), pool.window)) as items:
+        async with aclosing(in_order(started(), lane.window)) as items:
             async for item in items:
                 async with aclosing(_blocks(item, stream, tally)) as blocks:
                     async for block in blocks:

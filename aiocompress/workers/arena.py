@@ -77,7 +77,7 @@ class Slot:
     """Room for one chunk and its frame; ``input`` and ``output`` are views of the arena."""
 
     def __init__(self, slots: Slots, extent: tuple[int, int], input_size: int) -> None:
-        self._slots, self._extent = slots, extent
+        self.slots, self._extent = slots, extent
         offset, size = extent
         view = slots.arena.view[offset : offset + size]
         self.input, self.output = view[:input_size], view[input_size:]
@@ -95,7 +95,7 @@ class Slot:
         """Give the room back: from now on it is somebody else's."""
         self.input.release()
         self.output.release()
-        self._slots.give_back(self._extent)
+        self.slots.give_back(self._extent)
 
 
 class Slots:
@@ -111,6 +111,8 @@ class Slots:
         self.size = memory_limit // _PAGE * _PAGE or _PAGE
         """Bytes of the arena."""
         self.in_use = self.peak = self.memory_in_use = self.memory_peak = self.lent = 0
+        self.waiting = 0
+        """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
 

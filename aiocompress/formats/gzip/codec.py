@@ -22,7 +22,7 @@ PLAIN_HEADER: Final = 10
 """Bytes before the DEFLATE data of every member that ``compress`` returns: no optional field."""
 WBITS: Final = 31
 """What ``decompressobj`` takes for gzip with the largest window."""
-_CHECKSUM, EXTRA, _NAME, COMMENT, _RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
+_CHECKSUM, EXTRA, _NAME, COMMENT, RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
 
 
 def check_head(head: bytes) -> None:
@@ -32,7 +32,7 @@ def check_head(head: bytes) -> None:
     """
     if not head.startswith(MAGIC[: len(head)]):
         raise CorruptError("not a gzip member", offset=0)
-    if len(head) > 3 and head[3] & _RESERVED_FLAGS:
+    if len(head) > 3 and head[3] & RESERVED_FLAGS:
         raise CorruptError("the gzip header has reserved flags set", offset=0)
 
 

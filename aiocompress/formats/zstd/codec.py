@@ -291,7 +291,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     return size
 
 
-def decompress_all(frame: memoryview) -> bytes | None:
+def decompress_all(frame: Buffer) -> bytes | None:
     """Return the content of a frame that states its size; None: it is damaged, or not alone."""
     try:
         return _decompressor().decompress(frame, allow_extra_data=False)
