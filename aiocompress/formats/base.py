@@ -63,6 +63,8 @@ class Codec(NamedTuple):
     """Returns the default chunk size in bytes for a level."""
     bound: Callable[[int], int] = lambda _size: 0
     """Returns the size of the largest frame that a chunk of that many bytes can become."""
+    slow_from: int = 10
+    """The first level at which a chunk takes seconds."""
     compress: Callable[[memoryview, int], Buffer] = lambda data, _level: data
     """Compresses one chunk into one frame, at a level."""
 

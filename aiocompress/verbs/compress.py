@@ -65,6 +65,7 @@ async def _chunks(
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)
+    slow = recipe.level >= recipe.format.codec.slow_from
     size = recipe.chunk_size
     if source.size is not None:
         size = min(size, source.size + 1)
@@ -74,7 +75,7 @@ async def _chunks(
         # What a slow source sends is gathered first: no slot waits for it.
         gathered = new_buffer(size if source.waits else 0)
         used = await source.fill(gathered) if source.waits else -1
-        slot = await slots.take(size, bound(size))
+        slot = await slots.take(size, bound(size), slow=slow)
         try:
             if source.waits:
                 slot.input[:used] = gathered[:used]

@@ -71,6 +71,7 @@ async def decompressed(
             async for piece in items:
                 sent = await decoder.start(piece)
                 if detach:
+                    piece.data.release()  # the view keeps its memory, whoever still has it
                     reader.let_go()
                 yield sent
 
