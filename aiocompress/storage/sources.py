@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 from aiocompress.errors import AiocompressError, FormatError
-from aiocompress.model import MIB, Buffer, PathLike
+from aiocompress.model import KIB, MIB, Buffer, PathLike
 from aiocompress.storage.base import AsyncReader, Positional, Source
 from aiocompress.storage.files import FileSource
 from aiocompress.storage.pipes import OpenedPipe
@@ -69,7 +69,7 @@ class ReaderSource(_Parts):
         self._reader = reader
 
     async def _next(self, size: int) -> Buffer:
-        data = self._reader.read(min(size, MIB))
+        data = self._reader.read(min(size, 256 * KIB))
         if not isinstance(data, Awaitable):
             msg = f"source.read must be async, that of {type(self._reader).__name__} is not"
             raise TypeError(msg)

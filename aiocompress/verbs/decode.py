@@ -31,7 +31,7 @@ DAMAGE: Final = (CorruptError, FormatError, LimitError)
 """What a frame that is not what it was can raise."""
 _NOTHING: Final = memoryview(b"")
 _LARGEST_READ: Final = 16 * MIB
-_FIRST_READ: Final = 64 * KIB
+_FIRST_READ: Final = 4 * KIB
 
 
 async def pieces(
