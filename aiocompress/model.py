@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Callable
@@ -25,25 +24,8 @@ KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
 DEFAULT_MAX_METADATA = MIB
 
-_LARGE = 256 * KIB
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,30})\s*([KMGT]?)(?:I?B)?\s*", re.IGNORECASE | re.ASCII)
-
-
-def new_buffer(size: int) -> memoryview:
-    """Return zeroed memory; if it is large, its pages are touched only as far as they are used.
-
-    They go back to the system with the last view of them. What ``malloc`` has once given out it
-    keeps, for a process that has long served its many clients.
-    """
-    return memoryview(mmap.mmap(-1, size) if size >= _LARGE else bytearray(size))
-
-
-def copied(data: Buffer) -> memoryview:
-    """Return a copy, in memory as of ``new_buffer``."""
-    view = new_buffer(len(data))
-    view[:] = data
-    return view
 
 
 def parse_size(size: Size, name: str = "size") -> int:

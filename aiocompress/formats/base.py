@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
-from aiocompress.model import KIB, MIB, Buffer, copied, new_buffer
+from aiocompress.model import KIB, MIB, Buffer
 
 if TYPE_CHECKING:
     from aiocompress.formats.scan import Scan, View
@@ -175,7 +175,7 @@ class Reader:
         """How many frames were given out; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
         self._run_size = run
-        self._store = self._buffer = new_buffer(0)
+        self._store = self._buffer = memoryview(b"")
         """What was fed and not dropped: a view of ``_store``. That never shrinks: memory that is
         given back to the system comes back with one page fault a page."""
         self._start = self._given = 0
@@ -195,7 +195,10 @@ class Reader:
         """Return a buffer to read the next ``size`` bytes into; ``fill`` says how many came."""
         end = len(self._buffer)
         if self._start + end + size > len(self._store):
-            store = self._store if end + size <= len(self._store) else new_buffer(2 * (end + size))
+            needed = end + size
+            store = self._store
+            if needed > len(store):
+                store = memoryview(bytearray(needed + needed // 4))
             store[:end] = self._buffer
             self._store, self._start, self._buffer = store, 0, store[:end]
         at = self._start + end
@@ -206,15 +209,18 @@ class Reader:
         end = self._start + len(self._buffer) + size
         self._buffer = self._store[self._start : end]
 
-    def let_go(self) -> None:
-        """Say that the last piece has been copied, and is followed by nothing for a while.
+    def let_go(self) -> int:
+        """Keep no more memory than is needed, while nobody asks for another piece for long.
 
-        A reader that waits keeps no more memory than it needs.
+        The last piece must have been copied, and its view released.
+
+        :returns: bytes that were freed.
         """
         self._drop_given()
-        if len(self._buffer) < len(self._store) // 4:
-            self._store = self._buffer = copied(self._buffer)
-            self._start = 0
+        freed = len(self._store) - len(self._buffer)
+        self._store = self._buffer = memoryview(bytearray(self._buffer))
+        self._start = 0
+        return freed
 
     def end(self) -> None:
         """Declare that no bytes follow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from aiocompress.model import Buffer, new_buffer
+from aiocompress.model import Buffer
 from aiocompress.storage.base import Source
 from aiocompress.storage.files import Spool
 from aiocompress.verbs import jobs
@@ -73,7 +73,7 @@ async def _chunks(
     first = more = True
     while more:
         # What a slow source sends is gathered first: no slot waits for it.
-        gathered = new_buffer(size if source.waits else 0)
+        gathered = memoryview(bytearray(size if source.waits else 0))
         used = await source.fill(gathered) if source.waits else -1
         slot = await slots.take(size, bound(size), slow=slow)
         try:

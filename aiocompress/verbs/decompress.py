@@ -67,6 +67,7 @@ async def decompressed(
         strict=strict,
     )
     tally.warnings = reader.warnings
+    lane.window.when_stuck = reader.let_go
     reader.feed(head)
     tally.read_bytes += len(head)
 
@@ -75,9 +76,7 @@ async def decompressed(
         async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
             async for piece in items:
                 sent = await decoder.start(piece)
-                if detach:
-                    piece.data.release()  # the view keeps its memory, whoever still has it
-                    reader.let_go()
+                piece.data.release()  # the view keeps its memory, whoever still has it
                 yield sent
 
     try:

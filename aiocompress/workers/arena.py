@@ -23,9 +23,11 @@ from functools import cached_property
 from typing import Any
 
 from aiocompress.errors import LimitError
+from aiocompress.workers import limits
 from aiocompress.workers.job import Place, Result
 
 _PAGE = mmap.PAGESIZE
+_TRIMMED = 16 << 20
 
 
 class Arena:
@@ -114,6 +116,8 @@ class Slots:
         self.in_use = self.peak = self.memory_in_use = self.memory_peak = self.lent = 0
         self.waiting = 0
         """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
+        self._untrimmed = 0
+        """The same, and all that was freed since the system has last got its pages back."""
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = deque()
 
@@ -160,6 +164,26 @@ class Slots:
                 hint="raise memory_limit (--memory-limit) or lower chunk_size (--chunk-size)",
             )
         return size
+
+    def keep(self, size: int) -> None:
+        """Count bytes that wait for a slow reader."""
+        self.waiting += size
+        self._untrimmed = max(self._untrimmed, self.waiting)
+
+    def drop(self, size: int) -> None:
+        """Count bytes that no longer wait; once these are many, the system gets its pages back."""
+        self.waiting -= size
+        self._trim()
+
+    def free(self, size: int) -> None:
+        """Count bytes that a stuck stream has freed."""
+        self._untrimmed += size
+        self._trim()
+
+    def _trim(self) -> None:
+        if self._untrimmed - self.waiting >= _TRIMMED:
+            self._untrimmed = self.waiting
+            limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from aiocompress.model import Buffer, copied
+from aiocompress.model import Buffer
 from aiocompress.workers.arena import Slot
 from aiocompress.workers.job import Result
 
@@ -33,7 +33,7 @@ class Job:
         self._outcome: asyncio.Future[Result] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
         """Done when the worker is done, even if nobody waits for the outcome any more."""
-        self._copies: tuple[Buffer, Buffer] | None = None
+        self._copies: tuple[bytes, bytes] | None = None
         self.kept = 0
         """Bytes of the copies that a detached job keeps outside of the slot."""
         self._freed = False
@@ -69,21 +69,21 @@ class Job:
         elif self.detach and not self._outcome.cancelled():
             self._copies = self._copied(outcome)
             self.kept = sum(map(len, self._copies))
-            self.slot.slots.waiting += self.kept
+            self.slot.slots.keep(self.kept)
             self._free()
 
-    def _copied(self, outcome: Result | BaseException) -> tuple[Buffer, Buffer]:
+    def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
         decoded = isinstance(outcome, Result) and outcome.size >= 0
         kept = self.keep_input or not decoded
-        given: Buffer = copied(self.slot.input[: self.used]) if kept else b""
+        given = bytes(self.slot.input[: self.used]) if kept else b""
         if isinstance(outcome, Result) and decoded and not outcome.written:
-            return given, copied(self.slot.view(outcome))
+            return given, bytes(self.slot.view(outcome))
         return given, b""
 
     def release(self) -> None:
         """Give the job up; its slot is free once the worker is done."""
         if self._copies is not None and not self.released:
-            self.slot.slots.waiting -= self.kept
+            self.slot.slots.drop(self.kept)
         self.released = True
         if self.over.done():
             self._free()

@@ -14,9 +14,9 @@ its reader takes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiocompress.workers.arena import Slots
 from aiocompress.workers.threads import ended
@@ -26,6 +26,7 @@ class _Releasable(Protocol):
     def release(self) -> None: ...
 
 
+_STUCK_SECONDS: Final = 0.2
 T = TypeVar("T", bound=_Releasable)
 W = TypeVar("W", bound=_Releasable | None)
 A = TypeVar("A")
@@ -57,13 +58,24 @@ class Window:
         self._left: asyncio.Future[None] | None = None
         self.largest = 0
         """Bytes that the largest item so far has kept."""
+        self.when_stuck: Callable[[], int] | None = None
+        """Called when the reader has taken nothing for long; returns the bytes that it freed."""
 
     async def enter(self) -> None:
         """Wait for room for one more item."""
         while not self._admits():
-            self._left = asyncio.get_running_loop().create_future()
-            await self._left
+            loop = asyncio.get_running_loop()
+            self._left = loop.create_future()
+            timer = loop.call_later(_STUCK_SECONDS, self._free)
+            try:
+                await self._left
+            finally:
+                timer.cancel()
         self._inside += 1
+
+    def _free(self) -> None:
+        if self._slots is not None and self.when_stuck is not None:
+            self._slots.free(self.when_stuck())
 
     def _admits(self) -> bool:
         if self._slots is None or not self._inside:

@@ -58,7 +58,7 @@ async def main():
             for _ in range({taken}):
                 await anext(stream)
         await asyncio.gather(*map(some, streams))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.5)
         waiting, stuck = engine.statistics().memory_waiting / MIB, resident()
         assert waiting <= LIMIT / 4 + NUMBER * CHUNK * 1.01 + 1, waiting
         for stream in streams:
