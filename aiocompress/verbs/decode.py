@@ -52,6 +52,7 @@ async def pieces(
             return
         size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
         tally.read_bytes += size
+        reading.check_input(tally.read_bytes)
         reader.fill(size)
         if not size:
             reader.end()

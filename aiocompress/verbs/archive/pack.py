@@ -56,6 +56,13 @@ class TreeSource(Source):
         self._owner = cache(self._find_owner)
         self._steps = self._lay_all()
 
+    async def check(self) -> None:
+        """Open each of the sources once, so that an error comes before any bytes.
+
+        :raises OSError: one cannot be opened.
+        """
+        await call(self._executor, self._tree.check)
+
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended
 
