@@ -170,8 +170,8 @@ class Engine:
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param single: write one zstd frame or gzip member, without an index, compressed by one
             thread as it is read: for ``Content-Encoding``, since many HTTP clients stop after the
-            first one. Its zstd window is 8 MiB at most, and the highest levels are 19 and, for more
-            than 256 KiB of gzip, 9.
+            first one. Its zstd window is 8 MiB at most. From 256 KiB on, levels above 19 of zstd
+            are 19, and those above 9 of gzip are 9.
         :param flush_after: seconds after which what a slow source has sent is given out, although
             more would compress better; default: the frame is filled first. Files do not wait.
         :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible`` and

@@ -19,7 +19,7 @@ from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import Source, naming
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
@@ -61,7 +61,8 @@ class TreeSource(Source):
 
         :raises OSError: one cannot be opened.
         """
-        await call(self._executor, self._tree.check)
+        with naming(self.name):
+            await call(self._executor, self._tree.check)
 
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended
