@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -113,13 +113,16 @@ class Stream(Iterator[bytes]):
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
         self._loop: _LoopThread | None = None
+        self._lock = threading.Lock()
         self._ended = self._closed = False
 
     def __next__(self) -> bytes:
         """Return the next bytes, never empty."""
-        data: bytes | None = self._run(partial(anext, self._stream, b""))
+        with self._alone():
+            data: bytes | None = self._step(partial(anext, self._stream, b""))
+            if not data:
+                self._end()
         if not data:
-            self._end()
             raise StopIteration
         return data
 
@@ -128,10 +131,11 @@ class Stream(Iterator[bytes]):
 
         :param size: negative: all that is left.
         """
-        data = self._run(partial(self._stream.read, size)) or b""
-        if size < 0 or (size and not data):
-            self._end()
-        return data
+        with self._alone():
+            data = self._step(partial(self._stream.read, size)) or b""
+            if size < 0 or (size and not data):
+                self._end()
+            return data
 
     @property
     def report(self) -> Report:
@@ -143,23 +147,37 @@ class Stream(Iterator[bytes]):
 
         :raises OSError: the source cannot be opened.
         """
-        self._run(self._stream.__aenter__)
+        with self._alone():
+            self._step(self._stream.__aenter__)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Stop, and release everything. Closing twice does no harm."""
-        self._end()
-        self._closed = True
+        """Stop, and release everything. Closing twice does no harm.
+
+        :raises AiocompressError: another thread is reading.
+        """
+        with self._alone():
+            self._end()
+            self._closed = True
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
             with suppress(AiocompressError):  # in a fork, the loop is the parent's
                 self._end()
 
-    def _run(self, step: Callable[[], Awaitable[T]]) -> T | None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise AiocompressError("another thread is reading this stream")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _step(self, step: Callable[[], Awaitable[T]]) -> T | None:
         """Take a step in the stream's own loop; None: it has ended."""
         if self._closed:
             raise ClosedError("the stream is closed")
@@ -168,7 +186,7 @@ class Stream(Iterator[bytes]):
         if self._loop is None:
             self._loop = _LoopThread().__enter__()
         try:
-            return self._loop.run(_taken(step))
+            return self._loop.run(_awaited(step))
         except BaseException:
             self._end()
             raise
@@ -183,7 +201,7 @@ class Stream(Iterator[bytes]):
                 loop.__exit__()
 
 
-async def _taken(step: Callable[[], Awaitable[T]]) -> T:
+async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
     return await step()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import aiocompress
-from aiocompress import ClosedError, CorruptError, sync
+from aiocompress import AiocompressError, ClosedError, CorruptError, sync
 
 from .help.data import text
 from .help.programs import until
@@ -198,3 +198,26 @@ def test_a_stream_as_a_source(tmp_path: Path) -> None:
     packed = sync.compress_stream(TEXT)
     sync.decompress_file(packed, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == TEXT
+
+
+def test_a_stream_in_two_threads() -> None:
+    """The second one is told, and the first one goes on."""
+    gate, seen = threading.Event(), threading.Event()
+
+    def items() -> Iterator[bytes]:
+        seen.set()
+        gate.wait(10)
+        yield TEXT
+
+    stream = sync.compress_stream(items())
+    results: list[bytes] = []
+    reading = threading.Thread(target=lambda: results.append(stream.read()))
+    reading.start()
+    seen.wait(10)
+    for work in (stream.read, stream.__next__, stream.close):
+        with pytest.raises(AiocompressError, match="another thread"):
+            work()
+    gate.set()
+    reading.join()
+    assert sync.decompress(results[0]) == TEXT
+    stream.close()

@@ -204,7 +204,7 @@ class Engine:
         bounded either way. Bytes come as soon as their frame is checked, so that damage at the end
         of a stream raises only after the good bytes before it.
 
-        :param source: as for ``compress_stream``, but not a folder.
+        :param source: as for ``compress_stream``, but not a folder or a list of paths.
         :param max_output: the most bytes to yield, an int or text.
         :param max_window: the largest zstd window in bytes, an int or text.
         :param max_input: the most bytes to read from the source, an int or text.
@@ -238,7 +238,7 @@ class Engine:
         write, and leaves the object open. There is nothing to replace or to sync, so ``on_exists``
         and ``fsync`` have no effect; and what was written before an error stays written.
 
-        :param source: a path, or any other source of ``compress_stream`` but a folder.
+        :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
         :param destination: a path, whose suffix says the codec unless ``codec`` does; or an object
             with ``async write(data)``, which gets zstd unless ``codec`` says otherwise.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
@@ -275,7 +275,7 @@ class Engine:
     ) -> Report:
         """Decompress a zstd, gzip or zlib file of any writer; its content says which.
 
-        :param source: a path, or any other source of ``compress_stream`` but a folder.
+        :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
         :param destination: a path, which appears when everything is checked; or an object with
             ``async write(data)``, as for ``compress_file``: it gets each run of frames once that
             is checked, so that an error may come after good bytes.
