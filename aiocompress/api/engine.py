@@ -173,7 +173,8 @@ class Engine:
             first one. Its zstd window is 8 MiB at most. From 256 KiB on, levels above 19 of zstd
             are 19, and those above 9 of gzip are 9.
         :param flush_after: seconds after which what a slow source has sent is given out, although
-            more would compress better; default: the frame is filled first. Files do not wait.
+            more would compress better; default: the frame is filled first. The bytes then depend
+            on the source's pace, too. It does nothing to files and folders.
         :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible`` and
             ``on_error``. They are about a folder or a list of paths.
         :param progress: as for ``compress_file``.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.handlers import SimpleHandler
 
+import psutil
 import pytest
 
 from aiocompress import ClosedError, Engine, LimitError, sync
@@ -191,6 +192,39 @@ async def test_events(codec: Any, tmp_path: Path) -> None:
                 if got.endswith(b"\n\n"):
                     seen.set()
             assert got == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+
+
+@pytest.mark.faults
+@every_codec
+async def test_many_slow_clients(codec: Any, tmp_path: Path) -> None:
+    """Each takes the state of its encoder, as the README says; others are served meanwhile."""
+    number, each = 100, 4 * MIB + MIB  # and a MiB for the server's own buffers
+
+    parts = [noise(64 * KIB, seed) for seed in range(64)]
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            for part in parts:
+                yield part
+
+    async with engine_and_file(tmp_path) as (engine, path):
+        slow, quick = Download(engine, None, codec), Download(engine, path, codec)
+        slow._make = lambda: engine.compress_stream(endless(), codec=codec, single=True)
+        async with served(slow) as url, served(quick) as other:
+            host, port = url.removeprefix("http://").rstrip("/").split(":")
+            before = psutil.Process().memory_full_info().pss
+            clients = [await asyncio.open_connection(host, int(port)) for _ in range(number)]
+            for reader, writer in clients:
+                writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            async with asyncio.timeout(60):
+                assert await _with_httpx(other) == (hashlib.sha256(RAW).hexdigest(), len(RAW))
+            assert psutil.Process().memory_full_info().pss - before < number * each + 32 * MIB
+            for _, writer in clients:
+                writer.close()
+            async with asyncio.timeout(60):
+                while slow.left < number:
+                    await asyncio.sleep(0.01)
 
 
 # Bodies of requests.

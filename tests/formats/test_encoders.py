@@ -65,9 +65,9 @@ def test_one_frame_however_it_comes(codec: Codec, split: object) -> None:
 
 
 def test_every_level(codec: Codec) -> None:
-    """From the lowest to the highest, also where the codec has fewer for streams."""
+    """A choice up to the highest one, also where the codec has fewer for streams."""
     data = text(20 * KIB) + noise(KIB)
-    for level in codec.levels:
+    for level in {*codec.levels[::4], codec.levels[-1]}:
         assert _decoded(codec, _encoded(codec, level, data, data)) == data + data
 
 

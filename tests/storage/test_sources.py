@@ -301,6 +301,7 @@ async def test_files_are_read_in_a_thread(pool: WorkerPool, tmp_path: Path) -> N
         async with opened(file, pool) as source:
             assert source.name == file.name
             assert await source.readinto(memoryview(bytearray(3))) == 3
+        assert not file.closed
     threads = set()
 
     class Plain:
