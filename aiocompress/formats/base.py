@@ -49,6 +49,21 @@ class StreamDecoder(Protocol):
         ...
 
 
+class StreamEncoder(Protocol):
+    """Compresses bytes that arrive in pieces into one frame; the mirror of ``StreamDecoder``."""
+
+    def feed(self, data: Buffer, *, flush: bool = False) -> Buffer:
+        """Return what can be written after ``data``; often nothing, for more may compress better.
+
+        :param flush: return everything that a decoder needs to give back all bytes fed so far.
+        """
+        ...
+
+    def finish(self) -> Buffer:
+        """Return the end of the frame, its checksum included."""
+        ...
+
+
 class Codec(NamedTuple):
     """How to compress a chunk into a frame, and back."""
 
@@ -67,6 +82,8 @@ class Codec(NamedTuple):
     """The first level at which a chunk takes seconds."""
     compress: Callable[[memoryview, int], Buffer] = lambda data, _level: data
     """Compresses one chunk into one frame, at a level."""
+    open_encoder: Callable[[int], StreamEncoder] | None = None
+    """Returns an encoder for one frame of any size, given a level; None: frames are chunks."""
 
 
 class Piece(NamedTuple):

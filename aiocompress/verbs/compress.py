@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -70,18 +71,25 @@ async def _chunks(
     if source.size is not None:
         size = min(size, source.size + 1)
     slots.check(size, bound(size))
+    rooms: list[memoryview] = []
+
+    def free() -> int:
+        rooms.clear()  # goes back to the system by itself
+        return 0
+
+    lane.window.when_stuck = free
     first = more = True
     while more:
         # What a slow source sends is gathered first: no slot waits for it.
-        gathered = memoryview(bytearray(size if source.waits else 0))
-        used = await source.fill(gathered) if source.waits else -1
+        if source.waits and (not rooms or len(rooms[0]) < size):
+            rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
+        used = await source.fill(rooms[0][:size]) if source.waits else -1
         slot = await slots.take(size, bound(size), slow=slow)
         try:
             if source.waits:
-                slot.input[:used] = gathered[:used]
+                slot.input[:used] = rooms[0][:used]
             else:
                 used = await source.fill(slot.input[:size])
-            del gathered
         except BaseException:
             slot.free()
             raise

@@ -55,6 +55,7 @@ async def pieces(
             return
         size = await source.readinto(reader.room(room))
         tally.read_bytes += size
+        reading.check_input(tally.read_bytes)
         reader.fill(size)
         if not size:
             reader.end()
