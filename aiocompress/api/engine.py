@@ -55,7 +55,7 @@ class Engine:
     """Compresses and decompresses in parallel, within a memory limit, for many streams at once.
 
     Use it as an async context manager, or call ``aclose()``. One engine serves all tasks of one
-    event loop: their chunks are worked on first come, first served.
+    event loop: their chunks take turns.
 
     :param num_workers: how many chunks are worked on at once; default: the processors that this
         process may use.
