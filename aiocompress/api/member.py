@@ -131,7 +131,7 @@ class MemberFile:
     async def _read_some(self, size: int) -> bytes:
         """Return some of the next bytes; a sparse member has holes between its extents."""
         member, stored = self._opened(), 0
-        for start, length in member.extents or ((0, member.size),):
+        for start, length in member.runs:
             if self._at < start:
                 size = min(size, start - self._at)
                 break

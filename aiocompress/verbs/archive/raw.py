@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from aiocompress.formats import names
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.storage.base import Source
@@ -32,7 +34,7 @@ async def raw_blocks(
     data = memoryview(bytearray(BLOCK))
     data = data[: await source.fill(data)]
     head = bytes(data)
-    if tar.is_archive(head):
+    if is_plain(head, source.name):
         room = memoryview(bytearray(reading.read_size))
         while data:
             tally.add(len(data), len(data), 0)
@@ -45,6 +47,17 @@ async def raw_blocks(
         async for block in blocks:
             if block.data:
                 yield memoryview(block.data)
+
+
+def is_plain(head: bytes, name: str | None) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar that is not compressed.
+
+    Zeros may be an empty one, but not where the name says that it is compressed: there they are
+    what a crash has left.
+    """
+    if head == tar.ZEROS and name is not None and names.restored(os.path.basename(name)):
+        return False
+    return tar.is_archive(head)
 
 
 class RawBytes:
