@@ -81,9 +81,9 @@ class Source(Origin, Protocol):
         """Whether another chunk may follow; ``filled``: the last one filled its room."""
         return filled
 
-    def take_index(self) -> bytes | None:
-        """Return the block of an archive's index that belongs after the last chunk, if any."""
-        return None
+    def take_index(self) -> list[bytes]:
+        """Return the blocks of an archive's index that belong after the last chunk, if any."""
+        return []
 
     async def aclose(self) -> None:
         """Close the source, unless the caller opened it."""

@@ -29,13 +29,12 @@ async def compressed(
     writer = make_writer()
     chunks = _chunks(Lane(pool, detach=detach), source, recipe)
     async with aclosing(in_order(chunks, pool.window)) as items, Spool.opened(pool.files) as late:
-        async for job, block in items:
+        async for job, blocks in items:
             await job.result()
             parts = writer.add(memoryview(job.data), job.used)
             tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
-            if block is not None:
-                held = writer.index(block)
+            for held in map(writer.index, blocks):
                 if writer.index_last:
                     await late.write(held)
                 else:
@@ -51,10 +50,10 @@ async def compressed(
 
 async def _chunks(
     lane: Lane, source: Source, recipe: Recipe
-) -> AsyncGenerator[Sent[Job, bytes | None]]:
+) -> AsyncGenerator[Sent[Job, list[bytes]]]:
     """Read chunks into slots; an empty source has one chunk, which is empty.
 
-    With each goes the block of an archive's index that belongs behind it.
+    With each go the blocks of an archive's index that belong behind it.
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)

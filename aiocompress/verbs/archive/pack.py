@@ -59,7 +59,7 @@ class TreeSource(Source):
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended
 
-    def take_index(self) -> bytes | None:
+    def take_index(self) -> list[bytes]:
         return self._writer.take_index()
 
     def leave_out(self, status: os.stat_result) -> None:
