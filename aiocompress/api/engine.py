@@ -299,7 +299,7 @@ class Engine:
             folders and files, each of which is stored under its own name.
         :param destination: a path; or, unless the layout is "mirror", an object with
             ``async write(data)``, as for ``compress_file``: it gets a ``.tar.zst`` by default.
-        :param chunk_size: as for ``compress_file``.
+        :param chunk_size: as for ``compress_file``; at least 1,024 for an archive.
         :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
             the same structure; "framed": the plain container of the script that this project began
             with. Default: an archive if the destination has such a suffix, otherwise a mirror.

@@ -64,6 +64,8 @@ class Source(Origin, Protocol):
     """In bytes; None if it is not known before the end."""
     waits: bool = False
     """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
+    least_chunk: int = 1
+    """Bytes of the smallest chunk that can be filled."""
 
     @abstractmethod
     async def readinto(self, view: memoryview) -> int:

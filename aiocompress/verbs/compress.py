@@ -23,7 +23,11 @@ async def compressed(
     """Yield the container's bytes, a frame at a time; valid until the next one is asked for.
 
     :param detach: the reader may be slow: no slot waits for it.
+    :raises ValueError: the chunks are too small for this source.
     """
+    if recipe.chunk_size < source.least_chunk:
+        least, size = source.least_chunk, recipe.chunk_size
+        raise ValueError(f"chunk_size of an archive must be at least {least} bytes, not {size}")
     make_writer = recipe.format.container.writer
     assert make_writer is not None
     writer = make_writer()

@@ -18,7 +18,7 @@ from aiocompress.model import Member, ProgressOption, Report
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive, check_member
-from aiocompress.verbs.archive.raw import raw_blocks
+from aiocompress.verbs.archive.raw import first_block, is_plain, raw_blocks
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Writing
@@ -62,10 +62,11 @@ async def _test_stream(
         opened(source, pool) as data,
     ):
         run.total = data.size
-        blocks = raw_blocks(pool, data, reading, run.tally, strict=True)
+        first = await first_block(data)
+        blocks = raw_blocks(pool, data, reading, run.tally, head=first, strict=True)
         async with aclosing(blocks):
             head = await _head(blocks)
-            if _is_tar(head, data.name):
+            if is_plain(first, data.name) or _is_tar(head, data.name):
                 found.files = 0
                 reader = tar.Reader(max_metadata=reading.max_metadata)
                 _check(reader, head, found)

@@ -229,7 +229,7 @@ class OpenedArchive:
         except AiocompressError as error:
             raise error.located(file=self.name) from None
         found.extend(reader.warnings)
-        self.warnings += found.told()
+        self.warnings += [text for text in found.told() if text not in self.warnings]
 
     # Raw bytes.
 

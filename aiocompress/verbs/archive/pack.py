@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from functools import cache
 from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
+from aiocompress.formats.tar.header import BLOCK, END, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
@@ -45,6 +45,8 @@ class TreeSource(Source):
 
     :param executor: the file threads, which look at the tree and read it.
     """
+
+    least_chunk = len(END)
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()

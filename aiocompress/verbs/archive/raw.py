@@ -23,19 +23,19 @@ async def raw_blocks(
     reading: Reading,
     tally: Tally,
     *,
+    head: bytes = b"",
     detach: bool = False,
     strict: bool = False,
 ) -> AsyncGenerator[memoryview]:
     """Yield the raw bytes of an archive, decompressed if it is compressed.
 
+    :param head: what ``first_block`` returned, if it was called already.
     :param detach: the reader may be slow: no slot is kept waiting for it.
     :param strict: a damaged index is an error.
     """
-    data = memoryview(bytearray(BLOCK))
-    data = data[: await source.fill(data)]
-    head = bytes(data)
+    head = head or await first_block(source)
     if is_plain(head, source.name):
-        room = memoryview(bytearray(reading.read_size))
+        data, room = memoryview(head), memoryview(bytearray(reading.read_size))
         while data:
             tally.add(len(data), len(data), 0)
             reading.check_output(tally.raw_bytes)
@@ -47,6 +47,12 @@ async def raw_blocks(
         async for block in blocks:
             if block.data:
                 yield memoryview(block.data)
+
+
+async def first_block(source: Source) -> bytes:
+    """Read the first 512 bytes, or fewer if there are no more."""
+    block = bytearray(BLOCK)
+    return bytes(block[: await source.fill(memoryview(block))])
 
 
 def is_plain(head: bytes, name: str | None) -> bool:
