@@ -142,10 +142,10 @@ class Writer:
 
         A chunk may hold more members than a block: then blocks are closed within it.
         """
-        name, *_, who, link = self._pending
-        if not self._records.has_room(name, link, who):
+        pending = self._pending
+        if not self._records.has_room(pending[0], pending[7]):
             self._close_block()
-        self._records.add(*self._pending)
+        self._records.add(*pending)
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""

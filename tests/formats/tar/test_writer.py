@@ -439,11 +439,11 @@ def test_blocks_of_a_large_chunk() -> None:
 )
 def test_blocks_are_never_too_large(rows: list[tuple[list[bytes], bytes, int, bytes]]) -> None:
     """Whatever the members are, as many as a block takes fit into one that can be read."""
-    records, most = Records(), 1500
+    records, most = Records(), 3000
     with mock.patch.object(index, "_LARGEST_BLOCK", most):
         for names, link, uid, user in rows:
             row = b"/".join(names), b"2"[0], 1, 0, 0o777, 0, (uid, uid, user, user), link
-            if not records.has_room(row[0], link, row[6]):
+            if not records.has_room(row[0], link):
                 break
             records.add(*row)
         assert len(records.encode()) <= most
