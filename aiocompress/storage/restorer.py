@@ -47,6 +47,8 @@ Owner: TypeAlias = tuple[int, int]
 """The numbers of a user and a group; -1 leaves one as it is."""
 Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 _NOBODY: Final = (-1, -1)
+_NOT_GIVEN: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+"""Errors of giving a file away: only root may, and to users that its container knows."""
 T = TypeVar("T")
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
@@ -353,8 +355,11 @@ def _set_xattrs(descriptor: int, xattrs: Xattrs) -> None:
 def _change_owner(place: int | bytes, owner: Owner, folder: int | None = None) -> None:
     if not all(map(is_owner, owner)):
         raise UnsafeMemberError("the number of an owner is out of bounds")
-    with contextlib.suppress(PermissionError):
+    try:
         os.chown(place, *owner, dir_fd=folder, follow_symlinks=folder is None)
+    except OSError as error:
+        if error.errno not in _NOT_GIVEN:
+            raise
 
 
 def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
+from itertools import islice
+from typing import Final
 
-from aiocompress.errors import FormatError
+from aiocompress import formats
+from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats import names
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
-from aiocompress.model import Member, ProgressOption, Report
+from aiocompress.model import KIB, Member, ProgressOption, Report
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive, check_member
 from aiocompress.verbs.archive.raw import first_block, is_plain, raw_blocks
-from aiocompress.verbs.base import Tally, verb
+from aiocompress.verbs.base import verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Writing
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
+
+_SEARCHED: Final = 256 * KIB
+"""Bytes of a container in which the first raw ones are looked for."""
 
 
 async def test(
@@ -47,7 +53,7 @@ async def _test_file(
         except FormatError:  # it may be compressed, and no archive
             return await files.test(pool, path, reading, progress)
         is_archive = archive.is_plain or archive.index is not None
-        if is_archive or await _holds_tar(pool, path, reading):
+        if is_archive or await call(pool.files, _holds_tar, path, reading.max_window):
             return await archive.test(progress)
     return await files.test(pool, path, reading, progress)
 
@@ -69,9 +75,9 @@ async def _test_stream(
             if is_plain(first, data.name) or _is_tar(head, data.name):
                 found.files = 0
                 reader = tar.Reader(max_metadata=reading.max_metadata)
-                _check(reader, head, found)
+                await call(pool.files, _check, reader, head, found)
                 async for block in blocks:
-                    _check(reader, block, found)
+                    await call(pool.files, _check, reader, block, found)
                 reader.finish()
                 found.extend(reader.warnings)
             else:
@@ -86,13 +92,25 @@ def _check(reader: tar.Reader, data: memoryview, found: Found) -> None:
             check_member(item, found)
 
 
-async def _holds_tar(pool: WorkerPool, path: str, reading: Reading) -> bool:
-    """Whether the name of a container says that it holds a tar, or its first raw bytes do."""
-    async with (
-        opened(path, pool) as data,
-        aclosing(raw_blocks(pool, data, reading, Tally(pool))) as blocks,
-    ):
-        return _is_tar(await _head(blocks), path)
+def _holds_tar(path: str, max_window: int) -> bool:
+    """Whether the name of a container says that it holds a tar, or its first raw bytes do.
+
+    Plain blocking code, for a file thread. It decodes a few blocks, where the pipeline would begin
+    with several frames.
+    """
+    with open(path, "rb") as file:
+        data = file.read(_SEARCHED)
+    head = bytearray()
+    with suppress(AiocompressError):  # met again when all of it is checked
+        form = formats.detect(data)
+        reader = form.container.reader(whole=0, max_window=max_window)
+        reader.feed(data)
+        decoder = form.codec.open_stream(max_window)
+        while len(head) < BLOCK and (piece := reader.next_piece()) is not None:
+            head += b"".join(islice(decoder.feed(piece.data), 1))
+            if piece.last:
+                decoder = form.codec.open_stream(max_window)
+    return _is_tar(memoryview(head), path)
 
 
 async def _head(blocks: AsyncGenerator[memoryview]) -> memoryview:
