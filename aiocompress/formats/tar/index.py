@@ -36,8 +36,9 @@ _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 _MOST_OWNERS: Final = 1 << 16
 _LATEST: Final = (1 << 63) - 1
 _LARGEST_BLOCK: Final = 4 * MIB
-_RECORD, _OWNER = 25, 44
-"""What a record and an owner take in a block at most, beside their texts."""
+_RECORD, _OWNER = 26, 44
+"""What a record and an owner take in a block at most, beside their texts. A name without a folder
+may be stored with a slash in front, a byte longer than it is."""
 _RESERVE: Final = KIB
 """For the columns' own sizes, and another record and its owner."""
 _PLAIN_BLOCKS: Final = 4

@@ -6,7 +6,7 @@ import io
 import stat
 import tarfile
 from collections.abc import Generator, Iterable
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -439,9 +439,9 @@ def test_blocks_of_a_large_chunk() -> None:
 )
 def test_blocks_are_never_too_large(rows: list[tuple[list[bytes], bytes, int, bytes]]) -> None:
     """Whatever the members are, as many as a block takes fit into one that can be read."""
-    records, most = Records(), 3000
-    with mock.patch.object(index, "_LARGEST_BLOCK", most):
-        for names, link, uid, user in rows:
+    records, most = Records(), 30_000
+    with mock.patch.multiple(index, _LARGEST_BLOCK=most, _RESERVE=256):
+        for names, link, uid, user in cycle(rows):
             row = b"/".join(names), b"2"[0], 1, 0, 0o777, 0, (uid, uid, user, user), link
             if not records.has_room(row[0], link):
                 break

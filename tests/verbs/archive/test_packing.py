@@ -58,6 +58,20 @@ async def test_more_members_in_a_chunk_than_in_a_block(suffix: str, tmp_path: Pa
     assert found == targets
 
 
+@pytest.mark.faults
+async def test_66_000_members_in_a_chunk(tmp_path: Path) -> None:
+    """As many as made a block above 4 MiB at level 22, whose chunks are that large."""
+    (tmp_path / "tree").mkdir()
+    for number in range(66_000):
+        os.close(os.open(tmp_path / "tree" / f"{number:064d}", os.O_CREAT))
+    path = tmp_path / "a.tar.zst"
+    async with two_threads() as engine:
+        await engine.compress_folder(
+            tmp_path / "tree", path, "36MiB", compression_level=1, fsync=False
+        )
+        assert (await engine.test(path)).files == 66_000
+
+
 @every_suffix
 async def test_the_smallest_chunks(suffix: str, small: Path, tmp_path: Path) -> None:
     """A chunk has room for the end of a tar; less is an error that says so, before anything."""
