@@ -59,11 +59,22 @@ class PackOptions(CompressOptions, total=False):
     on_error: OnError
 
 
-class DecompressOptions(WriteOptions, total=False):
+class ReadOptions(TypedDict, total=False):
+    """See ``Engine.decompress_file``."""
+
+    max_window: Size
+
+
+class OpenOptions(ReadOptions, total=False):
+    """See ``Engine.open_archive``."""
+
+    max_metadata: Size
+
+
+class DecompressOptions(WriteOptions, ReadOptions, total=False):
     """See ``Engine.decompress_file``."""
 
     max_output: Size | None
-    max_window: Size
 
 
 class ExtractOptions(WriteOptions, total=False):
@@ -76,25 +87,21 @@ class ExtractOptions(WriteOptions, total=False):
     max_member_size: Size | None
 
 
-class UnpackOptions(ExtractOptions, total=False):
+class UnpackOptions(ExtractOptions, OpenOptions, total=False):
     """See ``Engine.decompress_folder``."""
 
     members: Iterable[str] | None
-    max_metadata: Size
-    max_window: Size
 
 
-class RecoverOptions(WriteOptions, total=False):
+class RecoverOptions(WriteOptions, ReadOptions, total=False):
     """See ``Engine.recover``."""
 
     keep_damaged: bool
 
 
-class TestOptions(TypedDict, total=False):
+class TestOptions(OpenOptions, total=False):
     """See ``Engine.test``."""
 
-    max_window: Size
-    max_metadata: Size
     progress: ProgressOption
 
 

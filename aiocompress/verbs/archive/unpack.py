@@ -90,6 +90,7 @@ class Unpacker(MemberMaker):
         if self._restoring.selection.wants(name):
             self._members += 1
             self._restoring.bounds.check_count(self._members)
+            self._found.latest = name
             self._attempt(name, self._make, member, name)
 
     def _make(self, member: Member, name: bytes) -> None:
