@@ -181,6 +181,10 @@ ASYNCIO: Final[Rows] = {
         "faults/test_loop::test_a_thousand_streams_of_which_some_are_stuck",
     ),
     "event loop while level 19 runs": ("faults/test_loop::test_the_loop_is_never_blocked",),
+    "stderr is None, closed or failing while a bar is drawn": (
+        "api/test_progress::test_a_stderr_that_fails",
+        "cli/test_advice::test_a_stderr_that_takes_nothing",
+    ),
     "same object in two tasks, use after close, from another loop or thread": (
         "api/test_engine::test_one_stream_in_two_tasks",
         "api/test_engine::test_after_close",

@@ -14,7 +14,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
-from aiocompress.errors import CorruptError, FormatError, TruncatedError
+from aiocompress.errors import CorruptError, FormatError
 from aiocompress.formats import FORMATS, names
 from aiocompress.formats.base import Format
 from aiocompress.formats.scan import Frame, Scan
@@ -173,11 +173,10 @@ class _Rescue:
 
         :returns: the format and its frames; a plain tar has neither.
         :raises FormatError: the format is unknown.
-        :raises TruncatedError: there are no bytes at all.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
         if not head:
-            raise TruncatedError("is empty: there is nothing to recover", offset=0)
+            raise FormatError("is empty: there is nothing to recover", offset=0)
         by_magic = next((row for row in FORMATS.values() if row.scan and row.is_magic(head)), None)
         if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
             return None, None
