@@ -420,6 +420,7 @@ class Engine:
         :param on_exists: as for ``compress_folder``; so are ``fsync`` and ``progress``.
         :returns: a report; its ``skipped_count`` is 0 if nothing was damaged.
         :raises CorruptError: nothing could be saved.
+        :raises LimitError: no frame was found, and the first one needs a larger window.
         :raises FormatError: the source holds no part of such a file.
         :raises ValueError: an argument has no such value; the destination is the source.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.

@@ -106,6 +106,10 @@ _limits = _options(
     _size("--max-output", help="Stop when there is more raw data than this."),
     _window,
 )
+_bounding = _options(
+    _size("--max-output", help="With -d: stop when there is more raw data than this."),
+    _size("--max-window", help="With -d: largest zstd window.  [default: 128MiB]"),
+)
 _metadata = _size(
     "--max-metadata",
     help="Most bytes of names and attributes before one member.  [default: 1MiB]",
@@ -163,7 +167,7 @@ def cli() -> None:
 )
 @_packing
 @_writing
-@_limits
+@_bounding
 @_running
 def compress(*, decompress: bool, **flags: Any) -> None:
     """Compress each SOURCE to SOURCE.zst, a folder to SOURCE.tar.zst, or stdin to stdout."""

@@ -35,6 +35,7 @@ _CALLS: Final = {
     "decompress_file": "`decompress`",
     "decompress_stream": "`decompress -c`",
     "decompress_folder": "`extract`",
+    "members()": "`list`",
     "num_workers": "-T",
     "on_error='skip'": "--keep-going",
     "on_exists='replace'": "-f",

@@ -111,7 +111,7 @@ class Closest:
         close = [name for name, (same_base, ratio) in ranked.items() if same_base or ratio > _CLOSE]
         close.sort(key=ranked.__getitem__, reverse=True)
         texts = [plain(name).decode("utf-8", "replace") for name in close[:_MOST_TOLD]]
-        hint = f"closest: {', '.join(texts)}" if texts else "list shows what there is"
+        hint = f"closest: {', '.join(texts)}" if texts else "members() tells what there is"
         return MemberNotFoundError(f"no member {self._name!r}", hint=hint)
 
 

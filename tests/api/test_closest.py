@@ -70,5 +70,5 @@ async def test_every_kind_of_archive(archives: list[Path], tmp_path: Path) -> No
 async def test_nothing_is_close(archives: list[Path]) -> None:
     """Then nothing is suggested."""
     async with two_threads() as engine, engine.open_archive(archives[-1]) as archive:
-        with pytest.raises(MemberNotFoundError, match="list shows what there is"):
+        with pytest.raises(MemberNotFoundError, match=r"members\(\) tells what there is"):
             await archive.member("zzz")
