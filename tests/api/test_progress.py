@@ -125,7 +125,7 @@ async def test_totals(engine: Engine, verb: Verb, stage: str, files: int, exact:
 
     def tell(progress: Progress) -> None:
         seen.append(progress)
-        time.sleep(0.003)  # counting goes on meanwhile
+        time.sleep(0.05 if progress.total is None else 0)  # counting goes on meanwhile
 
     report = await verb(engine, tell)
     last = seen[-1]
@@ -140,7 +140,7 @@ async def test_totals(engine: Engine, verb: Verb, stage: str, files: int, exact:
     if exact:
         assert {progress.total for progress in seen} <= {None, last.total}
         assert {progress.total_files for progress in seen} <= {None, last.total_files}
-        assert seen[-2].total is not None
+        assert len(seen) == 2 or seen[-2].total is not None
 
 
 @pytest.mark.usefixtures("at_once", "tree")
