@@ -19,15 +19,16 @@ from __future__ import annotations
 
 from typing import Any, Final, Self
 
-DATA_BEFORE: Final = "`decompress -c` gives the data before it"
+DATA_BEFORE: Final = "decompress_stream gives the data before it"
 
 
 class AiocompressError(Exception):
     """Base of all errors of this library.
 
-    Attributes: ``reason`` (what is wrong), ``file`` (a path, or "stdin", or None), ``offset``
-    (bytes from the start of the compressed file, or None), ``frame`` (counted from 0, or None)
-    and ``hint`` (what to do about it, or None).
+    Attributes: ``reason`` (what is wrong, without any path of this machine: fit for an answer to a
+    stranger), ``file`` (a path, or "stdin", or None), ``offset`` (bytes from the start of the
+    compressed file, or None), ``frame`` (counted from 0, or None) and ``hint`` (what to do about
+    it, in the names of this library, or None).
     """
 
     def __init__(

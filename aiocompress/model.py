@@ -47,12 +47,34 @@ def parse_size(size: Size, name: str = "size") -> int:
     return size
 
 
+def readable_size(number: float) -> str:
+    """Return a number of bytes as people read it: 5.0 MiB, say."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < KIB:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= KIB
+    return f"{number:.1f} TiB"
+
+
+def printable(name: str) -> str:
+    """Return a name on one line, without anything that a terminal would obey."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 class Progress(NamedTuple):
     """How far a verb has come.
 
     ``raw_bytes`` and ``compressed_bytes`` have gone through. Of the *source*, ``done`` of ``total``
-    bytes are read; ``total`` is None where the size is unknown. ``files`` counts the files of a
-    folder or an archive.
+    bytes are read, and ``files`` of ``total_files`` files of a folder or an archive are done; where
+    members of an archive were chosen, both totals are of these. A total is None as long as it is
+    not known: that of a pipe before its end, or that of a folder until it has been counted, which
+    goes on beside the work. At the end ``done`` is ``total``.
+
+    ``stage`` says what is being done: "compressing", "decompressing", "extracting", "testing" or
+    "recovering"; ``name`` to which file: the source, or the latest one of a folder or an archive;
+    None if that has no name.
     """
 
     raw_bytes: int
@@ -60,10 +82,14 @@ class Progress(NamedTuple):
     done: int
     total: int | None
     files: int = 0
+    total_files: int | None = None
+    stage: str = ""
+    name: str | None = None
 
 
 ProgressOption: TypeAlias = bool | Callable[[Progress], object]
-"""A callable runs on the event loop's thread, at most 10 times a second and once at the end."""
+"""A callable runs on the event loop's thread, at most 10 times a second and once at the end. What
+it returns is awaited, if it can be: beside the work, and before the verb ends."""
 
 
 class Report(NamedTuple):

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import pickle
+import re
+from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import aiocompress
-from aiocompress import errors
+from aiocompress import Engine, errors
 from aiocompress.errors import AiocompressError, CorruptError
+
+from .help import hostile
+from .help.data import noise
 
 TREE = {
     "AiocompressError": Exception,
@@ -121,3 +128,77 @@ def test_located_leaves_alone_what_it_is_not_told() -> None:
     assert (error.offset, error.frame) == (None, None)
     error.located(base=0, frame=0)
     assert (error.offset, error.frame) == (0, 0)
+
+
+# What they say.
+
+
+def _texts() -> Iterator[tuple[str, str]]:
+    """Yield all prose in the library that is no docstring, and the module that it stands in."""
+    package = Path(errors.__file__).parent
+    for path in package.rglob("*.py"):
+        if "cli" in path.parts:
+            continue
+        tree = ast.parse(path.read_text())
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and id(node) not in docs and " " in str(node.value):
+                yield path.name, str(node.value)
+
+
+def test_no_error_names_a_flag() -> None:
+    """The library speaks of arguments: only the command line has flags and commands."""
+    flags = re.compile(r"(?:^|[\s(`'\"])(?:--?[A-Za-z]|`(?:de)?compress|`extract|`recover)")
+    assert [found for found in _texts() if flags.search(found[1])] == []
+
+
+@pytest.fixture
+async def damaged(tmp_path: Path) -> Path:
+    """Files of every kind of fault, in a folder whose path is nobody's business."""
+    async with Engine(1, executor="thread") as engine:
+        (tmp_path / "tree").mkdir()
+        for name in "abc":
+            (tmp_path / "tree" / name).write_bytes(noise(9000))
+        await engine.compress_folder(tmp_path / "tree", tmp_path / "tree.tar.zst", 4096)
+        await engine.compress_file(tmp_path / "tree/a", tmp_path / "a.zst")
+    data = bytearray((tmp_path / "tree.tar.zst").read_bytes())
+    (tmp_path / "cut.zst").write_bytes(data[:-9])
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bad.tar.zst").write_bytes(data)
+    (tmp_path / "text").write_bytes(b"text")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror/x.zst").write_bytes(b"text")
+    (tmp_path / "unsafe.tar").write_bytes(hostile.tar([hostile.Member(b"../x")]))
+    return tmp_path
+
+
+async def test_reasons_are_for_strangers(damaged: Path) -> None:
+    """They name members and offsets, and no path of this machine, which ``file`` does."""
+    out = damaged / "out"
+    async with (
+        Engine(1, executor="thread") as engine,
+        engine.open_archive(damaged / "tree.tar.zst") as archive,
+    ):
+        works = [
+            engine.decompress_file(damaged / "text", out),
+            engine.decompress_file(damaged / "empty", out),
+            engine.decompress_file(damaged / "cut.zst", out),
+            engine.decompress_file(damaged / "a.zst", out, max_output=1),
+            engine.compress_file(damaged / "tree", damaged / "out.zst"),
+            engine.test(damaged / "bad.tar.zst"),
+            engine.decompress_folder(damaged / "bad.tar.zst", out),
+            engine.decompress_folder(damaged / "mirror", out),
+            engine.decompress_folder(damaged / "unsafe.tar", out),
+            engine.decompress_folder(damaged / "a.zst", out),
+            engine.decompress_folder(damaged / "tree.tar.zst", out, max_members=1),
+            engine.recover(damaged / "text", out),
+            archive.read("d"),
+            archive.extract(out, ["d"]),
+        ]
+        for work in works:
+            with pytest.raises(AiocompressError) as caught:
+                await work
+            assert str(damaged) not in caught.value.reason
+            assert (caught.value.file or "").startswith(str(damaged))
+            assert str(damaged) in str(caught.value)

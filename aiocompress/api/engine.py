@@ -246,7 +246,8 @@ class Engine:
         :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
         :param fsync: whether the file is on the disk before it gets its name; default: yes.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress`` on the
-            loop's thread, at most 10 times a second and once at the end.
+            loop's thread, at most 10 times a second and once at the end. It may be async: then
+            it is awaited, beside the work.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists. What the
             object's ``write`` raises goes out as it is.
         :raises FormatError: the source is a folder.
@@ -425,6 +426,7 @@ class Engine:
         destination: PathLike,
         *,
         keep_damaged: bool = False,
+        max_window: Size = DEFAULT_MAX_WINDOW,
         on_exists: OnExists = "error",
         fsync: bool | None = None,
         progress: ProgressOption = False,
@@ -439,19 +441,27 @@ class Engine:
         :param source: the path of a file of any writer.
         :param destination: the path of a folder, or of a new archive, by its suffix.
         :param keep_damaged: keep damaged members as ``NAME.damaged``, with zeros in the gaps.
+        :param max_window: the largest zstd window in bytes, an int or text.
         :param on_exists: as for ``compress_folder``; so are ``fsync`` and ``progress``.
         :returns: a report; its ``skipped_count`` is 0 if nothing was damaged.
         :raises CorruptError: nothing could be saved.
+        :raises LimitError: no frame was found, and the first one needs a larger window.
         :raises FormatError: the source holds no part of such a file.
         :raises ValueError: an argument has no such value; the destination is the source.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists.
         """
         from aiocompress.verbs.recover.recover import recover
 
+        reading = options.make_reading(None, max_window)
         writing = options.make_writing(on_exists, fsync, progress)
         with naming(os.fspath(destination)):
             return await recover(
-                self._pool, source, destination, keep_damaged=keep_damaged, writing=writing
+                self._pool,
+                source,
+                destination,
+                keep_damaged=keep_damaged,
+                max_window=reading.max_window,
+                writing=writing,
             )
 
     def open_archive(

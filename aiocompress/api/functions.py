@@ -74,19 +74,29 @@ class CompressStreamOptions(TreeOptions, total=False):
     progress: ProgressOption
 
 
-class DecompressStreamOptions(TypedDict, total=False):
+class ReadOptions(TypedDict, total=False):
+    """See ``Engine.decompress_file``."""
+
+    max_window: Size
+
+
+class DecompressStreamOptions(ReadOptions, total=False):
     """See ``Engine.decompress_stream``."""
 
     max_output: Size | None
-    max_window: Size
     max_input: Size | None
 
 
-class DecompressOptions(WriteOptions, total=False):
+class OpenOptions(ReadOptions, total=False):
+    """See ``Engine.open_archive``."""
+
+    max_metadata: Size
+
+
+class DecompressOptions(WriteOptions, ReadOptions, total=False):
     """See ``Engine.decompress_file``."""
 
     max_output: Size | None
-    max_window: Size
 
 
 class ExtractOptions(WriteOptions, total=False):
@@ -99,25 +109,21 @@ class ExtractOptions(WriteOptions, total=False):
     max_member_size: Size | None
 
 
-class UnpackOptions(ExtractOptions, total=False):
+class UnpackOptions(ExtractOptions, OpenOptions, total=False):
     """See ``Engine.decompress_folder``."""
 
     members: Iterable[str] | None
-    max_metadata: Size
-    max_window: Size
 
 
-class RecoverOptions(WriteOptions, total=False):
+class RecoverOptions(WriteOptions, ReadOptions, total=False):
     """See ``Engine.recover``."""
 
     keep_damaged: bool
 
 
-class TestOptions(TypedDict, total=False):
+class TestOptions(OpenOptions, total=False):
     """See ``Engine.test``."""
 
-    max_window: Size
-    max_metadata: Size
     progress: ProgressOption
 
 

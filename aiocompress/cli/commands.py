@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import click
@@ -100,14 +101,21 @@ _packing = _options(
     _flag("--xattrs", help="Store extended attributes."),
     _size("--chunk-size", help="Raw bytes of a frame; default: by codec and level."),
 )
+_window = _size("--max-window", help="Largest zstd window.  [default: 128MiB]")
 _limits = _options(
     _size("--max-output", help="Stop when there is more raw data than this."),
-    _size("--max-window", default="128MiB", help="Largest zstd window.  [default: 128MiB]"),
+    _window,
+)
+_bounding = _options(
+    _size("--max-output", help="With -d: stop when there is more raw data than this."),
+    _size("--max-window", help="With -d: largest zstd window.  [default: 128MiB]"),
 )
 _metadata = _size(
     "--max-metadata",
-    default="1MiB",
     help="Most bytes of names and attributes before one member.  [default: 1MiB]",
+)
+_keep_going = _flag(
+    "--keep-going", help="Leave out members that are damaged or refused, and name them."
 )
 _bounds = _options(
     click.option("--max-members", type=int, metavar="N", help="Stop at more members than this."),
@@ -159,7 +167,7 @@ def cli() -> None:
 )
 @_packing
 @_writing
-@_limits
+@_bounding
 @_running
 def compress(*, decompress: bool, **flags: Any) -> None:
     """Compress each SOURCE to SOURCE.zst, a folder to SOURCE.tar.zst, or stdin to stdout."""
@@ -173,6 +181,7 @@ def compress(*, decompress: bool, **flags: Any) -> None:
     "  aiocompress decompress < all.tar.zst | tar x"
 )
 @_sources
+@_keep_going
 @_writing
 @_limits
 @_bounds
@@ -184,7 +193,7 @@ def decompress(**flags: Any) -> None:
 
 @cli.command(epilog="\b\nExample:\n  aiocompress test backup/*.zst")
 @_sources
-@_limits
+@_window
 @_metadata
 @_running
 def test(**flags: Any) -> None:
@@ -201,7 +210,7 @@ def test(**flags: Any) -> None:
 @click.argument("archive", metavar="ARCHIVE|-")
 @click.argument("members", nargs=-1, metavar="[PATTERN]...")
 @click.option("-o", "--output", metavar="DIR", help="Default: ARCHIVE without its suffixes.")
-@_flag("--keep-going", help="Leave out members that are damaged or refused, and name them.")
+@_keep_going
 @_flag("--preserve", help="Restore owners, set-user-ID bits, xattrs, pipes and devices too.")
 @_replacing
 @_limits
@@ -220,6 +229,7 @@ def extract(archive: str, **flags: Any) -> None:
 @_flag("--long", help="Modes, owners, sizes and times as well.")
 @_flag("-0", "null", help="End names with a zero byte, and escape nothing.")
 @_flag("--json", "as_json", help="Print one JSON object per line.")
+@_window
 @_metadata
 @_verbose
 def list_members(archive: str, **flags: Any) -> None:
@@ -230,6 +240,7 @@ def list_members(archive: str, **flags: Any) -> None:
 @cli.command(epilog="\b\nExample:\n  aiocompress cat folder.tar.zst folder/notes.txt | less")
 @click.argument("archive", metavar="ARCHIVE")
 @click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
+@_window
 @_metadata
 @_verbose
 def cat(archive: str, **flags: Any) -> None:
@@ -246,6 +257,7 @@ def cat(archive: str, **flags: Any) -> None:
 @click.option("-o", "--output", required=True, metavar="DIR|NEW.tar.zst", help="Where to save it.")
 @_flag("--keep-damaged", help="Keep damaged members as NAME.damaged, with zeros.")
 @_replacing
+@_window
 @_running
 def recover(damaged: str, **flags: Any) -> None:
     """Save every member that is whole from a damaged archive, which is not changed."""
@@ -255,11 +267,12 @@ def recover(damaged: str, **flags: Any) -> None:
 def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
     code = console.run(plan.Options(verb=verb, **flags))
     # All is closed, and tearing down the interpreter would take longer than a small file.
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError as error:
-            code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = console.BROKEN_PIPE if isinstance(error, BrokenPipeError) else console.FAILED
+    with suppress(OSError):  # what nobody can be told has been done all the same
+        sys.stderr.flush()
     if code:
         # An error holds its frames, and these hold semaphores, which would be reported as leaked.
         gc.collect()

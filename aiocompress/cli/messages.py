@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
+from typing import Final
 
 from aiocompress.cli.plan import STREAM, Task, closed_descriptors, shown
-from aiocompress.model import Report, __version__
+from aiocompress.errors import AiocompressError
+from aiocompress.model import Report, __version__, readable_size
 
 
 def summary(task: Task, report: Report) -> str:
@@ -21,17 +24,43 @@ def summary(task: Task, report: Report) -> str:
         arrow += " (`extract` would restore its members)"
     rate = report.raw_bytes / report.seconds if report.seconds else 0
     return (
-        f"{shown(task.source)}{arrow}: {files}{_size(report.raw_bytes)} raw, "
-        f"{_size(report.compressed_bytes)} compressed, ratio {report.ratio:.2f}, {_size(rate)}/s"
+        f"{shown(task.source)}{arrow}: {files}{readable_size(report.raw_bytes)} raw, "
+        f"{readable_size(report.compressed_bytes)} compressed, ratio {report.ratio:.2f}, "
+        f"{readable_size(rate)}/s"
     )
 
 
-def _size(number: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
+_CALLS: Final = {
+    "compress_folder": "`compress`",
+    "decompress_file": "`decompress`",
+    "decompress_stream": "`decompress -c`",
+    "decompress_folder": "`extract`",
+    "members()": "`list`",
+    "num_workers": "-T",
+    "on_error='skip'": "--keep-going",
+    "on_exists='replace'": "-f",
+    "preserve=True": "--preserve",
+}
+_NAMED: Final = re.compile(
+    rf"\b(?:({'|'.join(map(re.escape, _CALLS))})|(memory_limit|chunk_size|max_[a-z_]+)(=(?=\d))?)"
+)
+
+
+def in_flags(advice: str) -> str:
+    """Return what the library advises, in its own names, in those of the command line."""
+
+    def flag(found: re.Match[str]) -> str:
+        if found[1]:
+            return _CALLS[found[1]]
+        return "--" + found[2].replace("_", "-") + " " * bool(found[3])
+
+    return _NAMED.sub(flag, advice)
+
+
+def told(line: str) -> str:
+    """Return a line of a report, "name: what is the matter", as the command line says it."""
+    name, colon, matter = line.rpartition(": ")
+    return shown(name + colon + in_flags(matter))
 
 
 def say(text: str) -> None:
@@ -45,11 +74,14 @@ def complain(error: BaseException, *, verbose: bool) -> None:
     """Print an error on one line; if ``verbose``, versions and a traceback as well."""
     if isinstance(error, OSError) and error.strerror:
         name = error.filename if isinstance(error.filename, str) else None
-        text = f"{name}: {error.strerror}" if name else error.strerror
+        reason = in_flags(error.strerror)
+        text = f"{name}: {reason}" if name else reason
     elif isinstance(error, MemoryError):
         text = "not enough memory: lower -T, --memory-limit or --chunk-size"
     else:
         text = str(error) or type(error).__name__
+        if isinstance(error, AiocompressError) and error.hint:
+            text = text.removesuffix(error.hint) + in_flags(error.hint)
     say(shown(text))
     if verbose:
         import traceback  # a run without an error starts sooner without it

@@ -9,11 +9,14 @@ from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from aiocompress.formats import names
-from aiocompress.model import Layout, parse_size
+from aiocompress.model import Layout, parse_size, printable
 
 STREAM: Final = "-"
+UNNAMED: Final = ""
+"""The destination of a source whose suffix does not say what its result is called."""
 _FEWEST_DESCRIPTORS: Final = 32
 _SMALL: Final = 1 << 20
+_PACKING: Final = "--layout, --exclude, --prefix and the like"
 closed_descriptors: set[int] = set()
 """Which of stdin, stdout and stderr were closed when the program began."""
 
@@ -36,10 +39,10 @@ class Options(NamedTuple):
     verbose: bool = False
     as_json: bool = False
     max_output: str | None = None
-    max_window: str = "128MiB"
+    max_window: str | None = None
     max_members: int | None = None
     max_member_size: str | None = None
-    max_metadata: str = "1MiB"
+    max_metadata: str | None = None
     output: str | None = None
     stdout: bool = False
     force: bool = False
@@ -67,6 +70,7 @@ class Options(NamedTuple):
 class Task(NamedTuple):
     """One source and its destination; ``STREAM`` is stdin or stdout, None: nothing is written.
 
+    A destination that is ``UNNAMED`` is an error, once it is known what the source holds.
     For an archive or a tree, ``layout`` is set, and ``roots`` are the folders and files in it.
     """
 
@@ -84,6 +88,7 @@ def plan(options: Options) -> list[Task]:
     """
     sources = options.sources or (STREAM,)
     _check_flags(options, sources)
+    _check_idle(options)
     if options.stdout:
         options = options._replace(output=STREAM)
     try:
@@ -97,9 +102,11 @@ def plan(options: Options) -> list[Task]:
         raise UsageError("--rm removes files, not folders")
     if any(task.destination == STREAM for task in tasks):
         _check_stdout(options)
-    bounded = options.max_members is not None or options.max_member_size is not None
-    if bounded and any(task.layout is None for task in tasks):
-        raise UsageError("a file has no members: --max-output bounds it")
+    if any(task.layout is None for task in tasks):
+        if options.max_members is not None or options.max_member_size is not None:
+            raise UsageError("a file has no members: --max-output bounds it")
+        if options.keep_going:
+            raise UsageError("a file has no members: --keep-going is for archives and folders")
     return tasks
 
 
@@ -117,9 +124,8 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     trees = _trees(options, sources)
     if trees is not None:
         return trees
-    for_folders = (options.layout, options.exclude, options.exclude_from, options.prefix)
-    if any((*for_folders, options.reproducible, options.strict, options.xattrs)):
-        raise UsageError("--layout, --exclude, --prefix and the like are for folders")
+    if _packs(options):
+        raise UsageError(f"{_PACKING} are for folders")
     # A folder called "-" is not meant by -o -.
     named = None if options.output == STREAM else options.output
     folder = named if named and os.path.isdir(named) else None
@@ -184,9 +190,7 @@ def _extract_task(options: Options, source: str) -> Task:
     if destination is None:
         if source == STREAM:
             raise UsageError("name the folder for an archive from stdin with -o")
-        destination = names.stem(source)
-    if destination is None:
-        raise UsageError(f"{source}: unknown suffix, name the folder with -o")
+        destination = names.stem(source) or UNNAMED
     if destination == STREAM:
         raise UsageError("-o must be a folder; `cat` writes members to stdout")
     return Task(source, destination, layout="archive", roots=(source,))
@@ -202,11 +206,16 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
         base = os.path.basename(source)
         added = names.suffix_of(options.codec or "zstd")
         name = base + added if options.verb == "compress" else names.restored(base)
-        if name is None:
-            raise UsageError(f"{source}: unknown suffix, name the result with -o")
-        destination = os.path.join(folder or os.path.dirname(source), name)
+        place = folder or os.path.dirname(source)
+        destination = UNNAMED if name is None else os.path.join(place, name)
     codec = _codec(options, destination) if options.verb == "compress" else None
     return Task(source, destination, codec)
+
+
+def _packs(options: Options) -> bool:
+    """Whether a flag was given that only says how folders are packed."""
+    named = options.layout, options.exclude, options.exclude_from, options.prefix
+    return any((*named, options.reproducible, options.strict, options.xattrs))
 
 
 def _codec(options: Options, destination: str) -> str:
@@ -227,6 +236,20 @@ def _check_flags(options: Options, sources: tuple[str, ...]) -> None:
         raise UsageError("-f and --skip-existing exclude each other")
     if options.stdout and options.output not in {None, STREAM}:
         raise UsageError("-c and -o exclude each other")
+    if options.verb == "extract" and options.remove:
+        if options.members:
+            raise UsageError("--rm would lose the members that are not extracted")
+        if options.skip_existing:
+            raise UsageError("--rm would lose the members that --skip-existing leaves out")
+
+
+def _check_idle(options: Options) -> None:
+    """Refuse what would do nothing; but level and codec, as `tar -I` gives them both ways."""
+    if options.verb != "compress":
+        if _packs(options):
+            raise UsageError(f"{_PACKING} are for compressing folders")
+    elif options.max_output is not None or options.max_window is not None:
+        raise UsageError("--max-output and --max-window bound what is decompressed, with -d")
 
 
 def _check_stdout(options: Options) -> None:
@@ -306,9 +329,5 @@ def is_large(task: Task) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return a name on one line: what cannot be printed is escaped."""
-    if name == STREAM:
-        return "stdin"
-    if name.isprintable():
-        return name
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    """Return the name of a source on one line."""
+    return "stdin" if name == STREAM else printable(name)

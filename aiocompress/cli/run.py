@@ -9,14 +9,21 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from aiocompress.api.engine import Engine
-from aiocompress.api.functions import ExtractOptions, PackOptions, TestOptions, WriteOptions
+from aiocompress.api.functions import (
+    ExtractOptions,
+    OpenOptions,
+    PackOptions,
+    ReadOptions,
+    WriteOptions,
+)
 from aiocompress.api.stream import PipeSink, PipeSource
-from aiocompress.cli.messages import complain, say, summary
+from aiocompress.cli.messages import complain, say, summary, told
 from aiocompress.cli.plan import (
     STREAM,
+    UNNAMED,
     Options,
     Task,
     UsageError,
@@ -27,7 +34,7 @@ from aiocompress.cli.plan import (
     plan,
     shown,
 )
-from aiocompress.errors import AiocompressError
+from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.model import OnExists, Report
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
@@ -121,11 +128,12 @@ class _Session:
             "fsync": options.fsync or options.remove,
             "progress": progress,
         }
-        self._checking: TestOptions = {
-            "max_window": options.max_window,
-            "max_metadata": options.max_metadata,
-            "progress": progress,
-        }
+        self._window: ReadOptions = {}
+        self._archive: OpenOptions = {}
+        if options.max_window is not None:
+            self._window["max_window"] = self._archive["max_window"] = options.max_window
+        if options.max_metadata is not None:
+            self._archive["max_metadata"] = options.max_metadata
 
     async def run(self, tasks: list[Task]) -> int:
         """Do all tasks; returns the exit code."""
@@ -148,7 +156,7 @@ class _Session:
                 await self._show(task)
                 return DONE
             report = await self._do(task)
-            if options.remove and not report.skipped_count:
+            if options.remove and not (report.skipped_count or report.changed):
                 self._remove(task)
             self._tell(task, report)
             return self._code(task, report)
@@ -174,11 +182,10 @@ class _Session:
         """List an archive, or write some of its members to stdout."""
         from aiocompress.cli.listing import cat, list_members
 
-        limit = self._options.max_metadata
         async with (
             self._source(task) as source,
             self._destination(task) as sink,
-            self._engine.open_archive(source, max_metadata=limit) as archive,
+            self._engine.open_archive(source, **self._archive) as archive,
         ):
             if self._options.verb == "list":
                 await list_members(archive, self._options)
@@ -187,11 +194,28 @@ class _Session:
             for warning in archive.warnings:
                 say(f"{shown(task.source)}: warning: {warning}")
 
+    async def _refuse(self, task: Task) -> NoReturn:
+        """Say why a result has no name: its source may be no compressed file at all.
+
+        :raises AiocompressError: it is none.
+        :raises UsageError: it may be one, and only the suffix is unknown.
+        """
+        try:
+            async with self._engine.decompress_stream(task.source, **self._window) as stream:
+                await anext(stream, None)
+        except FormatError as error:
+            if task.layout is None or error.offset is None:
+                raise  # `extract` reads more than this: but nothing that is known by another name
+        what = "result" if task.layout is None else "folder"
+        raise UsageError(f"{shown(task.source)}: unknown suffix, name the {what} with -o")
+
     def _remove(self, task: Task) -> None:
-        """Remove a source, but only if its result is a file on the disk."""
-        if task.destination is None or not os.path.isfile(task.destination):
+        """Remove a source, but only if its result is a file or a folder on the disk."""
+        made = os.path.isdir if self._options.verb == "extract" else os.path.isfile
+        if task.destination is None or not made(task.destination):
             raise UsageError(f"{shown(task.source)}: kept, its result is not a file")
-        os.unlink(task.source)
+        for source in task.roots or (task.source,):
+            os.unlink(source)
 
     def _source(self, task: Task) -> AbstractAsyncContextManager[Any]:
         """Return what a verb reads from: the path, or stdin."""
@@ -208,19 +232,22 @@ class _Session:
 
     async def _do(self, task: Task) -> Report:
         """Call the verb."""
+        if task.destination == UNNAMED:
+            await self._refuse(task)
         check_not_same(task)
         options, engine, size = self._options, self._engine, self._options.chunk_size
         async with self._source(task) as source, self._destination(task) as destination:
             if options.verb == "recover":
                 keep = options.keep_damaged
                 return await engine.recover(
-                    task.source, destination, keep_damaged=keep, **self._writing
+                    task.source, destination, keep_damaged=keep, **self._window, **self._writing
                 )
             if options.verb == "compress" and task.layout is not None:
                 packing = self._packing(task)
                 return await engine.compress_folder(task.roots, destination, size, **packing)
             if options.verb == "test":
-                return await engine.test(source, **self._checking)
+                progress = self._writing["progress"]
+                return await engine.test(source, progress=progress, **self._archive)
             if task.layout is not None:
                 return await self._extract(source, destination)
             if options.verb == "compress":
@@ -232,14 +259,13 @@ class _Session:
                 source,
                 destination,
                 max_output=options.max_output,
-                max_window=options.max_window,
+                **self._window,
                 **self._writing,
             )
 
     async def _extract(self, source: Any, destination: str) -> Report:
         """Restore an archive, or a tree of compressed files."""
         options, members = self._options, self._options.members or None
-        window, metadata = options.max_window, options.max_metadata
         how: ExtractOptions = {
             "on_error": "skip" if options.keep_going else "raise",
             "preserve": options.preserve,
@@ -249,11 +275,10 @@ class _Session:
             **self._writing,
         }
         if isinstance(source, PipeSource):
-            opening = self._engine.open_archive(source, max_window=window, max_metadata=metadata)
-            async with opening as archive:
+            async with self._engine.open_archive(source, **self._archive) as archive:
                 return await archive.extract(destination, members, **how)
         return await self._engine.decompress_folder(
-            source, destination, members=members, max_window=window, max_metadata=metadata, **how
+            source, destination, members=members, **self._archive, **how
         )
 
     def _packing(self, task: Task) -> PackOptions:
@@ -274,10 +299,10 @@ class _Session:
         """Say how a task went: one line for people, or JSON."""
         options = self._options
         for warning in report.warnings:
-            say(f"{shown(task.source)}: warning: {shown(warning)}")
+            say(f"{shown(task.source)}: warning: {told(warning)}")
         if task.layout is not None:
             for skipped in report.skipped:
-                say(f"skipped: {shown(skipped)}")
+                say(f"skipped: {told(skipped)}")
             if report.skipped_count > len(report.skipped):
                 say(f"skipped: {report.skipped_count - len(report.skipped)} more")
         if options.as_json:

@@ -2,8 +2,8 @@
 
 ``zstd`` and ``gzip`` each hold a codec (chunk to frame), a container (frames to file) and a scan
 (what is left after damage); ``zlib`` is read only. ``tar`` holds members and their index,
-``framed`` the container of the script this project began with, ``names`` every suffix. To add a
-codec, write a folder and add a row to the table below.
+``framed`` the container of the script this project began with, ``names`` every suffix, ``foreign``
+what others write. To add a codec, write a folder and add a row to the table below.
 
 May import: ``model`` and ``errors``. The codecs and ``tar`` do not import each other.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiocompress.errors import FormatError
-from aiocompress.formats import gzip, zlib, zstd
+from aiocompress.errors import FormatError, TruncatedError
+from aiocompress.formats import foreign, gzip, zlib, zstd
 from aiocompress.formats.base import Format
 
 HEAD_SIZE: Final = 18
@@ -25,13 +25,22 @@ def detect(head: bytes) -> Format:
     """Return the format of a file by its first ``HEAD_SIZE`` bytes.
 
     :raises FormatError: no format in the table begins like this.
+    :raises TruncatedError: there are no bytes at all.
     """
+    if not head:
+        raise TruncatedError("is empty: there is nothing to decompress", offset=0)
     for row in FORMATS.values():
         if row.is_magic(head):
             return row
+    if (what := foreign.named(head)) is not None:
+        raise FormatError(f"is {what}")
     *others, last = FORMATS
     known = f"{', '.join(others)} or {last}"
-    raise FormatError(f"not a {known} file: it begins with {head[:4].hex(' ')}", offset=0)
+    raise FormatError(
+        f"not a {known} file: it is not compressed, or in a way unknown here "
+        f"(it begins with {head[:4].hex(' ')})",
+        offset=0,
+    )
 
 
 def writable(name: str) -> Format:

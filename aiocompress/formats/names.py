@@ -38,7 +38,7 @@ def codec_for(destination: PathLike) -> str:
     for row in FORMATS.values():
         if row.codec.levels and name.lower().endswith((*row.suffixes, *row.tar_suffixes)):
             return row.name
-    msg = f"{name}: unknown suffix; name it {written()}, or say the codec (--codec)"
+    msg = f"{name}: unknown suffix; name it {written()}, or say the codec"
     raise ValueError(msg)
 
 

@@ -43,7 +43,9 @@ class AtomicFile:
         if os.path.isdir(path) and (follow or not os.path.islink(path)):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if os.path.exists(path) and on_exists != "replace":
-            raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", path)
+            raise FileExistsError(
+                errno.EEXIST, "exists already; on_exists='replace' replaces it", path
+            )
         with renamed(path):
             self._folder = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY)
             try:

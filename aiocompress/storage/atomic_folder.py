@@ -23,7 +23,7 @@ _PLAIN_SYSTEMS: Final = {"ext2", "ext3", "ext4", "xfs", "tmpfs", "vfat", "exfat"
 """File systems on which a file takes up its own size: they neither compress nor share blocks."""
 _SPARE: Final = 3
 _HIDDEN: Final = re.compile(r"\.aiocompress-[0-9a-f]{16}\.tmp")
-_HINT: Final = "exists already and is not empty; -f replaces what is in it"
+_HINT: Final = "exists already and is not empty; on_exists='replace' replaces what is in it"
 
 
 class AtomicFolder:
@@ -42,6 +42,8 @@ class AtomicFolder:
         self.path = path
         self.mode: int | None = None
         """The mode of a new folder; None: as the umask says."""
+        self.preserve = False
+        """Whether folders that exist take owners and extended attributes, too, not modes alone."""
         self.kept = 0
         """How many existing files were not replaced."""
         self._on_exists = on_exists
@@ -133,6 +135,8 @@ class AtomicFolder:
                     os.unlink(name, dir_fd=target)
                 _move(name, source, target, mine)
         if self._on_exists == "replace" and not os.path.samestat(ours, self._status):
+            if self.preserve:  # before the mode: it clears set-user-ID bits
+                _take_owner(source, target, ours)
             os.fchmod(target, stat.S_IMODE(ours.st_mode))
             os.utime(target, ns=(ours.st_atime_ns, ours.st_mtime_ns))
         elif not theirs.st_mode & stat.S_IWUSR:
@@ -233,6 +237,15 @@ def _pair(name: str, source: int, target: int) -> tuple[int, int]:
 def _make_writable(folder: int, status: os.stat_result) -> None:
     if not status.st_mode & stat.S_IWUSR:
         os.fchmod(folder, stat.S_IMODE(status.st_mode) | _MODE)
+
+
+def _take_owner(source: int, target: int, like: os.stat_result) -> None:
+    """Give a folder the owner and the extended attributes of another one, as far as we may."""
+    with contextlib.suppress(PermissionError):
+        os.fchown(target, like.st_uid, like.st_gid)
+    with contextlib.suppress(OSError):  # a file system without them
+        for key in os.listxattr(source):
+            os.setxattr(target, key, os.getxattr(source, key))
 
 
 def _move(name: str, source: int, target: int, status: os.stat_result) -> None:

@@ -54,6 +54,15 @@ class _Pipe:
             with contextlib.suppress(OSError, AttributeError):
                 fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
 
+    @classmethod
+    def adopt(cls, descriptor: int, path: str) -> Self:
+        """Take over a descriptor that was opened for this; it is closed if that fails, too."""
+        try:
+            return cls(descriptor, path)  # type: ignore[call-arg] # a direction knows its events
+        except BaseException:
+            os.close(descriptor)
+            raise
+
     async def _run(self, function: Callable[[T], int], argument: T) -> int:
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._thread, function, argument)
@@ -167,7 +176,7 @@ class NamedPipeSink(PipeSink):
         """
         while True:
             try:
-                return cls(os.open(path, os.O_WRONLY | os.O_NONBLOCK), path)
+                return cls.adopt(os.open(path, os.O_WRONLY | os.O_NONBLOCK), path)
             except OSError as error:
                 if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
                     raise

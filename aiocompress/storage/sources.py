@@ -246,4 +246,4 @@ async def _open_path(path: str, pool: WorkerPool) -> Source:
     if stat.S_ISREG(mode):
         return await FileSource.open(path, pool.files)
     flags = os.O_RDONLY | os.O_NONBLOCK
-    return OpenedPipe(await call(pool.files, os.open, path, flags, undo=os.close), path)
+    return OpenedPipe.adopt(await call(pool.files, os.open, path, flags, undo=os.close), path)

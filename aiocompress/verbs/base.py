@@ -7,53 +7,103 @@ nothing behind.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 from aiocompress.errors import AiocompressError
-from aiocompress.model import PathLike, Progress, ProgressOption, Report
+from aiocompress.model import PathLike, Progress, Report
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
 from aiocompress.verbs.found import Found
+from aiocompress.verbs.meter import Meter
 from aiocompress.verbs.options import Writing
 from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call
+from aiocompress.workers.threads import call, ended
 
 Destination: TypeAlias = PathLike | AsyncWriter | Sink
 
-_INTERVAL: Final = 0.1
+
+Amount: TypeAlias = tuple[int, int]
+"""How much there is to do: bytes of the source, and files."""
 
 
 class Verb:
     """One call of a verb: what it counts, and how far it has come."""
 
-    def __init__(self, pool: WorkerPool, writing: Writing, tally: Tally, *, back: bool) -> None:
+    def __init__(
+        self, pool: WorkerPool, stage: str, writing: Writing, tally: Tally, *, back: bool
+    ) -> None:
         self.tally = tally
+        self.name: str | None = None
+        """The source, for whoever is told the progress."""
         self.total: int | None = None
         """Bytes of the source, if they are known."""
+        self.total_files: int | None = 1 if tally.is_single else None
+        """Files in it, if they are known."""
         self.also: list[Tally] = []
         """Tallies of work under way that the progress includes, and ``tally`` not yet."""
         self.kept: str | None = None
         """The path of the destination, if it exists and the caller wants it kept."""
         self.pool, self.writing = pool, writing
-        self._back = back
+        self._stage, self._back = stage, back
         self._begun = time.perf_counter()
+        self._meter = Meter(writing.progress, self.progress)
+        self._counting: asyncio.Future[None] | None = None
+        self._is_done = False
+        self.tally.observer = self._meter.update
+
+    def expect(self, count: Callable[[], Awaitable[Amount]]) -> None:
+        """Find out beside the work how much there is to do, if anybody is told.
+
+        :param count: looks at the source once more; if it cannot, the totals stay unknown.
+        """
+        if self._meter.listens:
+            self._counting = asyncio.ensure_future(self._count(count()))
+
+    async def _count(self, counting: Awaitable[Amount]) -> None:
+        with suppress(AiocompressError, OSError):  # which the work meets, too
+            self.total, self.total_files = await counting
 
     def progress(self) -> Progress:
         """Say how far it has come."""
+        tallies, name = (self.tally, *self.also), self.name
         raw = compressed = files = 0
-        for tally in (self.tally, *self.also):
+        for tally in tallies:
             raw += tally.raw_bytes
             compressed += tally.compressed_bytes
             files += tally.found.files
-        return Progress(raw, compressed, compressed if self._back else raw, self.total, files)
+            if tally.found.latest is not None:
+                name = os.fsdecode(tally.found.latest)
+        if self.tally.is_single:
+            files = int(self._is_done)
+        done, total, total_files = compressed if self._back else raw, self.total, self.total_files
+        # A file may have grown since it was counted, or be left out.
+        if self._is_done:
+            total, total_files = done, files
+        elif total is not None:
+            total = max(total, done)
+        return Progress(raw, compressed, done, total, files, total_files, self._stage, name)
+
+    async def finish(self) -> None:
+        """Tell whoever wants to know that all is done."""
+        if self.kept is None:
+            self._is_done = True
+            await self._meter.finish()
+
+    async def aclose(self) -> None:
+        """Stop counting and telling."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await ended(self._counting)
+        await self._meter.aclose()
 
     def report(self) -> Report:
         """Sum it up."""
@@ -66,7 +116,7 @@ class Verb:
 @asynccontextmanager
 async def verb(
     pool: WorkerPool,
-    label: str,
+    stage: str,
     writing: Writing,
     *,
     found: Found | None = None,
@@ -76,26 +126,24 @@ async def verb(
 ) -> AsyncGenerator[Verb]:
     """Count what a verb does, show its progress, and name its source in its errors.
 
-    :param label: what the bar says: "compressing", say.
+    :param stage: what is being done: "compressing", say.
     :param found: takes note of files and of what is left out; None: the verb is about one file.
     :param tally: what counts; None: a new one.
     :param back: whether the source is the compressed side.
     :param file: the source, unless ``opened`` opens it, which names it in errors, too.
     """
     pool.check()
-    run = Verb(pool, writing, tally or Tally(pool, found), back=back)
-    meter = Meter(writing.progress, run.progress, label)
-    run.tally.observer = meter.update
+    run = Verb(pool, stage, writing, tally or Tally(pool, found), back=back)
+    run.name = file
     try:
         yield run
-        if run.kept is None:
-            meter.finish()
+        await run.finish()
     except AiocompressError as error:
         if file is not None:
             error.located(file=file)
         raise
     finally:
-        meter.close()
+        await run.aclose()
 
 
 @asynccontextmanager
@@ -198,10 +246,16 @@ class Tally:
         self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
         self.warnings: list[str] = []
-        self.found = Found(files=1) if found is None else found
+        self._one_file = Found(files=1)
+        self.found = self._one_file if found is None else found
         """Files, and what was left out."""
         self.observer: Callable[[], object] | None = None
         """Called whenever something has gone through."""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether this is about one file, and not about a tree."""
+        return self.found is self._one_file
 
     def add(self, raw: int, compressed: int, frames: int) -> None:
         """Count bytes and frames, here and in the engine's statistics."""
@@ -234,59 +288,3 @@ class Tally:
             warnings=tuple(self.warnings),
         )
         return self.found.report(report)
-
-
-class Meter:
-    """Tells a callback, or a tqdm bar on stderr if that is a terminal, how far a verb has come.
-
-    :param measure: returns the progress now.
-    """
-
-    def __init__(
-        self, option: ProgressOption, measure: Callable[[], Progress], label: str = ""
-    ) -> None:
-        self._measure = measure
-        self._told = 0.0
-        self._bar: Any = None
-        self._tell: Callable[[Progress], object] | None = None
-        if option is True:
-            self._tell = self._draw
-            self._label = label
-        elif option is not False:
-            self._tell = option
-
-    def finish(self) -> None:
-        """Tell the final progress."""
-        if self._tell is not None:
-            self._tell(self._measure())
-
-    def close(self) -> None:
-        """Remove the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self) -> None:
-        """Tell the progress, unless that was done a moment ago."""
-        if self._tell is not None and (now := time.monotonic()) - self._told >= _INTERVAL:
-            self._told = now
-            self._tell(self._measure())
-
-    def _draw(self, progress: Progress) -> None:
-        if self._bar is None:
-            from tqdm import tqdm  # costs more than a small file
-
-            self._bar = tqdm(
-                desc=self._label,
-                total=progress.total,
-                unit="B",
-                unit_scale=True,
-                unit_divisor=1024,
-                dynamic_ncols=True,
-                disable=None,
-                leave=False,
-            )
-        told = [f"{progress.files:,} files"] if progress.files > 1 else []
-        if progress.compressed_bytes:
-            told.append(f"ratio {progress.raw_bytes / progress.compressed_bytes:.2f}")
-        self._bar.set_postfix_str(", ".join(told), refresh=False)
-        self._bar.update(progress.done - self._bar.n)

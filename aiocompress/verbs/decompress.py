@@ -7,7 +7,6 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from aiocompress import formats
-from aiocompress.errors import TruncatedError
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs.base import Tally
@@ -52,7 +51,9 @@ async def decompressed(
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
     """
-    head = head or await _head(source)
+    if not head:
+        room = bytearray(formats.HEAD_SIZE)
+        head = bytes(room[: await source.fill(memoryview(room))])
     form = formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
     lane = Lane(pool, small=small, detach=detach)
@@ -91,18 +92,6 @@ async def decompressed(
         tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
     finally:
         await decoder.over()
-
-
-async def _head(source: Source) -> bytes:
-    """Read the first bytes of a container.
-
-    :raises TruncatedError: it is empty.
-    """
-    room = bytearray(formats.HEAD_SIZE)
-    size = await source.fill(memoryview(room))
-    if not size:
-        raise TruncatedError("nothing to decompress: no bytes at all", offset=0)
-    return bytes(room[:size])
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from aiocompress.model import ProgressOption, Report
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs import jobs
-from aiocompress.verbs.base import Destination, into, verb
+from aiocompress.verbs.base import Amount, Destination, into, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
 from aiocompress.verbs.found import Found
@@ -23,17 +24,21 @@ async def compress_file(
     recipe: Recipe,
     writing: Writing,
     found: Found | None = None,
+    count: Callable[[], Awaitable[Amount]] | None = None,
 ) -> Report:
     """Compress a source into a container of its own.
 
     :param found: what the source says that it has found, if it is a tree.
+    :param count: finds out how much there is in the tree.
     """
     async with (
         verb(pool, "compressing", writing, found=found) as run,
         opened(source, pool) as data,
         into(run, data, destination) as sink,
     ):
-        run.total = data.size
+        run.name, run.total = data.name, data.size
+        if count is not None:
+            run.expect(count)
         if sink is not None:
             frames = compressed(pool, data, recipe, run.tally, detach=sink.waits)
             async with aclosing(frames):
@@ -55,7 +60,7 @@ async def decompress_file(
         opened(source, pool) as data,
         into(run, data, destination) as sink,
     ):
-        run.total = data.size
+        run.name, run.total = data.name, data.size
         if sink is not None:
             file = sink if isinstance(sink, FileSink) and pool.shares_files else None
             target = None if file is None else file.reach
@@ -77,7 +82,7 @@ async def test(
         verb(pool, "testing", Writing(progress=progress), back=True) as run,
         opened(source, pool) as data,
     ):
-        run.total = data.size
+        run.name, run.total = data.name, data.size
         target = jobs.DISCARD
         blocks = decompressed(pool, data, reading, run.tally, target=target, strict=True)
         async with aclosing(blocks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from aiocompress.formats.framed import container as framed
 from aiocompress.model import Layout, PathLike, Report
@@ -16,7 +17,7 @@ from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
 from aiocompress.verbs.options import Packing, Reading, Recipe, Restoring, Writing
-from aiocompress.verbs.tree import FolderSource, roots_of
+from aiocompress.verbs.tree import FolderSource, amount, roots_of
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -32,10 +33,14 @@ async def compress_folder(
 ) -> Report:
     """Compress folders and files into an archive, a tree of files, or the framed container."""
     pool.check()
+    _check_packing(packing, layout)
     packing = packing._replace(roots=await call(pool.files, roots_of, source))
     if layout == "archive":
         tree = TreeSource(packing, pool.files)
-        return await files.compress_file(pool, tree, destination, recipe, writing, tree.found)
+        count = partial(amount, packing, pool.files, as_tar=True)
+        return await files.compress_file(
+            pool, tree, destination, recipe, writing, tree.found, count
+        )
     if layout == "framed":
         return await framed_out.compress_tree(pool, packing, destination, recipe, writing)
     if not isinstance(destination, str | os.PathLike):
@@ -54,6 +59,17 @@ async def compress_folder(
             excluded=packing.excluded,
             on_error=packing.on_error,
         )
+
+
+def _check_packing(packing: Packing, layout: Layout) -> None:
+    """Refuse options that would do nothing.
+
+    :raises ValueError: one was given.
+    """
+    if layout != "archive" and packing.xattrs:
+        raise ValueError(f"xattrs is for archives, not for the layout {layout!r}")
+    if layout == "mirror" and (packing.prefix or packing.clamp is not None):
+        raise ValueError("prefix and reproducible are for archives, not for the layout 'mirror'")
 
 
 async def decompress_folder(

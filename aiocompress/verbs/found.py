@@ -12,7 +12,7 @@ from aiocompress.storage.restorer import CROSSED, FATAL, checked
 
 NAMELESS: Final = "(no name)"
 _CROSSED: Final = "its path leads through an earlier member that is a link or a file"
-HINT: Final = "--keep-going (on_error='skip') restores the others"
+HINT: Final = "on_error='skip' restores the others"
 _MOST_TOLD: Final = 1000
 _MOST_TEXT: Final = 8 * MIB
 """Characters of all names together: an archive may hold very long ones."""
@@ -43,6 +43,8 @@ class Found:
         self.skipped_count = self.changed = self.damaged = 0
         self.kept = 0
         """Files that existed already and were not replaced."""
+        self.latest: bytes | None = None
+        """The file that was come to last, for whoever is told the progress."""
         self.skipped: list[str] = []
         self.warnings: list[str] = []
         self._left_out: dict[str, tuple[str, int]] = {}
@@ -153,7 +155,7 @@ class Failures:
 
     def special(self, name: bytes, what: str) -> None:
         """Report a member that is created only on request."""
-        self._found.skip(f"{shown(name)}: {what}, not created (--preserve does)")
+        self._found.skip(f"{shown(name)}: {what}, not created (preserve=True does)")
 
 
 def shown(name: bytes) -> str:

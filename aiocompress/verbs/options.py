@@ -66,7 +66,7 @@ class Reading(NamedTuple):
         if self.max_output is not None and raw_bytes > self.max_output:
             raise LimitError(
                 f"the data is larger than the {self.max_output} bytes allowed",
-                hint="raise max_output (--max-output) if you trust it",
+                hint="raise max_output if you trust it",
             )
 
 
@@ -120,7 +120,7 @@ class Bounds(NamedTuple):
         if self.max_members is not None and count > self.max_members:
             raise LimitError(
                 f"there are more than the {self.max_members} members allowed",
-                hint="raise max_members (--max-members) if you trust it",
+                hint="raise max_members if you trust it",
             )
 
     def check_size(self, size: int) -> None:
@@ -131,7 +131,7 @@ class Bounds(NamedTuple):
         if self.max_member_size is not None and size > self.max_member_size:
             raise LimitError(
                 f"it is larger than the {self.max_member_size} bytes allowed for a member",
-                hint="raise max_member_size (--max-member-size) if you trust it",
+                hint="raise max_member_size if you trust it",
             )
 
 

@@ -6,13 +6,20 @@ import difflib
 import re
 from collections.abc import Iterable
 from fnmatch import translate
+from heapq import heappush, heapreplace
+from itertools import pairwise
 from typing import Final
 
 from aiocompress.errors import MemberNotFoundError
 from aiocompress.formats.tar.header import to_bytes, to_text
 
-_MOST_CLOSE: Final = 3
-_MOST_COMPARED: Final = 20_000
+_MOST_TOLD: Final = 3
+_MOST_COMPARED: Final = 50
+_CLOSE: Final = 0.6
+"""How similar names have to be, from 0 to 1."""
+_LONGEST: Final = 256
+"""The bytes that are compared of a name."""
+_LONGEST_PATH: Final = 4096
 _SLASH: Final = b"/"[0]
 _WILD: Final = re.compile(r"[*?\[]")
 
@@ -20,7 +27,7 @@ _WILD: Final = re.compile(r"[*?\[]")
 class Selection:
     """Members by name or shell pattern; a folder stands for everything in it. None: all members.
 
-    It remembers which names were found, and others that are close to those that were not.
+    It remembers which of them were found.
     """
 
     def __init__(self, patterns: Iterable[str] | None = None) -> None:
@@ -32,7 +39,6 @@ class Selection:
             for name in self._names
             if _WILD.search(to_text(name))
         }
-        self._seen: dict[str, None] = {}
 
     def wants(self, name: bytes) -> bool:
         """Whether the caller wants a member."""
@@ -41,8 +47,6 @@ class Selection:
         name = plain(name)
         found = [given for given in self._names if self._matches(given, name)]
         self._missing.difference_update(found)
-        if not found and self._missing and len(self._seen) < _MOST_COMPARED:
-            self._seen[name.decode("utf-8", "replace")] = None
         return bool(found)
 
     def _matches(self, given: bytes, name: bytes) -> bool:
@@ -58,13 +62,10 @@ class Selection:
         """Return a byte for each name, 1 if it is wanted; None: all are."""
         return None if self.is_all else bytes(map(self.wants, names))
 
-    def check_found(self) -> None:
-        """Make sure that each name or pattern matched a member.
-
-        :raises MemberNotFoundError: one matched nothing.
-        """
-        for given in sorted(self._missing):
-            raise not_found(self._names[given], self._seen)
+    @property
+    def missing(self) -> str | None:
+        """A name or pattern that has matched no member; None: each has."""
+        return self._names[min(self._missing)] if self._missing else None
 
 
 def plain(name: bytes) -> bytes:
@@ -72,11 +73,52 @@ def plain(name: bytes) -> bytes:
     return name.removeprefix(b"./").strip(b"/")
 
 
-def not_found(name: str, names: Iterable[str]) -> MemberNotFoundError:
-    """Return an error that suggests the closest names."""
-    known = list(names)
-    base = name.rpartition("/")[2].casefold()
-    close = [other for other in known if other.rpartition("/")[2].casefold() == base]
-    close = close[:_MOST_CLOSE] or difflib.get_close_matches(name, known[:2000], _MOST_CLOSE)
-    hint = f"closest: {', '.join(close)}" if close else "list shows what there is"
-    return MemberNotFoundError(f"no member {name!r}", hint=hint)
+class Closest:
+    """The names that are closest to one that is missing, of any number: memory stays bounded.
+
+    Names are compared by the pairs of letters that they share, which is fast enough for all names
+    of a large archive, and only the few that share most of them letter by letter.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._folded = _folded(plain(to_bytes(name)))
+        self._pairs = frozenset(pairwise(self._folded))
+        self._base = _base(self._folded)
+        self._best: list[tuple[bool, int, int, bytes]] = []
+
+    def add(self, names: Iterable[bytes]) -> None:
+        """Look at more names."""
+        for name in names:
+            if len(name) > _LONGEST_PATH:
+                continue
+            folded = _folded(name)
+            shared = len(self._pairs.intersection(pairwise(folded)))
+            row = (_base(folded) == self._base, shared, -len(folded), name)
+            if len(self._best) < _MOST_COMPARED:
+                heappush(self._best, row)
+            elif row > self._best[0]:
+                heapreplace(self._best, row)
+
+    def error(self) -> MemberNotFoundError:
+        """Return an error that suggests the closest names."""
+        match: difflib.SequenceMatcher[int]
+        match = difflib.SequenceMatcher(None, b"", self._folded, autojunk=False)
+        ranked = {}
+        for same_base, *_, name in self._best:
+            match.set_seq1(_folded(name))
+            ranked[name] = same_base, match.ratio()
+        close = [name for name, (same_base, ratio) in ranked.items() if same_base or ratio > _CLOSE]
+        close.sort(key=ranked.__getitem__, reverse=True)
+        texts = [plain(name).decode("utf-8", "replace") for name in close[:_MOST_TOLD]]
+        hint = f"closest: {', '.join(texts)}" if texts else "members() tells what there is"
+        return MemberNotFoundError(f"no member {self._name!r}", hint=hint)
+
+
+def _folded(name: bytes) -> bytes:
+    """Return what is compared of a name: its end, in lower case."""
+    return name[-_LONGEST:].lower().strip(b"/")
+
+
+def _base(name: bytes) -> bytes:
+    return name[name.rfind(b"/") + 1 :]

@@ -5,15 +5,18 @@ Plain blocking code, for a file thread; archives and framed containers are packe
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from typing import TypeAlias
+from concurrent.futures import Executor
+from contextlib import closing, suppress
+from itertools import islice
+from typing import Final, TypeAlias
 
 from aiocompress.errors import AiocompressError
-from aiocompress.formats.tar.header import to_bytes
+from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
 from aiocompress.model import OnError, PathLike
 from aiocompress.storage.base import Origin
 from aiocompress.storage.walk import (
@@ -25,8 +28,12 @@ from aiocompress.storage.walk import (
     walk,
     without_prefix,
 )
+from aiocompress.verbs.base import Amount
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
+from aiocompress.workers.threads import call
+
+_AT_ONCE: Final = 1000
 
 FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 
@@ -95,7 +102,7 @@ class Tree(Origin):
         :raises OSError: a root cannot be opened.
         """
         for entries in self._roots():
-            with contextlib.closing(entries):
+            with closing(entries):
                 entry = next(entries)
                 if isinstance(entry, Entry) and not entry.is_folder:
                     self._check_file(entry)
@@ -140,6 +147,48 @@ class Tree(Origin):
     def skip(self, name: bytes, error: OSError | AiocompressError) -> None:
         """Leave out an entry, unless the caller wants the error; see ``skip``."""
         skip(self.shown(name), error, self._packing.on_error, self._found)
+
+
+async def amount(packing: Packing, executor: Executor, *, as_tar: bool) -> Amount:
+    """Return how much there is to pack, without opening a file.
+
+    :param executor: the file threads, in one of which the tree is walked.
+    :param as_tar: count headers and padding, too, and a file with several names once.
+    """
+    steps, total = _amounts(packing, as_tar=as_tar), (0, 0)
+    try:
+        # A few steps at a time, so that it can be cancelled in between.
+        while last := await call(executor, _last, islice(steps, _AT_ONCE)):
+            total = last
+    finally:
+        await call(executor, steps.close)
+    return total
+
+
+def _last(steps: Iterator[Amount]) -> Amount | None:
+    return next(iter(deque(steps, 1)), None)
+
+
+def _amounts(packing: Packing, *, as_tar: bool) -> Generator[Amount]:
+    """Walk a tree, and yield how much has been found so far."""
+    size, files = len(END) if as_tar else 0, 0
+    met: set[tuple[int, int]] = set()
+    with closing(Tree(packing, Found()).entries()) as entries:
+        for entry in entries:
+            if not entry.name:
+                continue  # the only source, whose members stand there by themselves
+            content = 0
+            if isinstance(entry, Entry) and not entry.is_folder:
+                files += 1
+                with suppress(OSError):
+                    status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+                    same = status.st_dev, status.st_ino
+                    if stat.S_ISREG(status.st_mode) and not (as_tar and same in met):
+                        content = status.st_size
+                    if status.st_nlink > 1:
+                        met.add(same)
+            size += BLOCK + content + padding(content) if as_tar else content
+            yield size, files
 
 
 def open_file(entry: Entry) -> tuple[int, os.stat_result]:

@@ -161,7 +161,7 @@ class Slots:
         if size > self.size:
             raise LimitError(
                 f"one chunk needs {size} bytes of memory, the limit is {self.size}",
-                hint="raise memory_limit (--memory-limit) or lower chunk_size (--chunk-size)",
+                hint="raise memory_limit or lower chunk_size",
             )
         return size
 

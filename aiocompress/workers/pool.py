@@ -41,7 +41,7 @@ _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
 _WATCH_SECONDS = 1.0
-_DEATH_HINT = "was it killed for its memory? Lower num_workers (-T)"
+_DEATH_HINT = "was it killed for its memory? Lower num_workers"
 
 _pools: WeakSet[WorkerPool] = WeakSet()
 
@@ -413,4 +413,11 @@ class WorkerPool:
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         assert self._loop is not None
-        return await settled(self._loop.run_in_executor(self.files, function))
+        work = [function]
+
+        def run() -> T:
+            # A thread lets go of what it ran only after it has told the result: a program that
+            # ends right then would seem to leak the semaphores of workers that it has closed.
+            return work.pop()()
+
+        return await settled(self._loop.run_in_executor(self.files, run))

@@ -118,6 +118,20 @@ def test_the_bar(flags: tuple[str, ...], bar: bool) -> None:
     assert [word in said for word in ("compressing", "%", "ratio")] == [bar, bar, "-q" not in flags]
 
 
+def test_the_bars_of_several_files() -> None:
+    """Each names its file, and says the rate as the summary does."""
+    os.link("large", "other")
+    with terminal() as (person, program):
+        arguments = ("compress", "-l", "15", "--chunk-size", "512K", "large", "other")
+        ended = ours(*arguments, capture_output=False, stdout=-1, stderr=program)
+        said = shown(person)
+    assert ended.returncode == 0, said
+    for name in ("large", "other"):
+        assert f"compressing {name} " in said
+    assert " MiB of 5.0 MiB, " in said
+    assert "MB/s" not in said
+
+
 def test_no_bar_in_a_pipe() -> None:
     """Nor anything but the summary, or with -q nothing at all."""
     ended = ours("compress", "large")

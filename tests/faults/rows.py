@@ -214,6 +214,10 @@ ASYNCIO: Final[Rows] = {
         "api/test_http::test_a_missing_file",
     ),
     "event loop while level 19 runs": ("faults/test_loop::test_the_loop_is_never_blocked",),
+    "stderr is None, closed or failing while a bar is drawn": (
+        "api/test_progress::test_a_stderr_that_fails",
+        "cli/test_advice::test_a_stderr_that_takes_nothing",
+    ),
     "same object in two tasks, use after close, from another loop or thread": (
         "api/test_engine::test_one_stream_in_two_tasks",
         "api/test_engine::test_after_close",

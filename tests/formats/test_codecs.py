@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocompress.errors import CorruptError, FormatError
+from aiocompress.errors import CorruptError, FormatError, TruncatedError
 from aiocompress.formats import FORMATS, HEAD_SIZE, detect, writable
 from aiocompress.formats.base import STREAM, Codec, Format
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
@@ -108,8 +108,8 @@ def test_detect_knows_zlib_of_any_window(wbits: int) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        *(b"", b"\0", b"\x1f\x8b", b"\x28\xb5\x2f", b"\x78", b"hello", bytes(18), b"PK\3\4"),
-        *(b"BZh9", b"\xfd7zXZ\0", b"\x27\xb5\x2f\xfd", b"\x1f\x8b\x07\0", b"\x60\x2a\x4d\x18"),
+        *(b"\0", b"\x1f\x8b", b"\x28\xb5\x2f", b"\x78", b"hello", bytes(18)),
+        *(b"\x1f\x8b\x07\0", b"\x60\x2a\x4d\x18"),
         # A preset dictionary; a wrong header checksum; a window of 64 KiB.
         *(b"\x78\xbb", b"\x78\x9d", b"\x88\x1c"),
     ],
@@ -121,11 +121,36 @@ def test_detect_refuses_the_rest(head: bytes) -> None:
     assert caught.value.offset == 0
 
 
+@pytest.mark.parametrize(
+    ("head", "named"),
+    [
+        (b"\xfd7zXZ\0", "is an xz file: use xz"),
+        (b"BZh9", "is a bzip2 file: use bzip2"),
+        (b"\x04\x22\x4d\x18", "is an lz4 file: use lz4"),
+        (b"PK\3\4", "is a zip file: use unzip"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z file: use 7z"),
+        (b"\x1f\x9d\x90", "is a Z file: use uncompress"),
+        *((bytes([0x20 + n]) + b"\xb5\x2f\xfd", f"is a file of zstd 0.{n},") for n in (5, 6, 7)),
+    ],
+)
+def test_detect_names_what_others_write(head: bytes, named: str) -> None:
+    """Who holds such a file is told what reads it."""
+    with pytest.raises(FormatError) as caught:
+        detect(head + b"more of it")
+    assert str(caught.value).startswith(named)
+
+
+def test_detect_of_nothing() -> None:
+    """An empty file is cut off at its very start."""
+    with pytest.raises(TruncatedError, match="is empty"):
+        detect(b"")
+
+
 @settings(deadline=None)
 @given(st.binary(max_size=HEAD_SIZE))
 def test_detect_knows_or_refuses_anything(head: bytes) -> None:
     """No bytes lead to another exception."""
-    with suppress(FormatError):
+    with suppress(FormatError if head else TruncatedError):
         assert detect(head) in FORMATS.values()
 
 

@@ -201,8 +201,8 @@ def test_what_may_follow() -> None:
 def test_frames_above_a_limit() -> None:
     """Window, memory and dictionaries: refused by name, before anything is allocated."""
     for frame, kind, option in (
-        (zstd_frame(rle_block(0, 9), window=window_byte(256 * MIB)), LimitError, "max-window"),
-        (zstd_frame(rle_block(0, 9), content=1 << 40, window=0), LimitError, "memory-limit"),
+        (zstd_frame(rle_block(0, 9), window=window_byte(256 * MIB)), LimitError, "max_window"),
+        (zstd_frame(rle_block(0, 9), content=1 << 40, window=0), LimitError, "memory_limit"),
         (zstd_frame(rle_block(0, 9), window=0, dictionary=b"\1"), FormatError, "dictionary"),
     ):
         error, before = failure(b"\0\1a" + len(frame).to_bytes(4, "big") + frame)

@@ -79,7 +79,7 @@ def test_windows_above_the_limit_are_refused(window: int, kind: str, whole: int)
         error, _ = failure(before + frame, split, whole=whole, max_window=window - 1)
         assert type(error) is LimitError
         assert (error.offset, error.frame) == (len(before), 1)
-        assert f"--max-window {window}" in str(error)
+        assert f"max_window={window}" in str(error)
         assert "max_window" in str(error)
 
 

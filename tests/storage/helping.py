@@ -40,12 +40,12 @@ def anybodys_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    """Have the system refuse to open anything more."""
+def no_more_descriptors(but: int = 0) -> Iterator[None]:
+    """Have the system refuse to open anything more, but for so many."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)  # the lowest number that is free
     os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free + but, before[1]))
     try:
         yield
     finally:

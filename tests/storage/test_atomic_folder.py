@@ -120,7 +120,7 @@ def test_something_is_in_it(tmp_path: Path, fill: Tree) -> None:
     """A folder with something in it is an error that names it and says what to do."""
     before = descriptors()
     build(tmp_path / "there", fill)
-    with pytest.raises(FileExistsError, match="-f replaces") as caught:
+    with pytest.raises(FileExistsError, match="on_exists='replace' replaces") as caught:
         AtomicFolder(str(tmp_path / "there"), "error")
     assert caught.value.filename == str(tmp_path / "there")
     assert list(look(tmp_path)) == [b"there", *(b"there/" + name for name in fill)]

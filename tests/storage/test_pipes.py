@@ -19,9 +19,12 @@ import pytest
 
 from aiocompress.model import KIB, MIB
 from aiocompress.storage.pipes import NamedPipeSink, PipeSink, PipeSource, WriterSink
+from aiocompress.storage.sources import opened
+from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
 
 from ..help.data import noise
-from .helping import descriptors
+from .helping import descriptors, no_more_descriptors
 
 DATA = noise(3 * MIB)
 blocking = pytest.mark.parametrize("blocks", [True, False], ids=["blocking", "non-blocking"])
@@ -358,6 +361,25 @@ class Writer:
     async def write(self, data: bytes, /) -> None:
         await asyncio.sleep(0)
         self.taken.append(data)
+
+
+@pytest.mark.parametrize("way", ["read", "write"])
+async def test_no_descriptors_for_a_named_pipe(tmp_path: Path, way: str) -> None:
+    """Where the pipe itself opens, but nothing more does, it is closed again."""
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    pool = WorkerPool(1, None, "thread")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        await call(pool.files, os.getpid)  # its threads run
+        before = descriptors()
+        opening = opened(path, pool).__aenter__() if way == "read" else NamedPipeSink.open(path)
+        with no_more_descriptors(but=1), pytest.raises(OSError, match="Too many open files"):
+            await opening
+        assert descriptors() == before
+    finally:
+        os.close(reader)
+        await pool.aclose()
 
 
 async def test_writer_gets_bytes_of_its_own() -> None:

@@ -265,7 +265,7 @@ class Reader(base.Reader):
             raise LimitError(
                 f"the frame needs {need} bytes of memory, {self._whole} are allowed",
                 offset=0,
-                hint="raise memory_limit (--memory-limit)",
+                hint="raise memory_limit",
             )
 
     def _path(self) -> Events:

@@ -16,7 +16,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import zstandard
@@ -220,6 +220,11 @@ class Records:
     def kinds(self) -> frozenset[int]:
         """The type letters that occur."""
         return frozenset(self._kinds)
+
+    def files(self, mask: bytes | None = None) -> int:
+        """Return how many of the records, or of those whose byte is 1, are not of folders."""
+        kinds = self._kinds if mask is None else bytes(compress(self._kinds, mask))
+        return len(kinds) - kinds.count(DIRECTORY)
 
     def only(self, kinds: bytes) -> list[Record]:
         """Return the records of these types, in order."""

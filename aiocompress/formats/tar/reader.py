@@ -147,7 +147,11 @@ class Reader:
                 yield from self._rest(start)
                 return
             if not start and not is_archive(block):
-                raise FormatError("not a tar archive, or its first header is damaged", offset=0)
+                raise FormatError(
+                    "holds no tar archive, or one whose first header is damaged",
+                    offset=0,
+                    hint="decompress_file gives what a compressed file holds",
+                )
             if block[156] in PLAIN:
                 member = header.parse(block, start, start + BLOCK, self._global)
                 yield member
@@ -232,7 +236,7 @@ class Reader:
             raise LimitError(
                 f"{self._metadata} bytes of names, attributes or maps before a member",
                 offset=self._offset,
-                hint=f"{self._max_metadata} are allowed: raise max_metadata (--max-metadata)",
+                hint=f"{self._max_metadata} are allowed: raise max_metadata",
             )
 
     def _leave_out(self, label: Member) -> None:

@@ -129,7 +129,7 @@ def check_header(header: FrameHeader, max_window: int, *, streamed: bool = False
         raise LimitError(
             f"the frame needs a window of {header.window} bytes, {max_window} are allowed",
             offset=0,
-            hint=f"allow it with max_window (--max-window {header.window})",
+            hint=f"max_window={header.window} allows it",
         )
 
 

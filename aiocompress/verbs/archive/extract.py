@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from itertools import compress, pairwise
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
@@ -26,7 +27,7 @@ from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, verified
 from aiocompress.verbs.archive.raw import raw_blocks
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.archive.unpack import Unpacker
-from aiocompress.verbs.base import Tally
+from aiocompress.verbs.base import Amount, Tally
 from aiocompress.verbs.decode import DAMAGE
 from aiocompress.verbs.found import Failures, Found, shown
 from aiocompress.verbs.options import Reading, Restoring
@@ -38,7 +39,7 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _SPECIAL: Final = b"346"
-_HINT: Final = "--keep-going (on_error='skip') restores the members in the other frames"
+_HINT: Final = "on_error='skip' restores the members in the other frames"
 
 
 async def restore_stream(
@@ -89,6 +90,24 @@ async def least_space(archive: Indexed, selection: Selection) -> int:
                 if wanted and place > last:
                     total, last = total + size, place
     return total
+
+
+async def amount(archive: Indexed, selection: Selection) -> Amount:
+    """Return how many compressed bytes hold the selected members, and how many are no folders.
+
+    :raises CorruptError: a block of the index is damaged.
+    """
+    table, size, files, known = archive.table, 0, 0, 0
+    async with aclosing(archive.checked_blocks()) as blocks:
+        async for records in blocks:
+            mask, offsets = selection.mask(records.names), records.offsets()
+            files += records.files(mask)
+            runs = [(offsets[0], offsets[-1])] if mask is None else pairwise(offsets)
+            for start, end in compress(runs, mask or b"\1"):
+                first, last = table.find(start), table.find(end - 1)
+                size += sum(table.sizes[max(first, known) : last + 1])
+                known = last + 1
+    return size, files
 
 
 class _Wanted(NamedTuple):
@@ -175,6 +194,7 @@ class IndexedRestorer:
             await call(files, maker.damaged, wanted, error)
             return
         self._tally.found.files += result.files
+        self._tally.found.latest = self._planner.found.latest
         for name, reason in result.failed:
             maker.refuse(name, reason)
         if wanted.tail or wanted.head is not None:
@@ -263,6 +283,7 @@ class _Planner:
 
     def _add_part(self, records: Records, mask: bytes | None) -> None:
         if mask is None or any(mask):
+            self.found.latest = records.names[-1]
             self._parts.append(Part(records.encode(), mask))
 
     def _span(self, record: Record, end: int) -> Iterator[_Wanted]:

@@ -12,12 +12,21 @@ import os
 import stat
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, suppress
-from typing import Final, Self, TypeAlias, TypeVar
+from functools import partial
+from typing import Self, TypeAlias, TypeVar
 
 from aiocompress import formats
-from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
+from aiocompress.errors import (
+    AiocompressError,
+    ClosedError,
+    CorruptError,
+    FormatError,
+    LimitError,
+    MemberNotFoundError,
+    TruncatedError,
+)
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
+from aiocompress.formats.tar.header import BLOCK, to_bytes
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member, PathLike, ProgressOption, Report
 from aiocompress.storage import atomic_folder
@@ -25,21 +34,19 @@ from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
-from aiocompress.verbs.archive.extract import IndexedRestorer, least_space, restore_stream
+from aiocompress.verbs.archive.extract import IndexedRestorer, amount, least_space, restore_stream
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
 from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
-from aiocompress.verbs.base import Tally, into_folder, verb
+from aiocompress.verbs.base import Tally, Verb, into_folder, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Restoring, Writing
-from aiocompress.verbs.select import Selection, not_found, plain
+from aiocompress.verbs.select import Closest, Selection, plain
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 ArchiveSource: TypeAlias = AnySource | Positional
 T = TypeVar("T")
-
-_MOST_NAMES: Final = 20_000
 
 
 class OpenedArchive:
@@ -123,8 +130,10 @@ class OpenedArchive:
         try:
             form = formats.detect(head)
             return await open_indexed(self._pool, positional, form, size, self.name)
-        except FormatError as error:
-            raise FormatError(f"not an archive: {error.reason}", file=self.name, offset=0) from None
+        except (FormatError, TruncatedError) as error:
+            if head and error.offset is not None:  # it is of no format that has a name
+                error.reason = f"not an archive: {error.reason}"
+            raise error.located(file=self.name) from None
 
     def distrust(self) -> None:
         """Give the index up: it is damaged, or the archive differs from it."""
@@ -189,27 +198,31 @@ class OpenedArchive:
 
     async def _find_record(self, index: Indexed, name: str) -> Member:
         found: Record | None = None
-        names: list[bytes] = []
         async with aclosing(index.checked_blocks()) as blocks:
             async for records in blocks:
                 found = _find(records, plain(to_bytes(name))) or found
-                names += records.names[: _MOST_NAMES - len(names)]
         if found is None:
-            raise not_found(name, map(to_text, names)).located(file=self.name)
+            raise await self._not_found(name)
         return found.member()
+
+    async def _not_found(self, name: str) -> MemberNotFoundError:
+        """Return an error with the closest of all names, if the archive can be read again."""
+        closest = Closest(name)
+        if isinstance(self._source, str | Positional):
+            with suppress(CorruptError, LimitError):
+                async with aclosing(self.names()) as batches:
+                    async for names in batches:
+                        await call(self._pool.files, closest.add, map(to_bytes, names))
+        return closest.error().located(file=self.name)
 
     async def scan_for(self, name: str) -> Member:
         """Look a name up from front to back; see ``member``."""
         wanted, found = plain(to_bytes(name)), None
-        names: list[bytes] = []
         async with aclosing(self._scan()) as members:
             async for member in members:
-                other = plain(to_bytes(member.name))
-                found = member if other == wanted else found
-                if len(names) < _MOST_NAMES:
-                    names.append(other)
+                found = member if plain(to_bytes(member.name)) == wanted else found
         if found is None:
-            raise not_found(name, map(to_text, names)).located(file=self.name)
+            raise await self._not_found(name)
         return found
 
     async def _scan(
@@ -265,14 +278,38 @@ class OpenedArchive:
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()
         reading, name = self._reading._replace(max_output=max_output), self.name
-        async with (
-            verb(self._pool, "extracting", writing, found=Found(), back=True, file=name) as run,
-            into_folder(run, os.fspath(destination)) as building,
-        ):
-            run.total = self._size
-            await self._restore(building, restoring, reading, run.tally)
-            restoring.selection.check_found()
+        try:
+            async with (
+                verb(self._pool, "extracting", writing, found=Found(), back=True, file=name) as run,
+                into_folder(run, os.fspath(destination)) as building,
+            ):
+                building.preserve = restoring.keeping.preserve
+                self._expect(run, restoring.selection)
+                await self._restore(building, restoring, reading, run.tally)
+                if (missing := restoring.selection.missing) is not None:
+                    raise await self._not_found(missing)
+        except (FileExistsError, NotADirectoryError):
+            # Where this is no archive, what stands in the way may be the file that it becomes.
+            await self._check_is_tar()
+            raise
         return run.report()
+
+    def _expect(self, run: Verb, selection: Selection) -> None:
+        """Say how much there is to read."""
+        if self.index is None:
+            run.total = self._size
+        else:
+            run.expect(partial(amount, self.index, selection))
+
+    async def _check_is_tar(self) -> None:
+        """Look at the first member, of an archive that can be read again.
+
+        :raises FormatError: the file is compressed, but holds no tar.
+        """
+        if self.index is None and isinstance(self._source, str):
+            with suppress(CorruptError, LimitError):
+                async with aclosing(self._scan()) as members:
+                    await anext(members, None)
 
     async def _restore(
         self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
@@ -334,11 +371,12 @@ class OpenedArchive:
         self.check()
         writing, name = Writing(progress=progress), self.name
         async with verb(self._pool, "testing", writing, found=Found(), back=True, file=name) as run:
-            run.total = self._size
+            self._expect(run, Selection())
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):
                 async for member in found:
                     check_member(member, run.tally.found)
+                    run.tally.found.latest = to_bytes(member.name)
                     if self.index is not None:
                         _compare(member, await anext(expected, None))
                 if await anext(expected, None) is not None:

@@ -282,6 +282,7 @@ class TreeSource(Source):
         return owner(uid, gid, *_names(uid, gid), device)
 
     def _count(self, name: bytes, kind: int, status: os.stat_result) -> None:
+        self.found.latest = name
         if kind != DIRECTORY:
             self.found.files += 1
         if kind == FILE and status.st_nlink > 1:

@@ -96,6 +96,7 @@ class Unpacker(MemberMaker):
         if self._restoring.selection.wants(name):
             self._members += 1
             self._restoring.bounds.check_count(self._members)
+            self._found.latest = name
             self._attempt(name, self._make, self._usable(member), name)
 
     def _usable(self, member: Member) -> Member:

@@ -20,7 +20,7 @@ from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.base import Destination, into, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
-from aiocompress.verbs.tree import Tree, open_file
+from aiocompress.verbs.tree import Tree, amount, open_file
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Place, Result, deliver, views
 from aiocompress.workers.lane import Lane
@@ -53,6 +53,8 @@ async def compress_tree(
             verb(pool, "compressing", writing, found=found) as run,
             into(run, tree, destination) as sink,
         ):
+            run.name = tree.name
+            run.expect(partial(amount, packing, pool.files, as_tar=False))
             if sink is not None:
                 lane = Lane(pool, detach=sink.waits)
                 async with aclosing(in_order(_batches(lane, chunks, recipe), lane.window)) as items:
@@ -196,6 +198,7 @@ class _Chunks:
         if descriptor < 0:
             self._leave_out(self._tree.shown(entry.name), kind_of(status.st_mode))
             return
+        self._found.latest = entry.name
         try:
             if not self._tree.is_output(entry.name, status):
                 yield from self._lay_content(entry.name, descriptor, status)

@@ -66,7 +66,7 @@ async def decompress_tree(
         opened(source, pool) as data,
         into_folder(run, destination) as building,
     ):
-        run.total = data.size
+        run.name, run.total = data.name, data.size
         restoring = Restoring(Selection(), on_error=on_error, bounds=bounds)
         files = Files(building.descriptor, restoring, run.tally.found)
         await _Restoration(pool, data, files, reading, run.tally).run()
@@ -272,6 +272,7 @@ class Files(MemberMaker):
         self._members += 1
         self._restoring.bounds.check_count(self._members)
         self._name, self._order, self._size = to_bytes(path.name), framed.Order(), 0
+        self._found.latest = self._name
         self._attempt(self._name, self._make, path.name)
 
     def _make(self, name: str) -> None:

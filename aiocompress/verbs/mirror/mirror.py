@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, closing
+from functools import partial
 from typing import TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError, LimitError
@@ -28,8 +29,8 @@ from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror import batch
 from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Chain, Files, Outcome
 from aiocompress.verbs.mirror.walk import Side, Trees, Twins
-from aiocompress.verbs.options import Bounds, Reading, Recipe, Writing
-from aiocompress.verbs.tree import open_file, skip
+from aiocompress.verbs.options import Bounds, Packing, Reading, Recipe, Writing
+from aiocompress.verbs.tree import amount, open_file, skip
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
@@ -57,6 +58,8 @@ async def compress_tree(
     :raises ValueError: source and destination are the same folder.
     """
     async with verb(pool, "compressing", writing, found=Found(), file=source) as run:
+        packing = Packing(((source, ""),), excluded=excluded)
+        run.expect(partial(amount, packing, pool.files, as_tar=False))
         await _mirror(run, source, destination, _Out(pool, recipe), excluded, on_error)
     return run.report()
 
@@ -81,6 +84,7 @@ async def decompress_tree(
     :raises OSError: as ``compress_tree``; so does ``ValueError``.
     """
     async with verb(pool, "decompressing", writing, found=Found(), back=True, file=source) as run:
+        run.expect(partial(amount, Packing(((source, ""),)), pool.files, as_tar=False))
         await _mirror(run, source, destination, _Back(pool, reading, bounds), None, on_error)
     return run.report()
 
@@ -227,6 +231,7 @@ class _Mirroring:
         else:
             counts, letters = Outcome.unpack(job.data)
         self._found.files += letters.count(DONE)
+        self._found.latest = files[len(letters) - 1]
         self._tally.add(*counts)
         self._check_output()
         # The files behind are about as large: the next worker should finish as many of them.
@@ -245,7 +250,7 @@ class _Mirroring:
         folder, _, name = map(os.fsdecode, path.rpartition(b"/"))
         result, shown = self._way.naming(name) or name, self._trees.source.shown(path)
         tally = Tally(self._pool, Found())
-        tally.observer = self._tally.observer
+        tally.observer, tally.found.latest = self._tally.observer, path
         self._run.also.append(tally)
         try:
             file = await call(self._pool.files, _open_file, self._trees.source, path, undo=os.close)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from aiocompress.formats.base import Format, Piece
 from aiocompress.formats.scan import Frame, Scan, Step, View
-from aiocompress.model import DEFAULT_MAX_WINDOW, MIB, Buffer
+from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import naming
 from aiocompress.storage.files import read_at
 from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, outcome, stepped
@@ -36,11 +36,12 @@ _SMALL: Final = 2 * MIB
 class DamagedFile:
     """A regular file, read at any offset; plain blocking code.
 
+    :param max_window: the largest zstd window, in bytes.
     :raises OSError: it cannot be opened, or is not a regular file.
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: str, max_window: int) -> None:
+        self._path, self.max_window = path, max_window
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             with naming(path):
@@ -83,7 +84,7 @@ class Raw(NamedTuple):
 async def scanned(pool: WorkerPool, file: DamagedFile, form: Format) -> Scan:
     """Look for the frames of a file."""
     assert form.scan is not None
-    scan = form.scan(View(file.read, file.size), DEFAULT_MAX_WINDOW)
+    scan = form.scan(View(file.read, file.size), file.max_window)
     steps = scan.run()
     while await call(pool.files, list, islice(steps, _AT_ONCE)):
         pass  # a few steps at a time, so that it can be cancelled in between
@@ -179,7 +180,7 @@ def _blocks(file: DamagedFile, form: Format, frame: Frame) -> Iterator[Buffer]:
 
     :raises AiocompressError: it is damaged.
     """
-    decoder = form.codec.open_stream(DEFAULT_MAX_WINDOW)
+    decoder = form.codec.open_stream(file.max_window)
     end = frame.offset + frame.size
     for at in range(frame.offset, end, _PART):
         yield from decoder.feed(file.read(at, min(_PART, end - at)))

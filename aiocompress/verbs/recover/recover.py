@@ -10,7 +10,8 @@ import errno
 import os
 import stat
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Final
 
 from aiocompress.errors import CorruptError, FormatError
@@ -35,7 +36,9 @@ from aiocompress.workers.threads import call
 
 _MOST_TOLD: Final = 10
 _MOST_NAMED: Final = 1_000_000
-_HINT: Final = "extract --keep-going gives what stands before the damage, unverified"
+_HINT: Final = (
+    "decompress_folder with on_error='skip' gives what stands before the damage, unverified"
+)
 
 
 async def recover(
@@ -44,6 +47,7 @@ async def recover(
     destination: PathLike,
     *,
     keep_damaged: bool,
+    max_window: int,
     writing: Writing,
 ) -> Report:
     """Save what is whole into a folder, or into an archive if the destination has such a name.
@@ -60,7 +64,8 @@ async def recover(
     # A folder is checked when it is made.
     on_exists = writing.on_exists if is_archive else "replace"
     await call(pool.files, _check_target, path, target, on_exists)
-    file = await call(pool.files, DamagedFile, path, undo=DamagedFile.close)
+    make = partial(DamagedFile, path, max_window)
+    file = await call(pool.files, make, undo=DamagedFile.close)
     found = Found(most_told=_MOST_NAMED)
     try:
         async with verb(pool, "recovering", writing, found=found, back=True, file=path) as run:
@@ -80,7 +85,9 @@ def _check_target(path: str, target: str, on_exists: OnExists) -> None:
     if os.path.exists(target) and os.path.samefile(path, target):
         raise ValueError(f"{path}: source and destination are the same file")
     if on_exists != "replace" and os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, "exists already, replace it with -f", target)
+        raise FileExistsError(
+            errno.EEXIST, "exists already; on_exists='replace' replaces it", target
+        )
 
 
 async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
@@ -168,6 +175,8 @@ class _Rescue:
         :raises FormatError: the format is unknown.
         """
         head = await call(self._pool.files, self._file.read, 0, BLOCK)
+        if not head:
+            raise FormatError("is empty: there is nothing to recover", offset=0)
         by_magic = next((row for row in FORMATS.values() if row.scan and row.is_magic(head)), None)
         if by_magic is None and (_is_header(head) or self._path.lower().endswith(".tar")):
             return None, None
@@ -176,8 +185,21 @@ class _Rescue:
                 scan = await scanned(self._pool, self._file, form)
                 if len(scan.frames) or scan.entries or scan.empty:
                     return form, scan
+        if by_magic is not None:
+            self._check_window(by_magic, head)
         reason = "it is not a tar, and holds no whole frame of zstd or gzip"
         raise FormatError(reason, hint=_HINT if by_magic else None)
+
+    def _check_window(self, form: Format, head: bytes) -> None:
+        """Tell of a limit that may be why no frame was found.
+
+        :raises LimitError: the first one needs a larger window.
+        """
+        whole, most = self._pool.slots.largest, self._file.max_window
+        reader = form.container.reader(whole=whole, max_window=most)
+        reader.feed(head)
+        with suppress(CorruptError, FormatError):
+            reader.next_piece()
 
     def _tell(self, scan: Scan | None, directory: Directory) -> None:
         """Report which compressed bytes were lost."""

@@ -70,6 +70,22 @@ async def test_modes(way: Way, place: Place) -> None:
 
 
 @every_way
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give files away")
+async def test_preserved_in_a_folder_that_exists(way: Way, place: Place) -> None:
+    """A subfolder takes the owner together with mode and time, and keeps its own without."""
+    members = [folder(b"d", 0o2750, mtime=5, ids=(5, 6)), Member(b"d/f", ids=(7, 8))]
+    archive = place.write(way, members)
+    (place.dest / "d").mkdir(parents=True)
+    os.chown(place.dest / "d", 1, 2)
+    for preserve, owner in ((False, (1, 2)), (True, (5, 6))):
+        await extract_to(archive, place, preserve=preserve, on_exists="replace")
+        status = (place.dest / "d").stat()
+        assert (status.st_uid, status.st_gid) == owner
+        assert oct(status.st_mode & 0o7777) == ("0o2750" if preserve else "0o750")
+        assert status.st_mtime_ns == 5 * 10**9
+
+
+@every_way
 async def test_preserved(way: Way, place: Place) -> None:
     """On request set-user-ID bits and, for root, owners come back."""
     members = [
