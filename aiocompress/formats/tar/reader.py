@@ -30,7 +30,7 @@ _PART: Final = 64 * KIB
 _MOST_WARNINGS: Final = 1000
 _LARGEST_EMPTY: Final = 20 * BLOCK
 """What GNU tar and bsdtar write where there is nothing to archive: a record of zeros."""
-_SKIPPING: Final = "--keep-going (on_error='skip') restores it"
+_SKIPPING: Final = "on_error='skip' restores it"
 _BEFORE: Final = b"xXLKA"
 _LONG: Final = {b"L"[0]: b"path", b"K"[0]: b"linkpath"}
 _PAX: Final = b"xX"
