@@ -56,12 +56,17 @@ class _LoopThread:
         self._loop.run_forever()
 
     def __exit__(self, *_: object) -> None:
-        if sys.is_finalizing() or not self._thread.is_alive():
+        if sys.is_finalizing() or not self.is_here:
             return  # the interpreter has stopped the thread of an iterator that was left over
         try:
             self.run(self._loop.shutdown_asyncgens())
         finally:
             self._stop()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the thread runs: a fork of this process has not got it."""
+        return self._thread.is_alive()
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -72,11 +77,11 @@ class _LoopThread:
         if sys.is_finalizing():
             work.close()
             raise GeneratorExit
-        if not self._thread.is_alive():
+        if not self.is_here:
             work.close()
             raise AiocompressError(
                 "the iterator was begun before this process was forked",
-                hint="begin it in the process that reads it",
+                hint="begin it in the process that goes on with it",
             )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -115,7 +120,8 @@ def _iterate(stream: ByteStream) -> Iterator[bytes]:
             while (data := loop.run(_next(stream))) is not None:
                 yield data
         finally:
-            loop.run(stream.aclose())
+            if loop.is_here:
+                loop.run(stream.aclose())
 
 
 async def _next(stream: ByteStream) -> bytes | None:

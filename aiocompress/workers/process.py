@@ -35,6 +35,7 @@ from typing import Any
 
 from aiocompress.workers import job, server
 from aiocompress.workers.arena import Arena
+from aiocompress.workers.forks import Begun
 
 _WATCH_SECONDS = 0.1
 
@@ -147,16 +148,30 @@ def ready() -> None:
     """Do nothing: an answer says that the worker runs."""
 
 
+class _Forked(context.ForkProcess):
+    """A worker that was forked from this process."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._begun = Begun("the worker")
+
+    def join(self, timeout: float | None = None) -> None:
+        # At its exit a later fork of this process waits for all that it takes for its children.
+        if self._begun.is_here:
+            self.kill()  # as ``server.Process`` does
+            super().join(timeout)
+
+
 class _Forking(context.ForkContext):
     """Forks this very process: right only before it has threads."""
 
     def __init__(self) -> None:
-        self.started: list[context.ForkProcess] = []
+        self.started: list[_Forked] = []
 
     def Process(  # type: ignore[override]  # noqa: N802
         self, **options: Any
-    ) -> context.ForkProcess:
-        self.started.append(context.ForkProcess(**options))
+    ) -> _Forked:
+        self.started.append(_Forked(**options))
         return self.started[-1]
 
     @contextmanager

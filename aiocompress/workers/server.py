@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOST_DESCRIPTORS = 64
+_INTERPRETERS = ("python", "pypy", "graalpy")
 
 _inherited: list[int] = []
 """In a worker: the descriptors that came with what it is to run."""
@@ -60,6 +61,9 @@ class Server:
             raise RuntimeError("a daemonic process may not have children")
         if getattr(sys, "frozen", False):
             raise RuntimeError("a frozen program is its own interpreter, and would run again")
+        name = os.path.basename(os.fsdecode(spawn.get_executable() or ""))
+        if not name.startswith(_INTERPRETERS):  # a program with Python inside, such as uWSGI
+            raise RuntimeError(f"{name!r} is no Python interpreter, and would run again")
         command: list[Any] = spawn.get_command_line()
         del command[command.index("-c") + 1 :]
         paths = [path for path in sys.path if isinstance(path, str)]
@@ -155,6 +159,9 @@ class Process:
         return self.sentinel >= 0 and not connection.wait([self.sentinel], 0)
 
     def join(self, timeout: float | None = None) -> None:
+        # Its executor has no more work for it. That says so by a queue, whose thread is gone when
+        # a process of ``multiprocessing`` ends that has left its engine open.
+        self.kill()
         if self.sentinel >= 0:
             connection.wait([self.sentinel], timeout)
 
