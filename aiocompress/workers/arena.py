@@ -21,7 +21,7 @@ from collections import deque
 from functools import cached_property
 from typing import Any
 
-from aiocompress.errors import LimitError
+from aiocompress.errors import ClosedError, LimitError
 from aiocompress.workers.job import Place, Result
 
 _PAGE = mmap.PAGESIZE
@@ -111,6 +111,7 @@ class Slots:
         self.size = memory_limit // _PAGE * _PAGE or _PAGE
         """Bytes of the arena."""
         self.in_use = self.peak = self.memory_in_use = self.memory_peak = self.lent = 0
+        self._closed = False
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
 
@@ -120,9 +121,20 @@ class Slots:
         return Arena(self.size)
 
     def close(self) -> None:
-        """Give up the arena, and make no other."""
+        """Give up the arena, whose memory goes with the last slot in use."""
+        self._closed = True
+        self.disown()
+        self._release()
+
+    def disown(self) -> None:
+        """Give up the descriptor, but not the memory: workers that are being forked use it."""
         if "arena" in vars(self):
             self.arena.close()
+
+    def _release(self) -> None:
+        # Not left to the garbage collector: every call of a function has an engine of its own.
+        if self._closed and not (self.in_use or self._waiting) and "arena" in vars(self):
+            self.arena.view.release()
 
     @property
     def largest(self) -> int:
@@ -133,7 +145,10 @@ class Slots:
         """Wait in turn for a slot with this much room, in bytes, for input and output.
 
         :raises LimitError: the arena is too small for even one such slot.
+        :raises ClosedError: there are none any more.
         """
+        if self._closed:
+            raise ClosedError("the engine is closed")
         input_size = -(-input_size // 64) * 64 or 64
         size = self.check(input_size, output_size)
         if self._waiting or (extent := self._allocate(size)) is None:
@@ -213,6 +228,7 @@ class Slots:
                 joined.append((offset, size))
         self._free = joined
         self._serve()
+        self._release()
 
     def _serve(self) -> None:
         while self._waiting:

@@ -99,7 +99,7 @@ class WorkerPool:
         self._own_is_lost = self._own is not None and (self._own_is_lost or self.is_used)
         if self._workers is not None:
             self._workers.disown()
-        self.slots.close()
+        self.slots.disown()
         self._begin()
 
     @cached_property
@@ -324,12 +324,13 @@ class WorkerPool:
             self._settle(job, ClosedError("the engine is closed, or the executor was"))
             return
         error, own = future.exception(), self._is_for_own(job)
-        ours = AiocompressError if own else (AiocompressError, OSError)
-        if error is None or isinstance(error, ours):
+        if error is None or isinstance(error, AiocompressError):
             self._settle(job, error or future.result())
         elif own and job.attempts == 1 and not (job.released or self._closed):
             # An executor that lost a worker says so in its own way, and may have others left.
             self._submit(job)
+        elif isinstance(error, OSError):
+            self._settle(job, error)
         elif isinstance(error, BrokenExecutor):
             self._failed(job, error)
         else:

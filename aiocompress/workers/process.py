@@ -158,7 +158,7 @@ class _Forked(context.ForkProcess):
     def join(self, timeout: float | None = None) -> None:
         # At its exit a later fork of this process waits for all that it takes for its children.
         if self._begun.is_here:
-            self.kill()  # as ``server.Process`` does
+            self.kill()  # it may not have heard of the end: see ``server.Process.join``
             super().join(timeout)
 
 

@@ -159,10 +159,10 @@ class Process:
         return self.sentinel >= 0 and not connection.wait([self.sentinel], 0)
 
     def join(self, timeout: float | None = None) -> None:
-        # Its executor has no more work for it. That says so by a queue, whose thread is gone when
-        # a process of ``multiprocessing`` ends that has left its engine open.
-        self.kill()
-        if self.sentinel >= 0:
+        if self._line is not None and self.sentinel >= 0:
+            # Its executor has no more work for it, and has said so by a queue; the thread of that
+            # is gone when a process of ``multiprocessing`` ends that has left its engine open.
+            self._line.shutdown(socket.SHUT_WR)
             connection.wait([self.sentinel], timeout)
 
     def kill(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import json
 import multiprocessing
@@ -126,7 +127,7 @@ def test_gunicorn(executor: str, how: str, address: str, whole: bool, tmp_path: 
     module("gunicorn")
     if "uvicorn" in how:
         module("uvicorn")
-    kind, number = "answers of gunicorn --preload", WHOLE if whole else 40
+    kind, number = "answers of gunicorn --preload", WHOLE // 4 if whole else 40
     with _gunicorn(tmp_path, executor, *how.split()) as path, ThreadPoolExecutor(4) as clients:
         right = list(clients.map(partial(_is_right, path, address), range(number)))
         if not whole:  # the other half of the application beside it
@@ -166,6 +167,7 @@ def _settled() -> dict[str, int]:
 
 
 def _calls(path: str, number: int) -> tuple[dict[str, int], dict[str, int]]:
+    gc.disable()  # it comes seldom, and must not be needed
     for _ in range(3):
         _call(path)
     before = _settled()
@@ -189,15 +191,18 @@ def _in_daemon(path: str, number: int) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-@quick_or_whole("", [()], lambda: True)
-def test_a_daemonic_process(whole: bool, tmp_path: Path) -> None:  # noqa: FBT001
-    """It may not have children: calls without end, with no descriptor, thread or semaphore more."""
-    path, number = tmp_path / "data", WHOLE if whole else 100
+@quick_or_whole("calls number", [(_in_daemon, 100), (_calls, 5)], lambda *_: True)
+def test_call_after_call(calls: Any, number: int, whole: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """No descriptor, thread or semaphore more, where there may be no processes and where there may.
+
+    A daemonic process may not have children.
+    """
+    path, number = tmp_path / "data", WHOLE * number // 100 if whole else number
     path.write_bytes(text(16 * KIB))
-    before, after = forked(partial(_in_daemon, str(path), number))
+    before, after = forked(partial(calls, str(path), number))
     assert after == before
     assert (tmp_path / "data.back").read_bytes() == path.read_bytes()
-    count("calls in a daemonic process", number)
+    count("calls in a process of their own", number)
 
 
 TASKS = """
@@ -226,7 +231,10 @@ asyncio.run(packed(engine, bytes(200_000)))
 @app.task
 def work(number, path):
     import os
-    _call(f"{path}-{os.getpid()}")
+    path = f"{path}-{os.getpid()}"
+    with open(path, "wb") as file:
+        file.write(bytes(range(256)) * 64)
+    _call(path)
     data = os.urandom(100_000)
     right = sync.decompress(asyncio.run(packed(engine, data))) == data
     return [os.getpid(), right, _settled_beside_celery()]
