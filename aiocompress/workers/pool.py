@@ -242,6 +242,7 @@ class WorkerPool:
                 if self._jobs:
                     self._workers.kill()
                 await self._in_thread(self._workers.close)
+                self._workers = None
         while self._repairs:
             await asyncio.wait(self._repairs)
         # Threads cannot be stopped: each of them finishes its chunk.
@@ -264,6 +265,7 @@ class WorkerPool:
             self._workers.kill()
             with suppress(RuntimeError):  # the executor's own thread cannot wait for itself
                 self._workers.close()
+            self._workers = None
 
     # Which executor runs a job, and how it is told the place.
 

@@ -13,7 +13,8 @@ What stands here on names that Python does not promise, and why:
   of the application wake it up;
 - ``multiprocessing.context.set_spawning_popen``, ``reduction.ForkingPickler`` and ``DupFd``
   (undocumented): the queues of an executor can only be pickled for a process that is starting;
-- ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options.
+- ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options;
+- ``multiprocessing.util.is_exiting`` (undocumented): the queues of an executor work no more.
 
 Where a Python has lost one of them, starting fails, and the pool uses threads with one warning.
 """
@@ -31,6 +32,7 @@ from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing import context
 from multiprocessing.synchronize import Semaphore
+from multiprocessing.util import is_exiting
 from typing import Any
 
 from aiocompress.workers import job, server
@@ -158,7 +160,8 @@ class _Forked(context.ForkProcess):
     def join(self, timeout: float | None = None) -> None:
         # At its exit a later fork of this process waits for all that it takes for its children.
         if self._begun.is_here:
-            self.kill()  # it may not have heard of the end: see ``server.Process.join``
+            if is_exiting():
+                self.kill()  # it has not heard of the end: see ``server.Process.join``
             super().join(timeout)
 
 

@@ -23,6 +23,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing import connection, context, current_process, reduction, spawn
+from multiprocessing.util import is_exiting
 from typing import Any, NamedTuple, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -61,10 +62,10 @@ class Server:
             raise RuntimeError("a daemonic process may not have children")
         if getattr(sys, "frozen", False):
             raise RuntimeError("a frozen program is its own interpreter, and would run again")
-        name = os.path.basename(os.fsdecode(spawn.get_executable() or ""))
+        command: list[Any] = spawn.get_command_line()
+        name = os.path.basename(os.fsdecode(command[0] or ""))
         if not name.startswith(_INTERPRETERS):  # a program with Python inside, such as uWSGI
             raise RuntimeError(f"{name!r} is no Python interpreter, and would run again")
-        command: list[Any] = spawn.get_command_line()
         del command[command.index("-c") + 1 :]
         paths = [path for path in sys.path if isinstance(path, str)]
         command.append(
@@ -160,9 +161,10 @@ class Process:
 
     def join(self, timeout: float | None = None) -> None:
         if self._line is not None and self.sentinel >= 0:
-            # Its executor has no more work for it, and has said so by a queue; the thread of that
-            # is gone when a process of ``multiprocessing`` ends that has left its engine open.
-            self._line.shutdown(socket.SHUT_WR)
+            if is_exiting():
+                # A process of ``multiprocessing`` ends that has left its engine open. The queue by
+                # which the executor said that there is no more work has lost its thread by now.
+                self._line.shutdown(socket.SHUT_WR)
             connection.wait([self.sentinel], timeout)
 
     def kill(self) -> None:

@@ -25,7 +25,7 @@ from aiocompress.model import KIB
 
 from ..help.data import noise, text
 from ..help.forks import Fork, forked
-from ..help.programs import alive, own_family, started, until, workers
+from ..help.programs import alive, own_family, said_in_dev, started, until, workers
 from ..help.tools import LIBRARY
 from .counting import WHOLE, count, lose, quick_and_whole
 
@@ -442,7 +442,7 @@ def test_children_that_exit_as_programs_do(how: str) -> None:
     ended = subprocess.run(
         (*command, code), capture_output=True, check=False, timeout=60, env=LIBRARY
     )
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (ended.returncode, said_in_dev(ended)) == (0, [])
 
 
 OUTLIVED = """

@@ -95,8 +95,8 @@ def _gunicorn(folder: Path, executor: str, *options: str) -> Iterator[Path]:
     (folder / "served.py").write_text(APPLICATION.replace("EXECUTOR", executor))
     path = folder / "socket"
     command = (sys.executable, "-m", "gunicorn", "--preload", "-w", "2", "--bind", f"unix:{path}")
-    places = ("--worker-tmp-dir", str(folder), "--chdir", str(folder), "--no-control-socket")
-    with started(*command, *places[:4], *options, env=LIBRARY) as server:
+    places = ("--worker-tmp-dir", str(folder), "--chdir", str(folder))
+    with started(*command, *places, *options, env=LIBRARY) as server:
         until(path.exists)
         until(lambda: len([one for one in family(server.pid) if "gunicorn" in _words(one)]) >= 2)
         yield path
