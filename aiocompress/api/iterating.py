@@ -54,13 +54,17 @@ class Iterating(Generic[T]):
         await self._steps.aclose()
 
 
+def _leave(_: object) -> None:
+    """Leave a generator that is garbage to the outermost one, which is garbage, too."""
+
+
 @coroutine
 def _unseen(step: Any) -> Generator[Any, Any, Any]:
     """Run a step of a generator; its loop does not hear of others that begin in it."""
     resume, value = step.send, None
     while True:
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, None)
+        sys.set_asyncgen_hooks(None, _leave)
         try:
             waited = resume(value)
         except StopIteration as end:

@@ -8,7 +8,11 @@ begins anew; and what was under way goes on only where it was begun.
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401 - its lock is taken after ours: see below
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakSet
 
@@ -35,7 +39,22 @@ def _begin_anew() -> None:
         one.begin_anew()
 
 
+_busy = threading.RLock()
+os.register_at_fork(
+    before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_busy.release
+)
 os.register_at_fork(after_in_child=_begin_anew)
+
+
+@contextmanager
+def not_now() -> Iterator[None]:
+    """Have forks by other threads wait: a child never gets a lock back that another thread held.
+
+    Python's tracker of semaphores has such a lock. Of the locks that a fork takes, ours comes
+    first, as whoever holds it may want the others: what is registered last is called first.
+    """
+    with _busy:
+        yield
 
 
 class Begun:

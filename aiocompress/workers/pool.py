@@ -25,7 +25,7 @@ from aiocompress.errors import AiocompressError, ClosedError, WorkerError
 from aiocompress.model import MIB, EngineStatistics
 from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
-from aiocompress.workers.forks import begins_anew
+from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, settled
@@ -399,7 +399,8 @@ class WorkerPool:
         from aiocompress.workers.process import Workers  # imports multiprocessing
 
         self._user = _user()
-        workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
+        with not_now():
+            workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
         if not fork:
             try:
                 workers.wait()
