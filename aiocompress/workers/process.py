@@ -30,9 +30,8 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import context
+from multiprocessing import context, util
 from multiprocessing.synchronize import Semaphore
-from multiprocessing.util import is_exiting
 from typing import Any
 
 from aiocompress.workers import job, server
@@ -155,12 +154,12 @@ class _Forked(context.ForkProcess):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._begun = Begun("the worker")
+        self._begun, self._is_exiting = Begun("the worker"), util.is_exiting
 
     def join(self, timeout: float | None = None) -> None:
         # At its exit a later fork of this process waits for all that it takes for its children.
         if self._begun.is_here:
-            if is_exiting():
+            if self._is_exiting():
                 self.kill()  # it has not heard of the end: see ``server.Process.join``
             super().join(timeout)
 

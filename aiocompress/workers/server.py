@@ -22,8 +22,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from multiprocessing import connection, context, current_process, reduction, spawn
-from multiprocessing.util import is_exiting
+from multiprocessing import connection, context, current_process, reduction, spawn, util
 from typing import Any, NamedTuple, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -137,6 +136,7 @@ class Process:
         self._server, self._call = server, (target, args)
         self._descriptors: list[int] = []
         self._line: socket.socket | None = None
+        self._is_exiting = util.is_exiting  # looked up now: a Python without it starts no worker
         self.pid: int | None = None
 
     def duplicate_for_child(self, descriptor: int) -> int:
@@ -161,7 +161,7 @@ class Process:
 
     def join(self, timeout: float | None = None) -> None:
         if self._line is not None and self.sentinel >= 0:
-            if is_exiting():
+            if self._is_exiting():
                 # A process of ``multiprocessing`` ends that has left its engine open. The queue by
                 # which the executor said that there is no more work has lost its thread by now.
                 self._line.shutdown(socket.SHUT_WR)
