@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -58,12 +58,17 @@ class _LoopThread:
         self._loop.run_forever()
 
     def __exit__(self, *_: object) -> None:
-        if sys.is_finalizing() or not self._thread.is_alive():
+        if sys.is_finalizing() or not self.is_here:
             return  # the interpreter has stopped the thread of an iterator that was left over
         try:
             self.run(self._loop.shutdown_asyncgens())
         finally:
             self._stop()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the thread runs: a fork of this process has not got it."""
+        return self._thread.is_alive()
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -74,11 +79,11 @@ class _LoopThread:
         if sys.is_finalizing():
             work.close()
             raise GeneratorExit
-        if not self._thread.is_alive():
+        if not self.is_here:
             work.close()
             raise AiocompressError(
                 "the iterator was begun before this process was forked",
-                hint="begin it in the process that reads it",
+                hint="begin it in the process that goes on with it",
             )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -165,8 +170,7 @@ class Stream(Iterator[bytes]):
 
     def __del__(self) -> None:
         if not sys.is_finalizing():
-            with suppress(AiocompressError):  # in a fork, the loop is the parent's
-                self._end()
+            self._end()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -194,7 +198,7 @@ class Stream(Iterator[bytes]):
     def _end(self) -> None:
         self._ended = True
         loop, self._loop = self._loop, None
-        if loop is not None:
+        if loop is not None and loop.is_here:  # in a fork, it is the parent's
             try:
                 loop.run(self._stream.aclose())
             finally:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Self
 
+from aiocompress.api.iterating import Iterating
 from aiocompress.api.member import MemberFile
 from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
 from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
@@ -22,16 +23,17 @@ class Members(AsyncIterator[Member]):
     """
 
     def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
-        self._steps, self._check = steps, check
+        self._steps, self._check = Iterating(steps, "the list of members"), check
 
     async def __anext__(self) -> Member:
         """Return the next member.
 
-        :raises AiocompressError: the archive is damaged, or not an archive.
+        :raises AiocompressError: the archive is damaged, or not an archive; or the list was begun
+            in the process of which this is a fork.
         :raises ClosedError: the archive was closed.
         """
         self._check()
-        return await anext(self._steps)
+        return await self._steps.next()
 
     async def __aenter__(self) -> Self:
         return self

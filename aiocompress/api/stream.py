@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final, Self, cast
 
+from aiocompress.api.iterating import Iterating
 from aiocompress.errors import AiocompressError, ClosedError
 from aiocompress.model import KIB, Buffer, Report
 from aiocompress.storage.pipes import PipeSink, PipeSource
@@ -40,18 +41,18 @@ class ByteStream(AsyncIterator[bytes]):
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes], tally: Tally) -> None:
-        self._chunks, self.tally = chunks, tally
+        self._chunks, self.tally = Iterating(chunks, "the stream"), tally
         self._started: float | None = None
-        self._process = 0
         self._left = memoryview(b"")
         """What ``read`` has not taken yet of the bytes that came last."""
-        self._reading = self._ended = self._closed = False
+        self._reading = self._closed = False
 
     async def __anext__(self) -> bytes:
         """Return the next bytes, never empty.
 
         :raises ClosedError: after ``aclose()``.
-        :raises AiocompressError: another task is reading; or what the verb raises.
+        :raises AiocompressError: another task is reading, or the stream was begun in the process
+            of which this is a fork; or what the verb raises.
         """
         if self._started is None:
             await self._advance()
@@ -79,17 +80,11 @@ class ByteStream(AsyncIterator[bytes]):
         """Go on to the next item, the first of which is empty."""
         if self._closed:
             raise ClosedError("the stream is closed")
-        if self._reading:
-            raise AiocompressError("another task is reading this stream")
-        if self._started is None:
-            self._started, self._process = time.perf_counter(), os.getpid()
-        self._check_process()
+        self._check()
+        self._started = self._started or time.perf_counter()
         self._reading = True
         try:
-            return await anext(self._chunks)
-        except BaseException:
-            self._ended = True
-            raise
+            return await self._chunks.next()
         finally:
             self._reading = False
 
@@ -115,30 +110,21 @@ class ByteStream(AsyncIterator[bytes]):
     async def aclose(self) -> None:
         """Stop, and release workers, memory and source. Closing twice does no harm.
 
-        :raises AiocompressError: another task is reading.
+        :raises AiocompressError: another task is reading, or the stream was begun in the process
+            of which this is a fork.
         """
-        if self._reading:
-            raise AiocompressError("another task is reading this stream")
+        self._check()
         self._closed = True
         self._left = memoryview(b"")
-        if self._started is not None:
-            self._check_process()
         await self._chunks.aclose()
 
-    def _check_process(self) -> None:
-        """Refuse a stream that another process has begun to read: its chunks are in flight there.
-
-        :raises AiocompressError: this is a fork of that process.
-        """
-        if self._process != os.getpid():
-            raise AiocompressError(
-                "the stream was begun before this process was forked",
-                hint="open it in the process that reads it",
-            )
+    def _check(self) -> None:
+        self._chunks.check()
+        if self._reading:
+            raise AiocompressError("another task is reading this stream")
 
     def __del__(self) -> None:
-        is_open = self._started is not None and not (self._ended or self._closed)
-        if is_open and self._process == os.getpid():
+        if self._chunks.is_left:
             warnings.warn("a ByteStream was not closed", ResourceWarning, stacklevel=2, source=self)
 
 

@@ -22,7 +22,7 @@ from collections import deque
 from functools import cached_property
 from typing import Any
 
-from aiocompress.errors import LimitError
+from aiocompress.errors import ClosedError, LimitError
 from aiocompress.workers import limits
 from aiocompress.workers.job import Place, Result
 
@@ -118,6 +118,7 @@ class Slots:
         """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
         self._untrimmed = 0
         """The same, and all that was freed since the system has last got its pages back."""
+        self._closed = False
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = deque()
 
@@ -127,9 +128,20 @@ class Slots:
         return Arena(self.size)
 
     def close(self) -> None:
-        """Give up the arena, and make no other."""
+        """Give up the arena, whose memory goes with the last slot in use."""
+        self._closed = True
+        self.disown()
+        self._release()
+
+    def disown(self) -> None:
+        """Give up the descriptor, but not the memory: workers that are being forked use it."""
         if "arena" in vars(self):
             self.arena.close()
+
+    def _release(self) -> None:
+        # Not left to the garbage collector: every call of a function has an engine of its own.
+        if self._closed and not (self.in_use or self._waiting) and "arena" in vars(self):
+            self.arena.view.release()
 
     @property
     def largest(self) -> int:
@@ -141,7 +153,10 @@ class Slots:
 
         :param slow: the work takes seconds: the last free slot is for others.
         :raises LimitError: the arena is too small for even one such slot.
+        :raises ClosedError: there are none any more.
         """
+        if self._closed:
+            raise ClosedError("the engine is closed")
         input_size = -(-input_size // 64) * 64 or 64
         size = self.check(input_size, output_size)
         if self._waiting or (extent := self._allocate(size, slow=slow)) is None:
@@ -242,6 +257,7 @@ class Slots:
                 joined.append((offset, size))
         self._free = joined
         self._serve()
+        self._release()
 
     def _serve(self) -> None:
         for entry in list(self._waiting):

@@ -20,12 +20,12 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import suppress
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
-from weakref import WeakSet
 
 from aiocompress.errors import AiocompressError, ClosedError, WorkerError
 from aiocompress.model import MIB, EngineStatistics
 from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
+from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, settled
@@ -42,16 +42,6 @@ _SLOT_MEMORY = 64 * MIB
 _FILE_THREADS = 8
 _WATCH_SECONDS = 1.0
 _DEATH_HINT = "was it killed for its memory? Lower num_workers"
-
-_pools: WeakSet[WorkerPool] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for pool in list(_pools):
-        pool.begin_anew()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _user() -> tuple[int, int]:
@@ -83,9 +73,10 @@ class WorkerPool:
         self._memory_limit = memory_limit or min(self.window * _SLOT_MEMORY, limits.memory() // 4)
         self._executor = executor
         self._own = None if isinstance(executor, str) else executor
+        self._own_is_lost = False
         self._closed = False
         self._begin()
-        _pools.add(self)
+        begins_anew(self)
 
     def _begin(self) -> None:
         self.slots = Slots(self.window, self._memory_limit)
@@ -107,9 +98,10 @@ class WorkerPool:
 
     def begin_anew(self) -> None:
         """In a process that was just forked: let go of all that is the parent's."""
+        self._own_is_lost = self._own is not None and (self._own_is_lost or self.is_used)
         if self._workers is not None:
             self._workers.disown()
-        self.slots.close()
+        self.slots.disown()
         self._begin()
 
     @cached_property
@@ -213,7 +205,11 @@ class WorkerPool:
             slot.free()
             raise
         self._jobs.add(job)
-        self._submit(job)
+        try:
+            self._submit(job)
+        except BaseException:
+            job.release()
+            raise
         return job
 
     async def in_small_thread(self, work: Callable[[], T]) -> T:
@@ -244,6 +240,8 @@ class WorkerPool:
         :raises AiocompressError: it is bound to another loop.
         """
         if self._closing is None:
+            if self._closed:
+                return  # by ``close``
             self._bind()
             self._closed = True
             self._closing = asyncio.ensure_future(self._close())
@@ -257,6 +255,7 @@ class WorkerPool:
                 if self._jobs:
                     self._workers.kill()
                 await self._in_thread(self._workers.close)
+                self._workers = None
         while self._repairs:
             await asyncio.wait(self._repairs)
         # Threads cannot be stopped: each of them finishes its chunk.
@@ -280,8 +279,12 @@ class WorkerPool:
             self._workers.kill()
             with suppress(RuntimeError):  # the executor's own thread cannot wait for itself
                 self._workers.close()
+            self._workers = None
 
     # Which executor runs a job, and how it is told the place.
+
+    def _is_for_own(self, job: Job) -> bool:
+        return self._own is not None and not job.alone
 
     def _submit(self, job: Job) -> None:
         assert self._loop is not None
@@ -289,17 +292,24 @@ class WorkerPool:
         executor: Executor = self.threads
         call: tuple[Any, ...] = slot.input[: job.used], slot.output
         job.runs_on = None
-        if not job.alone and self._own is not None:
+        if self._is_for_own(job):
+            assert self._own is not None
             executor, call = self._own, (bytes(call[0]), len(slot.output))
         elif not job.alone and workers is not None:
             executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
         try:
+            if executor is self._own and self._own_is_lost:
+                raise RuntimeError("it was in use before this process was forked")  # noqa: TRY301
             future = self._loop.run_in_executor(executor, job.function, call, *job.arguments)
-        except OSError as error:  # a thread that cannot start
-            self._settle(job, error)
-        except Exception as error:  # noqa: BLE001 - broken, being replaced, or not ours at all
-            self._failed(job, error)
+        except BaseException as error:  # broken, being replaced, or not ours at all
+            if isinstance(error, OSError) and executor is self.threads:  # none can start
+                self._settle(job, error)
+            else:
+                self._failed(job, error)
+            if not isinstance(error, Exception):
+                raise
         else:
+            self.chunks_redone += job.attempts
             job.attempts += 1
             future.add_done_callback(partial(self._done, job, job.runs_on))
             if job.runs_on is not None:
@@ -329,13 +339,14 @@ class WorkerPool:
         if future.cancelled():
             self._settle(job, ClosedError("the engine is closed, or the executor was"))
             return
-        error = future.exception()
-        if error is None or isinstance(error, AiocompressError | OSError):
+        error, own = future.exception(), self._is_for_own(job)
+        if error is None or isinstance(error, AiocompressError):
             self._settle(job, error or future.result())
-        elif self._own is not None and not job.alone and job.attempts == 1:
+        elif own and job.attempts == 1 and not (job.released or self._closed):
             # An executor that lost a worker says so in its own way, and may have others left.
-            self.chunks_redone += 1
             self._submit(job)
+        elif isinstance(error, OSError):
+            self._settle(job, error)
         elif isinstance(error, BrokenExecutor):
             self._failed(job, error)
         else:
@@ -345,10 +356,11 @@ class WorkerPool:
         self._jobs.discard(job)
         job.settle(outcome)
 
-    def _failed(self, job: Job, error: Exception) -> None:
+    def _failed(self, job: Job, error: BaseException) -> None:
         workers, job.runs_on = job.runs_on, None
         if workers is None:
-            self._settle(job, WorkerError(f"the executor cannot run a chunk ({error})"))
+            said = str(error) or type(error).__name__
+            self._settle(job, WorkerError(f"the executor cannot run a chunk ({said})"))
             return
         task = asyncio.ensure_future(self._redo(job, workers))
         self._repairs.add(task)
@@ -372,7 +384,6 @@ class WorkerPool:
                 job, WorkerError("worker processes died twice on the same chunk", hint=_DEATH_HINT)
             )
         else:
-            self.chunks_redone += job.attempts
             if self._workers is None:
                 await self._start()
             self._submit(job)
@@ -402,7 +413,8 @@ class WorkerPool:
         from aiocompress.workers.process import Workers  # imports multiprocessing
 
         self._user = _user()
-        workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
+        with not_now():
+            workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
         if not fork:
             try:
                 workers.wait()

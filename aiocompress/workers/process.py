@@ -13,7 +13,8 @@ What stands here on names that Python does not promise, and why:
   of the application wake it up;
 - ``multiprocessing.context.set_spawning_popen``, ``reduction.ForkingPickler`` and ``DupFd``
   (undocumented): the queues of an executor can only be pickled for a process that is starting;
-- ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options.
+- ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options;
+- ``multiprocessing.util.is_exiting`` (undocumented): the queues of an executor work no more.
 
 Where a Python has lost one of them, starting fails, and the pool uses threads with one warning.
 """
@@ -29,12 +30,13 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import context
+from multiprocessing import context, util
 from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 from aiocompress.workers import job, server
 from aiocompress.workers.arena import Arena
+from aiocompress.workers.forks import Begun
 
 _WATCH_SECONDS = 0.1
 
@@ -147,16 +149,31 @@ def ready() -> None:
     """Do nothing: an answer says that the worker runs."""
 
 
+class _Forked(context.ForkProcess):
+    """A worker that was forked from this process."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._begun, self._is_exiting = Begun("the worker"), util.is_exiting
+
+    def join(self, timeout: float | None = None) -> None:
+        # At its exit a later fork of this process waits for all that it takes for its children.
+        if self._begun.is_here:
+            if self._is_exiting():
+                self.kill()  # it has not heard of the end: see ``server.Process.join``
+            super().join(timeout)
+
+
 class _Forking(context.ForkContext):
     """Forks this very process: right only before it has threads."""
 
     def __init__(self) -> None:
-        self.started: list[context.ForkProcess] = []
+        self.started: list[_Forked] = []
 
     def Process(  # type: ignore[override]  # noqa: N802
         self, **options: Any
-    ) -> context.ForkProcess:
-        self.started.append(context.ForkProcess(**options))
+    ) -> _Forked:
+        self.started.append(_Forked(**options))
         return self.started[-1]
 
     @contextmanager

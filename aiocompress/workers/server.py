@@ -22,11 +22,12 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from multiprocessing import connection, context, current_process, reduction, spawn
+from multiprocessing import connection, context, current_process, reduction, spawn, util
 from typing import Any, NamedTuple, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _MOST_DESCRIPTORS = 64
+_INTERPRETERS = ("python", "pypy", "graalpy")
 
 _inherited: list[int] = []
 """In a worker: the descriptors that came with what it is to run."""
@@ -61,6 +62,9 @@ class Server:
         if getattr(sys, "frozen", False):
             raise RuntimeError("a frozen program is its own interpreter, and would run again")
         command: list[Any] = spawn.get_command_line()
+        name = os.path.basename(os.fsdecode(command[0] or ""))
+        if not name.startswith(_INTERPRETERS):  # a program with Python inside, such as uWSGI
+            raise RuntimeError(f"{name!r} is no Python interpreter, and would run again")
         del command[command.index("-c") + 1 :]
         paths = [path for path in sys.path if isinstance(path, str)]
         command.append(
@@ -132,6 +136,7 @@ class Process:
         self._server, self._call = server, (target, args)
         self._descriptors: list[int] = []
         self._line: socket.socket | None = None
+        self._is_exiting = util.is_exiting  # looked up now: a Python without it starts no worker
         self.pid: int | None = None
 
     def duplicate_for_child(self, descriptor: int) -> int:
@@ -155,7 +160,11 @@ class Process:
         return self.sentinel >= 0 and not connection.wait([self.sentinel], 0)
 
     def join(self, timeout: float | None = None) -> None:
-        if self.sentinel >= 0:
+        if self._line is not None and self.sentinel >= 0:
+            if self._is_exiting():
+                # A process of ``multiprocessing`` ends that has left its engine open. The queue by
+                # which the executor said that there is no more work has lost its thread by now.
+                self._line.shutdown(socket.SHUT_WR)
             connection.wait([self.sentinel], timeout)
 
     def kill(self) -> None:

@@ -9,24 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
-from weakref import WeakSet
+
+from aiocompress.workers.forks import begins_anew
 
 T = TypeVar("T")
-
-
-_pools: WeakSet[Threads] = WeakSet()
-
-
-def _begin_anew() -> None:
-    for threads in list(_pools):
-        threads.begin_anew()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
 
 
 class Threads(ThreadPoolExecutor):
@@ -42,7 +31,7 @@ class Threads(ThreadPoolExecutor):
     def __init__(self, most: int, name: str = "") -> None:
         self._arguments = most, name
         super().__init__(most, name)
-        _pools.add(self)
+        begins_anew(self)
 
     def begin_anew(self) -> None:
         """In a process that was just forked, which has none of the threads."""

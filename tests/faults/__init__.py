@@ -13,6 +13,11 @@ A quick choice runs with every test run; all of them with ``pytest -m faults``, 
     test_sources     sources that grow, shrink and vanish while they are read
     test_damage      files cut at every byte, with every bit flipped, damaged at random
     test_fuzzing     every parser, fed with what was mutated
+    test_forks       children in every mode: of an engine, of streams, archives and plain functions
+    test_servers     gunicorn, Celery and daemonic processes
+    test_executors   the caller's: that refuse, and whose workers are killed
+    test_frozen      programs that are their own interpreter
+    test_loops       one loop after another, none of asyncio, and engines that nobody closes
     test_interrupting, test_dying_workers, test_resources, test_giving_up, test_processes
                      the same for single cases: signals, dead workers, no room, cancellation
     test_loop        the event loop while level 19 runs; a thousand streams

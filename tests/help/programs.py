@@ -78,6 +78,12 @@ def script(path: Path, text: str, *, timeout: float = 60) -> Done:
     return subprocess.run(command, capture_output=True, check=False, timeout=timeout)
 
 
+def said_in_dev(ended: Done) -> list[str]:
+    """Return what ``python -X dev`` said, but for what the loop says of a slow machine."""
+    lines = ended.stderr.decode().splitlines()
+    return [line for line in lines if not line.startswith("Executing <")]
+
+
 # Processes.
 
 

@@ -364,6 +364,7 @@ PROMISED_BY_NOBODY = [
     "duplicate_for_child",
     "DupFd",
     "get_command_line",
+    "is_exiting",
 ]
 OTHER_PYTHON = """
 import importlib.machinery, logging, os, re, sys

@@ -14,6 +14,7 @@ from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.decompress import decompressed
 from aiocompress.verbs.options import Reading
+from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 
 
@@ -70,7 +71,7 @@ class RawBytes:
     """The raw bytes of an archive at any offset; a block is kept for the next read; ``aclose`` it.
 
     With an index it decodes only the frames that hold the bytes. Without one it reads forward, and
-    starts again from the front for an offset that it has passed.
+    starts again from the front for an offset that it has passed, and in a fork of its process.
 
     :param restart: opens the archive as raw blocks from the front.
     """
@@ -80,6 +81,7 @@ class RawBytes:
     ) -> None:
         self._index, self._restart = index, restart
         self._blocks: AsyncGenerator[memoryview] | None = None
+        self._begun = Begun("the archive")
         self._start, self._block = 0, memoryview(b"")
 
     async def read_at(self, offset: int, size: int) -> bytes:
@@ -104,9 +106,9 @@ class RawBytes:
             self._start = index.table.raws[number]
 
     async def _pass_to(self, offset: int) -> None:
-        if self._blocks is None or offset < self._start:
+        if self._blocks is None or offset < self._start or not self._begun.is_here:
             await self.aclose()
-            self._blocks = self._restart()
+            self._blocks, self._begun = self._restart(), Begun("the archive")
         while offset >= self._start + len(self._block):
             self._start += len(self._block)
             self._block = await anext(self._blocks, memoryview(b""))
@@ -121,5 +123,5 @@ class RawBytes:
     async def aclose(self) -> None:
         self._start, self._block = 0, memoryview(b"")
         blocks, self._blocks = self._blocks, None
-        if blocks is not None:
+        if blocks is not None and self._begun.is_here:
             await blocks.aclose()
