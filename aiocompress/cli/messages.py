@@ -6,6 +6,7 @@ import sys
 from contextlib import suppress
 
 from aiocompress.cli.plan import STREAM, Task, closed_descriptors, shown
+from aiocompress.errors import short
 from aiocompress.model import Report, __version__
 
 
@@ -38,7 +39,7 @@ def say(text: str) -> None:
     """Print a line on stderr, unless that is closed."""
     if 2 not in closed_descriptors:
         with suppress(OSError):
-            print(f"aiocompress: {text}", file=sys.stderr, flush=True)
+            print(f"aiocompress: {short(text)}", file=sys.stderr, flush=True)
 
 
 def complain(error: BaseException, *, verbose: bool) -> None:

@@ -5,37 +5,35 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
-from aiocompress.model import MIB, OnError, Report
+from aiocompress.errors import AiocompressError, LimitError, Lines, UnsafeMemberError, short
+from aiocompress.model import OnError, Report
 from aiocompress.storage.restorer import FATAL, checked
 
 HINT: Final = "--keep-going (on_error='skip') restores the others"
-_MOST_TOLD: Final = 1000
-_MOST_TEXT: Final = 8 * MIB
-"""Characters of all names together: an archive may hold very long ones."""
 
 
 class Found:
     """Counts of files, and the names of those that were skipped, changed or damaged.
 
-    :param most_told: how many names to keep; together they hold 8 MiB at most.
+    :param skipped: what gathers those that were skipped, if it has a bound of its own.
     """
 
-    def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
+    def __init__(self, files: int = 0, skipped: Lines | None = None) -> None:
         self.files = files
-        self._most_told, self._room = most_told, _MOST_TEXT
-        self.skipped_count = self.changed = self.damaged = 0
+        self.changed = self.damaged = 0
         self.kept = 0
         """Files that existed already and were not replaced."""
-        self.skipped: list[str] = []
-        self.warnings: list[str] = []
+        self.skipped = Lines() if skipped is None else skipped
+        self.warnings = Lines()
+
+    @property
+    def skipped_count(self) -> int:
+        """How much was left out."""
+        return self.skipped.total
 
     def skip(self, text: str) -> None:
         """Note that something was left out."""
-        self.skipped_count += 1
-        if len(self.skipped) < self._most_told and self._room > 0:
-            self._room -= len(text)
-            self.skipped.append(text)
+        self.skipped.append(text)
 
     def refuse(self, text: str) -> None:
         """Note a member that is damaged, or that we refused to restore."""
@@ -49,11 +47,8 @@ class Found:
 
     def add(self, other: Found) -> None:
         """Add what another one has found."""
-        for text in other.warnings:
-            self.warn(text)
-        for text in other.skipped:
-            self.skip(text)
-        self.skipped_count += other.skipped_count - len(other.skipped)
+        self.warnings += other.warnings
+        self.skipped += other.skipped
         self.files += other.files
         self.changed += other.changed
         self.damaged += other.damaged
@@ -62,19 +57,20 @@ class Found:
     def report(self, report: Report) -> Report:
         """Complete a report that knows only bytes and frames."""
         kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
+        left_out = self.warnings.left_out
+        more = (f"{left_out:,} more warnings",) if left_out else ()
         return report._replace(
             files=self.files,
             skipped=tuple(self.skipped),
             skipped_count=self.skipped_count,
             changed=self.changed,
             damaged=self.damaged,
-            warnings=(*report.warnings, *self.warnings, *kept),
+            warnings=(*report.warnings, *self.warnings, *more, *kept),
         )
 
     def warn(self, text: str) -> None:
         """Note something worth knowing."""
-        if len(self.warnings) < _MOST_TOLD:
-            self.warnings.append(text)
+        self.warnings.append(text)
 
 
 class Failures:
@@ -117,5 +113,5 @@ class Failures:
 
 
 def shown(name: bytes) -> str:
-    """Return a member's name as text."""
-    return os.fsdecode(name)
+    """Return a member's name as text, for a line."""
+    return short(os.fsdecode(name))

@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Final, Self, TypeAlias, TypeVar
 
 from aiocompress import formats
-from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
+from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError, Lines
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes, to_text
 from aiocompress.formats.tar.index import Record, Records
@@ -64,7 +64,7 @@ class OpenedArchive:
         """Where its members are; None: it has to be read from front to back."""
         self.is_plain = False
         """Whether it is a tar that is not compressed."""
-        self.warnings: list[str] = []
+        self.warnings = Lines()
         """What was odd about the archive, each thing once."""
 
     # Open and close.

@@ -59,8 +59,7 @@ class Unpacker(MemberMaker):
         :raises TruncatedError: the archive was not whole.
         """
         self._reader.finish()
-        for warning in self._reader.warnings:
-            self._found.warn(warning)
+        self._found.warnings += self._reader.warnings
         self._finish_rest()
 
     def finish_cut(self) -> None:
