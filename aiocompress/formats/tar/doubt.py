@@ -68,13 +68,13 @@ def check_records(headers: bytes, member: Member) -> bool:
     block, records = headers[end : end + BLOCK], dict(_records(headers[:end]))
     if any(map(_is_spoiled, records)):
         raise CorruptError("a keyword is damaged")
-    name, prefix = (
-        _SPARSE_NAME.sub(b"", fields.until_nul(block[:100])),
-        fields.until_nul(block[345:500]),
-    )
-    whole = prefix + b"/" + name if prefix else name
+    name = fields.until_nul(block[:100])
+    if prefix := fields.until_nul(block[345:500]):
+        name = prefix + b"/" + name
+    name = _SPARSE_NAME.sub(b"", name).rstrip(b"/")
     link = fields.until_nul(block[157:257])
-    if _differs(name, member.name) or _differs(whole, member.name) or _differs(link, member.link):
+    wrong = _differs(name, member.name, is_full=block[99] != 0)
+    if wrong or _differs(link, member.link, is_full=block[256] != 0):
         raise CorruptError("a name is damaged")
     if b"size" in records:
         size = fields.number(block[124:136])
@@ -110,15 +110,15 @@ def _is_spoiled(key: bytes) -> bool:
     )
 
 
-def _differs(short: bytes, text: str) -> bool:
+def _differs(short: bytes, text: str, *, is_full: bool) -> bool:
     """Whether a text in a ustar header is nearly that of the extended header.
 
-    Writers leave out what does not fit, and put a ``?`` for each character, or each byte, that is
-    not ASCII, or a ``_`` for what they do not like.
+    Writers put a ``?`` for each character, or each byte, that is not ASCII, or a ``_`` for what
+    they do not like, and leave out what does not fit: the end, or something in the middle.
     """
     least = _FEW + 1
     for whole in (text, to_bytes(text).decode("latin-1")):
-        if len(whole) >= len(short):
+        if len(whole) == len(short) or (is_full and len(whole) > len(short)):
             pairs = zip(whole, short.decode("latin-1"), strict=False)
             least = min(least, sum(not _stands_for(two, one) for one, two in pairs))
     return 0 < least <= _FEW

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +15,8 @@ from aiocompress.formats.tar.index import FILE, Records
 from aiocompress.formats.tar.salvage import Event, Hole, Lost, Salvager, Unknown
 from aiocompress.model import Member
 
-from ...help.tars import a_file, block, extended, long, padded, sparse_member
+from ...help.tars import a_file, block, extended, long, padded, read, sparse_member
+from ...help.tools import run, tool
 
 LAST = a_file(b"last", b"l" * 700)
 
@@ -122,6 +126,45 @@ def test_a_long_body_that_is_damaged() -> None:
     saved = Saved(bytes(data))
     assert list(saved.files) == ["last"]
     assert "'n??' in short" in saved.told[0]
+
+
+ODD = ("café", "日本語" * 20, "é" * 60 + "x" * 60, "a" * 99, "b" * 100, "c" * 101, "q?é", "L" * 200)
+DEEP = (("ü" * 40 + "/") * 3 + "f", "d/" * 60 + "e", "x" * 98 + "é")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tar", "--format=posix", "-Sc"),
+        ("tar", "--format=posix", "--sparse-version=0.0", "-Sc"),
+        ("tar", "--format=gnu", "-Sc"),
+        ("bsdtar", "--format=pax", "-c"),
+        ("bsdtar", "--format=gnutar", "-c"),
+        ("python", str(tarfile.PAX_FORMAT)),
+        ("python", str(tarfile.GNU_FORMAT)),
+    ],
+    ids=" ".join,
+)
+def test_no_writer_raises_a_doubt(command: tuple[str, ...], tmp_path: Path) -> None:
+    """Each shortens the names in ustar headers in its own way: nothing of that is damage."""
+    for name in (*ODD, *DEEP):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "link").symlink_to("é" * 60)
+    (tmp_path / "longer").symlink_to("z" * 150)
+    with (tmp_path / "sparse").open("wb") as file:
+        file.seek(1_000_000)
+        file.write(b"data" * 1000)
+    if command[0] == "python":
+        with io.BytesIO() as out:
+            with tarfile.open(fileobj=out, mode="w", format=int(command[1])) as archive:
+                archive.add(tmp_path, ".")
+            data = out.getvalue()
+    else:
+        data = run(tool(command[0]), *command[1:], "-f", "-", "-C", tmp_path, ".")
+    saved = Saved(data)
+    assert not saved.told
+    assert [member.name for member, _ in saved.whole] == read(data).names
 
 
 # Members whose beginning is lost.
