@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aiocompress import Engine, Report
+from aiocompress import CorruptError, Engine, Report
 
 from ...help.data import noise, text
 from .bench import CHUNK, SUFFIXES, Bench, contents, make_bench, zeroed
@@ -31,7 +31,7 @@ class Joined:
             self.frames += [(first + start, end + start, who) for first, end, who in bench.frames]
             self.data += bench.data
             self.ends.append(len(self.data))
-        self._suffix = benches[0].name
+        self.suffix = benches[0].name
 
     def touched(self, start: int, end: int) -> set[str]:
         """Members of which the frames with these bytes hold a part."""
@@ -40,7 +40,7 @@ class Joined:
 
     async def attempt(self, data: bytes) -> Report:
         """Recover from these bytes: what comes back is as it was, and what does not is told of."""
-        source, out = self._place / ("joined" + self._suffix), self._place / "out"
+        source, out = self._place / ("joined" + self.suffix), self._place / "out"
         source.write_bytes(data)
         shutil.rmtree(out, ignore_errors=True)
         report = await self.engine.recover(source, out, fsync=False)
@@ -91,6 +91,24 @@ async def test_all_come_back(joined: Joined) -> None:
     report = await joined.attempt(joined.data)
     assert joined.back == joined.tree
     assert (report.skipped, report.warnings) == ((), ())
+
+
+async def test_others_read_the_first(joined: Joined, tmp_path: Path) -> None:
+    """test accepts it, for every checksum and table is right; list says that more follows."""
+    path = tmp_path / ("all" + joined.suffix)
+    path.write_bytes(joined.data)
+    report = await joined.engine.test(path)
+    assert report.warnings == ()
+    async with joined.engine.open_archive(path) as archive:
+        found = {member.name async for member in archive.members()}
+        assert found == {name for name in joined.tree if name.split("/")[0] == "a"}
+        assert "behind the end" in archive.warnings[0]
+    damaged = bytearray(joined.data)
+    table = joined.data.rfind(b"aiocompress index .", 0, joined.ends[2]) + 40
+    damaged[table if joined.suffix == ".tar.gz" else joined.ends[2] - 20] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(CorruptError):
+        await joined.engine.test(path)
 
 
 async def test_lost_members_are_named(joined: Joined) -> None:
