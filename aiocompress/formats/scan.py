@@ -30,7 +30,9 @@ _LARGEST_INDEX: Final = 64 * MIB
 """Bytes of index blocks that a scan keeps: enough for some million members."""
 _MOST_ENTRIES: Final = LARGEST_TABLE // 8
 """Entries of all tables together: as many as the largest one can have."""
-_MOST_PARTS: Final = 100_000
+_COST: Final = 64
+"""What an empty block of an index, or an empty table, counts for: memory, not content."""
+_MOST_PARTS, _MOST_GAPS = 100_000, 500_000
 
 
 def is_nearly(data: Buffer, expected: bytes) -> bool:
@@ -191,7 +193,7 @@ class Scan(ABC):
         elif isinstance(what, Table):
             self._take_table(what, end)
         elif isinstance(what, Index):
-            self._payload_bytes += len(what.payload)
+            self._payload_bytes += len(what.payload) + _COST
             if self._payload_bytes <= _LARGEST_INDEX:
                 self._payloads.append((at, len(self.frames), what.payload))
         elif what.ends:
@@ -202,6 +204,7 @@ class Scan(ABC):
     def _add_gap(self, offset: int, size: int) -> None:
         self.gaps.append((offset, size))
         self._gap_before.append(len(self.frames))
+        self.gave_up |= len(self.gaps) >= _MOST_GAPS
 
     @abstractmethod
     def size_behind(self, frames: int) -> int:
@@ -257,7 +260,7 @@ class Scan(ABC):
 
     def _take_table(self, table: Table, end: int) -> None:
         """Decide whether a table is that of this part, or of a file that begins later."""
-        self._entry_count += len(table.entries)
+        self._entry_count += len(table.entries) + _COST
         if self._entry_count > _MOST_ENTRIES:
             return
         first = self._beginning(table)
@@ -301,12 +304,14 @@ class Scan(ABC):
         last, end, tables = len(self.frames), self._view.size, self._doubtful
         found: list[tuple[int, int, int, Table]] = []
         at_end = bool(tables) and tables[-1].gaps == len(self.gaps)
-        while at_end and tables and (first := tables[-1].first) is not None:
-            if tables[-1].frames != last:
+        while at_end and tables and tables[-1].frames == last:
+            table, _, first, _ = tables[-1]
+            if first is None:
                 break
-            found.append((first, last, end, tables[-1].table))
-            last, end = first, tables[-1].table.begin
-            tables = [one for one in tables if one.frames <= last]
+            found.append((first, last, end, table))
+            last, end = first, table.begin
+            while tables and tables[-1].frames > last:
+                tables.pop()
         own = tables[-1] if tables and tables[-1].first is None else None
         if own is not None:
             self._add_part(self._first, last, (self._begin, end), own.table)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final
 
 from aiocompress.errors import AiocompressError, CorruptError
@@ -32,6 +33,7 @@ _SPARSE_NAME: Final = re.compile(rb"GNUSparseFile\.[0-9]+/")
 """What GNU tar puts into the name of a sparse file."""
 _FEW: Final = 2
 _LARGEST: Final = 0o77777777777
+"""The largest size of a ustar header: some write it in the place of a larger one, others zero."""
 
 
 def extended_size(headers: bytes, types: bytes = _BEFORE) -> int:
@@ -76,11 +78,12 @@ def check_records(headers: bytes, member: Member) -> bool:
     wrong = _differs(name, member.name, is_full=block[99] != 0)
     if wrong or _differs(link, member.link, is_full=block[256] != 0):
         raise CorruptError("a name is damaged")
-    if b"size" in records:
-        size = fields.number(block[124:136])
-        if 0 < size < _LARGEST and b"%d" % size != records[b"size"]:
+    if b"size" not in records:
+        return False
+    with suppress(ValueError):
+        if fields.number(block[124:136]) not in {0, int(records[b"size"]), _LARGEST}:
             raise CorruptError("a size is damaged")
-    return b"size" in records
+    return True
 
 
 def _records(headers: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -205,7 +205,7 @@ class _Rescue:
         """Report which compressed bytes were lost."""
         found = self._found
         if scan.elsewhere:
-            found.refuse(f"{scan.elsewhere:,} bytes between what was found are nothing known")
+            found.refuse(f"{scan.elsewhere:,} compressed bytes belong to nothing that was found")
         if scan.lacks_end and not is_tar:  # a tar tells by itself whether it is whole
             found.skip("the empty block at the end is missing, and what may have stood before it")
         gaps = sorted([*scan.gaps, *((frame.offset, frame.size) for frame in self._bad)])
