@@ -9,14 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Final
 
 from aiocompress.errors import CorruptError, FormatError, Lines
 from aiocompress.formats import FORMATS, names
 from aiocompress.formats.base import Format
-from aiocompress.formats.parts import Frame, Part
+from aiocompress.formats.parts import Frame, Part, Step
 from aiocompress.formats.scan import Scan
 from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.header import BLOCK
@@ -124,8 +124,7 @@ class _Rescue:
                 await self._save_part(build, plain(self._pool, self._file), Directory(), None)
             else:
                 for part in scan.parts:
-                    directory = await call(threads, Directory, part.index)
-                    steps = await call(threads, part.steps)
+                    directory, steps = await call(threads, _prepared, part)
                     raws = decoded(self._pool, self._file, form, steps)
                     await self._save_part(build, raws, directory, part)
             files = self._files
@@ -224,6 +223,11 @@ class _Rescue:
         ):
             if count:
                 found.warn(f"{int(count):,} {what}")
+
+
+def _prepared(part: Part) -> tuple[Directory, Iterator[Step]]:
+    """Look into the index and the table of a part: seconds, where they are large."""
+    return Directory(part.index), part.steps()
 
 
 def _is_tar(path: str, first: Raw | None) -> bool:
