@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -132,6 +132,7 @@ class EngineStatistics(NamedTuple):
     ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,
     ``memory_peak`` and ``memory_limit`` are bytes of the arena. ``raw_bytes`` and
     ``compressed_bytes`` add up both directions; ``chunks_redone`` counts chunks whose worker died.
+    ``memory_waiting`` is bytes that are ready outside of the arena, for readers that are slow.
     """
 
     num_workers: int
@@ -144,3 +145,4 @@ class EngineStatistics(NamedTuple):
     raw_bytes: int
     compressed_bytes: int
     chunks_redone: int
+    memory_waiting: int = 0

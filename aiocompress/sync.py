@@ -7,16 +7,18 @@ already, as in a notebook. The main thread only waits, and so remains free to ta
 from __future__ import annotations
 
 import asyncio
-import functools
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial, wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
 from aiocompress.api import functions as verbs
 from aiocompress.api.stream import ByteStream
-from aiocompress.errors import AiocompressError
+from aiocompress.errors import AiocompressError, ClosedError
+from aiocompress.model import Report
 
 __all__ = [
     "compress",
@@ -93,7 +95,7 @@ async def _others_ended() -> None:
 
 
 def _plain(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    @functools.wraps(verb)
+    @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
         with _LoopThread() as loop:
             return loop.run(verb(*args, **kwargs))
@@ -101,25 +103,114 @@ def _plain(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return run
 
 
-def _plain_stream(verb: Callable[P, ByteStream]) -> Callable[P, Iterator[bytes]]:
-    @functools.wraps(verb)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Iterator[bytes]:
-        return _iterate(verb(*args, **kwargs))
+class Stream(Iterator[bytes]):
+    """A ``ByteStream`` without async: an iterator of ``bytes``, a context manager, a file to read.
+
+    ``with`` opens the source. The stream closes itself at its end and on an error; whoever leaves
+    it earlier closes it, by ``with`` or ``close()``.
+    """
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._loop: _LoopThread | None = None
+        self._lock = threading.Lock()
+        self._ended = self._closed = False
+
+    def __next__(self) -> bytes:
+        """Return the next bytes, never empty."""
+        with self._alone():
+            data: bytes | None = self._step(partial(anext, self._stream, b""))
+            if not data:
+                self._end()
+        if not data:
+            raise StopIteration
+        return data
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes, as soon as there are any; none at the end.
+
+        :param size: negative: all that is left.
+        """
+        with self._alone():
+            data = self._step(partial(self._stream.read, size)) or b""
+            if size < 0 or (size and not data):
+                self._end()
+            return data
+
+    @property
+    def report(self) -> Report:
+        """What has gone through so far, as a ``Report``."""
+        return self._stream.report
+
+    def __enter__(self) -> Self:
+        """Open the source, and return the stream.
+
+        :raises OSError: the source cannot be opened.
+        """
+        with self._alone():
+            self._step(self._stream.__aenter__)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop, and release everything. Closing twice does no harm.
+
+        :raises AiocompressError: another thread is reading.
+        """
+        with self._alone():
+            self._end()
+            self._closed = True
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            with suppress(AiocompressError):  # in a fork, the loop is the parent's
+                self._end()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise AiocompressError("another thread is reading this stream")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _step(self, step: Callable[[], Awaitable[T]]) -> T | None:
+        """Take a step in the stream's own loop; None: it has ended."""
+        if self._closed:
+            raise ClosedError("the stream is closed")
+        if self._ended:
+            return None
+        if self._loop is None:
+            self._loop = _LoopThread().__enter__()
+        try:
+            return self._loop.run(_awaited(step))
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        self._ended = True
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            try:
+                loop.run(self._stream.aclose())
+            finally:
+                loop.__exit__()
+
+
+async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
+    return await step()
+
+
+def _plain_stream(verb: Callable[P, ByteStream]) -> Callable[P, Stream]:
+    @wraps(verb)
+    def run(*args: P.args, **kwargs: P.kwargs) -> Stream:
+        return Stream(verb(*args, **kwargs))
 
     return run
-
-
-def _iterate(stream: ByteStream) -> Iterator[bytes]:
-    with _LoopThread() as loop:
-        try:
-            while (data := loop.run(_next(stream))) is not None:
-                yield data
-        finally:
-            loop.run(stream.aclose())
-
-
-async def _next(stream: ByteStream) -> bytes | None:
-    return await anext(stream, None)
 
 
 compress = _plain(verbs.compress)

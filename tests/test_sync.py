@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from typing import Any
 import pytest
 
 import aiocompress
-from aiocompress import CorruptError, sync
+from aiocompress import AiocompressError, ClosedError, CorruptError, sync
 
 from .help.data import text
 from .help.programs import until
@@ -139,3 +141,83 @@ def test_a_program_that_ends_with_an_iterator_left_over() -> None:
         pytest.fail("it hung")
     assert said == b"end\n"
     assert time.monotonic() - begun < 10
+
+
+class Rows:
+    """A plain iterable that is no iterator."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([TEXT[:1000], TEXT[1000:]])
+
+
+@pytest.mark.parametrize("kind", ["file", "BytesIO", "iterable", "generator", "list"])
+def test_plain_sources(kind: str, tmp_path: Path) -> None:
+    """What a program without async has at hand."""
+    path = tmp_path / "a"
+    path.write_bytes(TEXT)
+    with path.open("rb") as file:
+        source: Any = {
+            "file": file,
+            "BytesIO": io.BytesIO(TEXT),
+            "iterable": Rows(),
+            "generator": (part for part in Rows()),
+            "list": [TEXT],
+        }[kind]
+        packed = b"".join(sync.compress_stream(source, chunk_size="64K"))
+    assert packed == b"".join(sync.compress_stream(path, chunk_size="64K"))
+    sync.decompress_file(io.BytesIO(packed), tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == TEXT
+
+
+def test_a_stream_as_a_file() -> None:
+    """It is opened, read by size, and tells what went through; the shell closes it."""
+    with sync.compress_stream(TEXT, single=True) as packed:
+        copied = io.BytesIO()
+        shutil.copyfileobj(packed, copied, 1000)
+        assert packed.report.raw_bytes == len(TEXT)
+        assert packed.read() == packed.read(1) == b""
+    with sync.decompress_stream(io.BytesIO(copied.getvalue())) as raw:
+        assert raw.read(7) == TEXT[:7]
+        assert next(raw) + raw.read() == TEXT[7:]
+    for work in (raw.read, raw.__next__, raw.__enter__):
+        with pytest.raises(ClosedError):
+            work()
+
+
+@pytest.mark.parametrize("verb", [sync.compress_stream, sync.decompress_stream])
+def test_a_missing_file(verb: Any, tmp_path: Path) -> None:
+    """``with`` says so; nothing is left."""
+    before = threading.active_count()
+    with pytest.raises(FileNotFoundError), verb(tmp_path / "none"):
+        pass
+    assert threading.active_count() == before
+
+
+def test_a_stream_as_a_source(tmp_path: Path) -> None:
+    """A stream of this module reads another one."""
+    packed = sync.compress_stream(TEXT)
+    sync.decompress_file(packed, tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == TEXT
+
+
+def test_a_stream_in_two_threads() -> None:
+    """The second one is told, and the first one goes on."""
+    gate, seen = threading.Event(), threading.Event()
+
+    def items() -> Iterator[bytes]:
+        seen.set()
+        gate.wait(10)
+        yield TEXT
+
+    stream = sync.compress_stream(items())
+    results: list[bytes] = []
+    reading = threading.Thread(target=lambda: results.append(stream.read()))
+    reading.start()
+    seen.wait(10)
+    for work in (stream.read, stream.__next__, stream.close):
+        with pytest.raises(AiocompressError, match="another thread"):
+            work()
+    gate.set()
+    reading.join()
+    assert sync.decompress(results[0]) == TEXT
+    stream.close()

@@ -26,14 +26,14 @@ from aiocompress.model import (
 )
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
-from aiocompress.verbs import files, jobs, options
+from aiocompress.verbs import files, jobs, options, payload
 from aiocompress.verbs.base import Destination, Tally
+from aiocompress.verbs.tree import FolderSource
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
-    from aiocompress.verbs.folders import FolderSource
 
 
 def new_pool(
@@ -55,7 +55,7 @@ class Engine:
     """Compresses and decompresses in parallel, within a memory limit, for many streams at once.
 
     Use it as an async context manager, or call ``aclose()``. One engine serves all tasks of one
-    event loop: their chunks are worked on first come, first served.
+    event loop: their chunks take turns.
 
     :param num_workers: how many chunks are worked on at once; default: the processors that this
         process may use.
@@ -125,10 +125,8 @@ class Engine:
         :raises ValueError: there is no such codec or level.
         :raises TypeError: ``data`` is not bytes-like.
         """
-        source = options.as_bytes(data)
-        return await _joined(
-            self.compress_stream(source, codec=codec, compression_level=compression_level)
-        )
+        recipe = options.make_recipe(codec, compression_level, None)
+        return await payload.compress(self._pool, options.as_bytes(data), recipe)
 
     async def decompress(self, data: Buffer, *, max_output: Size | None = None) -> bytes:
         """Decompress zstd, gzip or zlib bytes of any writer; the content says which.
@@ -140,31 +138,56 @@ class Engine:
         :raises LimitError: the result is larger than ``max_output``, or a window than 128 MiB.
         :raises TypeError: ``data`` is not bytes-like.
         """
-        source = options.as_bytes(data)
-        return await _joined(self.decompress_stream(source, max_output=max_output))
+        reading = options.make_reading(max_output, DEFAULT_MAX_WINDOW)
+        return await payload.decompress(self._pool, options.as_bytes(data), reading)
 
     def compress_stream(
         self,
-        source: AnySource,
+        source: AnySource | FolderSource,
         *,
         codec: str = "zstd",
         compression_level: int | None = None,
         chunk_size: Size | None = None,
+        single: bool = False,
+        flush_after: float | None = None,
+        prefix: str = "",
+        exclude: Iterable[str] = (),
+        reproducible: bool = False,
+        on_error: OnError = "raise",
+        progress: ProgressOption = False,
     ) -> ByteStream:
         """Compress a stream into the bytes that ``compress_file`` would write.
 
-        :param source: a path, bytes-like, an object with ``async read(n)``, or an async iterable
-            of bytes-like; the path of a folder gives a ``.tar.zst``, as ``compress_folder`` does.
+        ``async with`` opens the source; without it, the first read does.
+
+        :param source: a path; bytes-like; an object with ``read(n)``, async or a binary file; an
+            iterable of bytes-like, async or not. What is not async is called in a thread. A folder
+            or a list of paths becomes an archive, as ``compress_folder`` makes it.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
-        :returns: an async iterator of ``bytes``, about a frame at a time.
-        :raises ValueError: there is no such codec, level or size. When the stream is read: what
-            the source raises, ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
+        :param single: write one zstd frame or gzip member, without an index, compressed by one
+            thread as it is read: for ``Content-Encoding``, since many HTTP clients stop after the
+            first one. Its zstd window is 8 MiB at most. From 256 KiB on, levels above 19 of zstd
+            are 19, and those above 9 of gzip are 9.
+        :param flush_after: seconds after which what a slow source has sent is given out, although
+            more would compress better; default: the frame is filled first. The bytes then depend
+            on the source's pace, too. It does nothing to files and folders.
+        :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible`` and
+            ``on_error``. They are about a folder or a list of paths.
+        :param progress: as for ``compress_file``.
+        :returns: an async iterator of ``bytes``, about 256 KiB at a time.
+        :raises ValueError: there is no such codec, level, size or time. When the stream is opened:
+            ``OSError`` for a source that cannot be opened. When it is read: what the source raises,
+            ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
-        recipe = options.make_recipe(codec, compression_level, chunk_size)
+        recipe = options.make_recipe(codec, compression_level, chunk_size, single=single)
+        packing = options.make_packing(
+            prefix, exclude, reproducible=reproducible, xattrs=False, on_error=on_error
+        )
+        streaming = options.make_streaming(packing, flush_after, progress)
         tally = Tally(self._pool)
-        return ByteStream(compressed_stream(self._pool, source, recipe, tally), tally)
+        return ByteStream(compressed_stream(self._pool, source, recipe, streaming, tally), tally)
 
     def decompress_stream(
         self,
@@ -172,6 +195,7 @@ class Engine:
         *,
         max_output: Size | None = None,
         max_window: Size = DEFAULT_MAX_WINDOW,
+        max_input: Size | None = None,
     ) -> ByteStream:
         """Decompress a stream of zstd, gzip or zlib, of any writer.
 
@@ -179,14 +203,15 @@ class Engine:
         bounded either way. Bytes come as soon as their frame is checked, so that damage at the end
         of a stream raises only after the good bytes before it.
 
-        :param source: as for ``compress_stream``, but not a folder.
+        :param source: as for ``compress_stream``, but not a folder or a list of paths.
         :param max_output: the most bytes to yield, an int or text.
         :param max_window: the largest zstd window in bytes, an int or text.
-        :returns: an async iterator of ``bytes``, about a frame or a run of small ones at a time.
+        :param max_input: the most bytes to read from the source, an int or text.
+        :returns: an async iterator of ``bytes``, at most 256 KiB at a time.
         :raises ValueError: a size cannot be read. When the stream is read: as ``decompress``, and
             what the source raises.
         """
-        reading = options.make_reading(max_output, max_window)
+        reading = options.make_reading(max_output, max_window, max_input=max_input)
         tally = Tally(self._pool)
         return ByteStream(decompressed_stream(self._pool, source, reading, tally), tally)
 
@@ -212,7 +237,7 @@ class Engine:
         write, and leaves the object open. There is nothing to replace or to sync, so ``on_exists``
         and ``fsync`` have no effect; and what was written before an error stays written.
 
-        :param source: a path, or any other source of ``compress_stream`` but a folder.
+        :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
         :param destination: a path, whose suffix says the codec unless ``codec`` does; or an object
             with ``async write(data)``, which gets zstd unless ``codec`` says otherwise.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
@@ -249,7 +274,7 @@ class Engine:
     ) -> Report:
         """Decompress a zstd, gzip or zlib file of any writer; its content says which.
 
-        :param source: a path, or any other source of ``compress_stream`` but a folder.
+        :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
         :param destination: a path, which appears when everything is checked; or an object with
             ``async write(data)``, as for ``compress_file``: it gets each run of frames once that
             is checked, so that an error may come after good bytes.
@@ -481,11 +506,6 @@ class Engine:
             if report is not None:
                 return report
         return await files.test(self._pool, source, reading, progress)
-
-
-async def _joined(stream: ByteStream) -> bytes:
-    async with stream:
-        return b"".join([part async for part in stream])
 
 
 def _name_of(destination: Destination) -> str:

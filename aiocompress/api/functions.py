@@ -7,7 +7,6 @@ function passes them on as they are, and a type checker still knows each of them
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from aiocompress.api.engine import Engine, new_pool
@@ -27,10 +26,10 @@ from aiocompress.model import (
 from aiocompress.storage.sources import AnySource
 from aiocompress.verbs.base import Destination
 from aiocompress.verbs.options import make_reading
+from aiocompress.verbs.tree import FolderSource
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
-    from aiocompress.verbs.folders import FolderSource
 
 
 class WriteOptions(TypedDict, total=False):
@@ -48,15 +47,39 @@ class CompressOptions(WriteOptions, total=False):
     compression_level: int | None
 
 
-class PackOptions(CompressOptions, total=False):
-    """See ``Engine.compress_folder``."""
+class TreeOptions(TypedDict, total=False):
+    """Of a folder, or a list of paths; see ``Engine.compress_folder``."""
 
-    layout: Layout | None
     prefix: str
     exclude: Iterable[str]
     reproducible: bool
-    xattrs: bool
     on_error: OnError
+
+
+class PackOptions(CompressOptions, TreeOptions, total=False):
+    """See ``Engine.compress_folder``."""
+
+    layout: Layout | None
+    xattrs: bool
+
+
+class CompressStreamOptions(TreeOptions, total=False):
+    """See ``Engine.compress_stream``."""
+
+    codec: str
+    compression_level: int | None
+    chunk_size: Size | None
+    single: bool
+    flush_after: float | None
+    progress: ProgressOption
+
+
+class DecompressStreamOptions(TypedDict, total=False):
+    """See ``Engine.decompress_stream``."""
+
+    max_output: Size | None
+    max_window: Size
+    max_input: Size | None
 
 
 class DecompressOptions(WriteOptions, total=False):
@@ -113,36 +136,32 @@ async def decompress(data: Buffer, *, max_output: Size | None = None) -> bytes:
 
 
 def compress_stream(
-    source: AnySource,
+    source: AnySource | FolderSource,
     *,
-    codec: str = "zstd",
-    compression_level: int | None = None,
-    chunk_size: Size | None = None,
     num_workers: int | None = None,
+    **options: Unpack[CompressStreamOptions],
 ) -> ByteStream:
     """Compress a stream; see ``Engine.compress_stream``."""
     engine = Engine(num_workers)
-    stream = engine.compress_stream(
-        source, codec=codec, compression_level=compression_level, chunk_size=chunk_size
-    )
+    stream = engine.compress_stream(source, **options)
     return ByteStream(_with_engine(engine, stream), stream.tally)
 
 
 def decompress_stream(
     source: AnySource,
     *,
-    max_output: Size | None = None,
-    max_window: Size = DEFAULT_MAX_WINDOW,
     num_workers: int | None = None,
+    **options: Unpack[DecompressStreamOptions],
 ) -> ByteStream:
     """Decompress a stream of zstd, gzip or zlib; see ``Engine.decompress_stream``."""
     engine = Engine(num_workers)
-    stream = engine.decompress_stream(source, max_output=max_output, max_window=max_window)
+    stream = engine.decompress_stream(source, **options)
     return ByteStream(_with_engine(engine, stream), stream.tally)
 
 
 async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[bytes]:
-    async with engine, aclosing(stream):
+    async with engine, stream:
+        yield b""  # the source is open
         async for data in stream:
             yield data
 

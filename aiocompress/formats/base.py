@@ -12,12 +12,15 @@ from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, Lines, TruncatedError
-from aiocompress.model import MIB, Buffer
+from aiocompress.model import KIB, MIB, Buffer
 
 if TYPE_CHECKING:
     from aiocompress.formats.scan import Scan, View
 
 PART: Final = MIB
+_LARGEST_BARE: Final = 64 * KIB
+"""Raw bytes of the largest file that is one frame and nothing else: a cut through it shows, so it
+needs no mark and no table."""
 LARGEST_TABLE: Final = 64 * MIB
 """Bytes of the largest table of frames that is read whole: 28 TB in chunks of 5 MiB."""
 _RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
@@ -46,6 +49,21 @@ class StreamDecoder(Protocol):
         ...
 
 
+class StreamEncoder(Protocol):
+    """Compresses bytes that arrive in pieces into one frame; the mirror of ``StreamDecoder``."""
+
+    def feed(self, data: Buffer, *, flush: bool = False) -> Buffer:
+        """Return what can be written after ``data``; often nothing, for more may compress better.
+
+        :param flush: return everything that a decoder needs to give back all bytes fed so far.
+        """
+        ...
+
+    def finish(self) -> Buffer:
+        """Return the end of the frame, its checksum included."""
+        ...
+
+
 class Codec(NamedTuple):
     """How to compress a chunk into a frame, and back."""
 
@@ -60,8 +78,12 @@ class Codec(NamedTuple):
     """Returns the default chunk size in bytes for a level."""
     bound: Callable[[int], int] = lambda _size: 0
     """Returns the size of the largest frame that a chunk of that many bytes can become."""
+    slow_from: int = 10
+    """The first level at which a chunk takes seconds."""
     compress: Callable[[memoryview, int], Buffer] = lambda data, _level: data
     """Compresses one chunk into one frame, at a level."""
+    open_encoder: Callable[[int], StreamEncoder] | None = None
+    """Returns an encoder for one frame of any size, given a level; None: frames are chunks."""
 
 
 class Piece(NamedTuple):
@@ -170,11 +192,10 @@ class Reader:
         """How many frames were given out; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
         self._run_size = run
-        self._store = bytearray()
-        self._buffer = memoryview(self._store)
+        self._store = self._buffer = memoryview(bytearray())
         """What was fed and not dropped: a view of ``_store``. That never shrinks: memory that is
         given back to the system comes back with one page fault a page."""
-        self._start = 0
+        self._start = self._given = 0
         self._offset = 0
         self._ended = False
         self._end_due = False
@@ -191,17 +212,32 @@ class Reader:
         """Return a buffer to read the next ``size`` bytes into; ``fill`` says how many came."""
         end = len(self._buffer)
         if self._start + end + size > len(self._store):
-            store = self._store if end + size <= len(self._store) else bytearray(2 * (end + size))
-            view = memoryview(store)
-            view[:end] = self._buffer
-            self._store, self._start, self._buffer = store, 0, view[:end]
+            needed = end + size
+            store = self._store
+            if needed > len(store):
+                store = memoryview(bytearray(needed + needed // 4))
+            store[:end] = self._buffer
+            self._store, self._start, self._buffer = store, 0, store[:end]
         at = self._start + end
-        return memoryview(self._store)[at : at + size]
+        return self._store[at : at + size]
 
     def fill(self, size: int) -> None:
         """Take the ``size`` bytes that the caller has read into ``room``."""
         end = self._start + len(self._buffer) + size
-        self._buffer = memoryview(self._store)[self._start : end]
+        self._buffer = self._store[self._start : end]
+
+    def let_go(self) -> int:
+        """Keep no more memory than is needed, while nobody asks for another piece for long.
+
+        The last piece must have been copied, and its view released.
+
+        :returns: bytes that were freed.
+        """
+        self._drop_given()
+        freed = len(self._store) - len(self._buffer)
+        self._store = self._buffer = memoryview(bytearray(self._buffer))
+        self._start = 0
+        return freed
 
     def end(self) -> None:
         """Declare that no bytes follow."""
@@ -235,19 +271,24 @@ class Reader:
         self._start += size
         self._offset += size
 
+    def _drop_given(self) -> None:
+        self._drop(self._given)
+        self._given = 0
+
     def _give_frames(self, frames: list[tuple[int, int]], *, exact: bool) -> Steps:
         """Give out the first bytes as whole frames, and drop them when asked again."""
-        size = sum(compressed for compressed, _ in frames)
-        data = self._buffer[:size]
+        self._given = sum(compressed for compressed, _ in frames)
+        data = self._buffer[: self._given]
         yield Piece(self._offset, self.frames, data, tuple(frames), exact)
         self.frames += len(frames)
-        self._drop(size)
+        self._drop_given()
 
     def _give_part(self, size: int, *, last: bool) -> Steps:
         """Give out the first bytes as part of a stream, and drop them when asked again."""
+        self._given = size
         yield Piece(self._offset, self.frames, self._buffer[:size], last=last)
         self.frames += last
-        self._drop(size)
+        self._drop_given()
 
     def _is_full(self, frames: list[tuple[int, int]], compressed: int) -> bool:
         """Whether a run is large enough to be worth a worker's task."""
@@ -299,6 +340,8 @@ class Container(NamedTuple):
     """Unpacks an archive's index block from the bytes that store it; None: they store none."""
     is_frame: Callable[[memoryview, int], bool] = lambda _data, _raw_size: False
     """Whether bytes begin and end as one frame of that raw size does, damaged inside or not."""
+    has_bare_files: bool = False
+    """Whether a small file is one frame, as the codec makes it, and nothing else."""
     whole: Callable[[bytes, int, int], bytes | None] = lambda _data, _most, _max_window: None
     """Decodes a small file of one frame at once, given the most raw bytes and the largest window
     allowed; None: the file is anything else, and ``reader`` has to read it."""
@@ -318,3 +361,7 @@ class Format(NamedTuple):
     """Short suffixes of a tar in this container, such as ``.tgz``."""
     scan: Callable[[View, int], Scan] | None = None
     """Opens the scan of a damaged file, given the largest window; None: it is not recoverable."""
+
+    def is_bare(self, raw_size: int) -> bool:
+        """Whether a file of so many raw bytes, all of them in one chunk, is just its frame."""
+        return self.container.has_bare_files and raw_size <= _LARGEST_BARE

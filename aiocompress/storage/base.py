@@ -1,8 +1,8 @@
 """What bytes come from and go to: the protocols of storage, for callers and for verbs.
 
-Callers bring an ``AsyncReader``, an ``AsyncWriter`` or a ``Positional``; every verb reads a
-``Source`` and writes a ``Sink``. Most members of both are optional: a class that inherits from the
-protocol defines only what is different about it.
+Callers bring an ``AsyncReader``, a ``PlainReader``, an ``AsyncWriter`` or a ``Positional``; every
+verb reads a ``Source`` and writes a ``Sink``. Most members of both are optional: a class that
+inherits from the protocol defines only what is different about it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ class AsyncReader(Protocol):
     """An object with ``async read(n)``, which returns at most n bytes, and none at the end."""
 
     def read(self, size: int, /) -> Awaitable[Buffer]: ...
+
+
+class PlainReader(Protocol):
+    """A binary file: ``read(n)`` as above, but it blocks."""
+
+    def read(self, size: int, /) -> Buffer: ...
 
 
 @runtime_checkable

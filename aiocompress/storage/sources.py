@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import io
 import os
 import stat
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager, suppress
+from functools import partial
+from typing import Final, TypeAlias, TypeGuard
 
 from aiocompress.errors import AiocompressError, FormatError
-from aiocompress.model import MIB, Buffer, PathLike
-from aiocompress.storage.base import AsyncReader, Positional, Source
+from aiocompress.model import KIB, MIB, Buffer, PathLike
+from aiocompress.storage.base import AsyncReader, PlainReader, Positional, Source
 from aiocompress.storage.files import FileSource
 from aiocompress.storage.pipes import OpenedPipe
+from aiocompress.storage.plain import Pump, apart
 from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call
+from aiocompress.workers.threads import call, ended
+
+_ROOM_IN_TIME: Final = 64 * KIB
 
 
 class _Parts(Source):
@@ -62,18 +76,34 @@ class IterableSource(_Parts):
         return b""
 
 
-class ReaderSource(_Parts):
-    """An object with ``async read(n)``."""
+class PlainIterableSource(_Parts):
+    """A plain iterable of bytes-like objects, each of any size."""
 
-    def __init__(self, reader: AsyncReader) -> None:
-        self._reader = reader
+    def __init__(self, iterable: Iterable[Buffer]) -> None:
+        self._pump = Pump(iterable)
+
+    async def _next(self, _: int) -> Buffer:
+        return await self._pump.next()
+
+    async def aclose(self) -> None:
+        self._pump.stop()
+        await super().aclose()
+
+
+class ReaderSource(_Parts):
+    """An object with ``read(n)``: async, or plain as a file's, which is called in a thread."""
+
+    def __init__(self, reader: AsyncReader | PlainReader) -> None:
+        name = getattr(reader, "name", None)
+        self.name = name if isinstance(name, str) else None
+        # ``read`` of a buffered file waits until it has all n bytes.
+        self._read = reader.read1 if isinstance(reader, io.BufferedIOBase) else reader.read
+        self._is_async = inspect.iscoroutinefunction(self._read)
 
     async def _next(self, size: int) -> Buffer:
-        data = self._reader.read(min(size, MIB))
-        if not isinstance(data, Awaitable):
-            msg = f"source.read must be async, that of {type(self._reader).__name__} is not"
-            raise TypeError(msg)
-        return await data
+        read = partial(self._read, min(size, 256 * KIB))
+        data = read() if self._is_async else await apart(read)
+        return await data if isinstance(data, Awaitable) else data
 
 
 class PositionalSource(_Parts):
@@ -93,8 +123,65 @@ class PositionalSource(_Parts):
         return data
 
 
-StreamSource: TypeAlias = PathLike | Buffer | AsyncReader | AsyncIterable[Buffer]
+class SourceInTime(_Parts):
+    """A source that lets go of what has come, some seconds after the first byte of it.
+
+    Reading cannot be stopped at a time without losing bytes, so a task of its own goes on with it.
+    The caller closes the source itself.
+    """
+
+    def __init__(self, source: Source, seconds: float) -> None:
+        self.name, self.status, self.size = source.name, source.status, source.size
+        self._source, self._seconds = source, seconds
+        self._room = memoryview(bytearray(_ROOM_IN_TIME))
+        self._reading: asyncio.Task[int] | None = None
+        self._ended = False
+
+    async def fill(self, view: memoryview) -> int:
+        """Read until ``view`` is full, the end is reached or the time is over."""
+        loop, done, until = asyncio.get_running_loop(), 0, 0.0
+        while done < len(view):
+            left = max(0.0, until - loop.time()) if done else None
+            if not self._left and not await self._has_come(left):
+                break
+            if not done:
+                until = loop.time() + self._seconds
+            done += await self.readinto(view[done:])
+        return done
+
+    async def _has_come(self, seconds: float | None) -> bool:
+        """Wait for bytes, which are in ``_left`` then; False: it is the end, or too late."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._source.readinto(self._room))
+        await asyncio.wait([self._reading], timeout=seconds)
+        if not self._reading.done():
+            return False
+        reading, self._reading = self._reading, None
+        self._left = self._room[: reading.result()]
+        self._ended = not self._left
+        return not self._ended
+
+    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - a chunk may end early
+        return not self._ended
+
+    async def aclose(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await ended(self._reading)
+        await super().aclose()
+
+
+StreamSource: TypeAlias = (
+    PathLike | Buffer | AsyncReader | PlainReader | AsyncIterable[Buffer] | Iterable[Buffer]
+)
 AnySource: TypeAlias = StreamSource | Source
+
+
+def is_paths(source: object) -> TypeGuard[Sequence[PathLike]]:
+    """Whether a source is a list of paths, and not one of bytes; an empty one counts as paths."""
+    return isinstance(source, list | tuple) and all(
+        isinstance(item, str | os.PathLike) for item in source
+    )
 
 
 @asynccontextmanager
@@ -115,22 +202,39 @@ async def opened(source: AnySource, pool: WorkerPool) -> AsyncGenerator[Source]:
         await data.aclose()
 
 
+@asynccontextmanager
+async def in_time(source: Source, seconds: float | None) -> AsyncGenerator[Source]:
+    """Let go of what a slow source has sent after so many seconds; None: when it is enough."""
+    if seconds is None or not source.waits:
+        yield source
+        return
+    async with aclosing(SourceInTime(source, seconds)) as timely:
+        yield timely
+
+
 async def _open(source: AnySource, pool: WorkerPool) -> Source:
     if isinstance(source, Source):
         return source
-    if isinstance(source, bytes | bytearray | memoryview):
-        return MemorySource(source)
     if isinstance(source, str | os.PathLike):
         return await _open_path(os.fspath(source), pool)
-    if isinstance(source, AsyncReader):
+    return _made_of(source)
+
+
+def _made_of(source: object) -> Source:
+    """Return the source of an object's bytes; it is opened already."""
+    with suppress(TypeError):
+        return MemorySource(memoryview(source))  # type: ignore[arg-type] # an array, say
+    if is_paths(source):
+        raise TypeError("source must not be a list of paths: compress_folder makes an archive")
+    if isinstance(source, AsyncReader):  # before iterables: many iterate by lines
         return ReaderSource(source)
     if isinstance(source, AsyncIterable):
         return IterableSource(source)
-    with suppress(TypeError):
-        return MemorySource(memoryview(source))  # an array, say
+    if isinstance(source, Iterable):
+        return PlainIterableSource(source)
     msg = (
-        "source must be a path, bytes, an object with async read(n), or an async iterable of "
-        f"bytes, not {type(source).__name__}"
+        "source must be a path, bytes, an object with read(n), or an iterable of bytes, async or "
+        f"not; not {type(source).__name__}"
     )
     raise TypeError(msg)
 

@@ -34,10 +34,8 @@ _INTERVAL: Final = 0.1
 class Verb:
     """One call of a verb: what it counts, and how far it has come."""
 
-    def __init__(
-        self, pool: WorkerPool, writing: Writing, found: Found | None, *, back: bool
-    ) -> None:
-        self.tally = Tally(pool, found)
+    def __init__(self, pool: WorkerPool, writing: Writing, tally: Tally, *, back: bool) -> None:
+        self.tally = tally
         self.total: int | None = None
         """Bytes of the source, if they are known."""
         self.also: list[Tally] = []
@@ -72,6 +70,7 @@ async def verb(
     writing: Writing,
     *,
     found: Found | None = None,
+    tally: Tally | None = None,
     back: bool = False,
     file: str | None = None,
 ) -> AsyncGenerator[Verb]:
@@ -79,11 +78,12 @@ async def verb(
 
     :param label: what the bar says: "compressing", say.
     :param found: takes note of files and of what is left out; None: the verb is about one file.
+    :param tally: what counts; None: a new one.
     :param back: whether the source is the compressed side.
     :param file: the source, unless ``opened`` opens it, which names it in errors, too.
     """
     pool.check()
-    run = Verb(pool, writing, found, back=back)
+    run = Verb(pool, writing, tally or Tally(pool, found), back=back)
     meter = Meter(writing.progress, run.progress, label)
     run.tally.observer = meter.update
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -27,10 +28,16 @@ async def compressed(
     make_writer = recipe.format.container.writer
     assert make_writer is not None
     writer = make_writer()
-    chunks = _chunks(Lane(pool, detach=detach), source, recipe)
-    async with aclosing(in_order(chunks, pool.window)) as items, Spool.opened(pool.files) as late:
-        async for job, block in items:
+    lane = Lane(pool, detach=detach)
+    chunks = _chunks(lane, source, recipe)
+    async with aclosing(in_order(chunks, lane.window)) as items, Spool.opened(pool.files) as late:
+        async for job, (block, is_whole) in items:
             await job.result()
+            if is_whole and recipe.format.is_bare(job.used):
+                # A cut through its only frame shows, so it needs no mark, and no table.
+                tally.add(job.used, len(job.data), 1)
+                yield (job.data,)
+                return
             parts = writer.add(memoryview(job.data), job.used)
             tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
@@ -51,26 +58,36 @@ async def compressed(
 
 async def _chunks(
     lane: Lane, source: Source, recipe: Recipe
-) -> AsyncGenerator[Sent[Job, bytes | None]]:
+) -> AsyncGenerator[Sent[Job, tuple[bytes | None, bool]]]:
     """Read chunks into slots; an empty source has one chunk, which is empty.
 
-    With each goes the block of an archive's index that belongs behind it.
+    With each goes the block of an archive's index that belongs behind it, and whether this chunk
+    is all that there is.
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)
+    slow = recipe.level >= recipe.format.codec.slow_from
     size = recipe.chunk_size
     if source.size is not None:
         size = min(size, source.size + 1)
     slots.check(size, bound(size))
-    gathered = memoryview(bytearray(size if source.waits else 0))
+    rooms: list[memoryview] = []
+
+    def free() -> int:
+        rooms.clear()  # goes back to the system by itself
+        return 0
+
+    lane.window.when_stuck = free
     first = more = True
     while more:
         # What a slow source sends is gathered first: no slot waits for it.
-        used = await source.fill(gathered) if source.waits else -1
-        slot = await slots.take(size, bound(size))
+        if source.waits and (not rooms or len(rooms[0]) < size):
+            rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
+        used = await source.fill(rooms[0][:size]) if source.waits else -1
+        slot = await slots.take(size, bound(size), slow=slow)
         try:
             if source.waits:
-                slot.input[:used] = gathered[:used]
+                slot.input[:used] = rooms[0][:used]
             else:
                 used = await source.fill(slot.input[:size])
         except BaseException:
@@ -84,6 +101,6 @@ async def _chunks(
         more, index = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
         job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield Sent(job, index)
+        yield Sent(job, (index, first and not more and index is None))
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats.base import Format, Piece, Reader, StreamDecoder
-from aiocompress.model import MIB, Buffer
+from aiocompress.model import KIB, MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
@@ -31,6 +31,7 @@ DAMAGE: Final = (CorruptError, FormatError, LimitError)
 """What a frame that is not what it was can raise."""
 _NOTHING: Final = memoryview(b"")
 _LARGEST_READ: Final = 16 * MIB
+_FIRST_READ: Final = 4 * KIB
 
 
 async def pieces(
@@ -44,17 +45,22 @@ async def pieces(
 
     :param following: returns the reader's next item, which is valid until the next is asked for.
     """
-    size = -1
+    size, most = -1, min(reading.read_size, _LARGEST_READ)
+    # No larger room than for what may come: thousands of streams may be small, or slow.
+    room = min(most, _FIRST_READ if source.size is None else source.size + 1)
     while True:
         while (item := following()) is not None:
             yield item
         if not size:
             return
-        size = await source.readinto(reader.room(min(reading.read_size, _LARGEST_READ)))
+        size = await source.readinto(reader.room(room))
         tally.read_bytes += size
+        reading.check_input(tally.read_bytes)
         reader.fill(size)
         if not size:
             reader.end()
+        elif size == room and source.size is None:
+            room = min(2 * room, most)
 
 
 class Decoding(NamedTuple):

@@ -17,8 +17,11 @@ from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
 
-_RUN: Final = 4 * MIB
-"""Raw bytes of frames that travel together; twice that where they need no room in a slot."""
+_SLOW_READ: Final = MIB // 2
+"""Bytes read at once for a reader who may be slow."""
+_RUN: Final = MIB
+"""Raw bytes of frames that travel together for a reader who may be slow; four times that for one
+who is not, and twice that again where they need no room in a slot."""
 
 
 class Block(NamedTuple):
@@ -52,15 +55,19 @@ async def decompressed(
     head = head or await _head(source)
     form = formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
-    decoder = Decoder(Lane(pool, small=small, detach=detach), form, target)
+    lane = Lane(pool, small=small, detach=detach)
+    if detach:
+        reading = reading._replace(read_size=min(reading.read_size, _SLOW_READ))
+    decoder = Decoder(lane, form, target)
     stream = Stream(pool, form, reading.max_window)
     reader = form.container.reader(
         whole=pool.slots.largest,
-        run=_RUN if target is None else 2 * _RUN,
+        run=(_RUN if detach else 4 * _RUN) if target is None else 8 * _RUN,
         max_window=reading.max_window,
         strict=strict,
     )
     tally.warnings = reader.warnings
+    lane.window.when_stuck = reader.let_go
     reader.feed(head)
     tally.read_bytes += len(head)
 
@@ -68,10 +75,12 @@ async def decompressed(
         """Start a job for each run of frames."""
         async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
             async for piece in items:
-                yield await decoder.start(piece)
+                sent = await decoder.start(piece)
+                piece.data.release()  # the view keeps its memory, whoever still has it
+                yield sent
 
     try:
-        async with aclosing(in_order(started(), pool.window)) as items:
+        async with aclosing(in_order(started(), lane.window)) as items:
             async for item in items:
                 async with aclosing(_blocks(item, stream, tally)) as blocks:
                     async for block in blocks:

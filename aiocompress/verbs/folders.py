@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TypeAlias
 
 from aiocompress.errors import FormatError
 from aiocompress.formats.framed import container as framed
@@ -19,10 +17,9 @@ from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
 from aiocompress.verbs.options import Packing, Reading, Recipe, Restoring, Writing
+from aiocompress.verbs.tree import FolderSource, roots_of
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
-
-FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 
 
 async def compress_folder(
@@ -58,32 +55,6 @@ async def compress_folder(
             excluded=packing.excluded,
             on_error=packing.on_error,
         )
-
-
-def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
-    """Return what to pack, as (path, name in the archive).
-
-    The members of a single folder stand at the top of the archive; several sources, and files,
-    keep their own names there.
-
-    :raises OSError: a source does not exist.
-    :raises ValueError: there is no source, or two would have the same name.
-    """
-    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
-    if not paths:
-        raise ValueError("no source to compress")
-    roots: dict[str, str] = {}
-    for given in paths:
-        path = os.fspath(given)
-        os.lstat(path)
-        if len(paths) == 1 and is_folder(path):
-            return ((path, ""),)
-        name = os.path.basename(os.path.abspath(path))
-        if name in roots:
-            msg = f"{roots[name]} and {path} would both be {name!r} in the archive"
-            raise ValueError(msg)
-        roots[name] = path
-    return tuple((path, name) for name, path in roots.items())
 
 
 async def decompress_folder(

@@ -30,11 +30,15 @@ READ_SIZE: Final = 2 * MIB
 
 
 class Recipe(NamedTuple):
-    """Everything that the bytes of a container depend on, but for the data."""
+    """Everything that the bytes of a container depend on, but for the data.
+
+    ``single``: there is no container, but one frame, and so no chunks.
+    """
 
     format: Format
     level: int
     chunk_size: int
+    single: bool = False
 
 
 class Reading(NamedTuple):
@@ -47,6 +51,15 @@ class Reading(NamedTuple):
     max_window: int = DEFAULT_MAX_WINDOW
     max_output: int | None = None
     max_metadata: int = DEFAULT_MAX_METADATA
+    max_input: int | None = None
+
+    def check_input(self, read_bytes: int) -> None:
+        """Hold the limit on bytes that are read."""
+        if self.max_input is not None and read_bytes > self.max_input:
+            raise LimitError(
+                f"the input is larger than the {self.max_input} bytes allowed",
+                hint="raise max_input if you trust it",
+            )
 
     def check_output(self, raw_bytes: int) -> None:
         """Hold the limit on bytes that really came out, whatever the headers claim."""
@@ -80,6 +93,17 @@ class Packing(NamedTuple):
     on_error: OnError = "raise"
     xattrs: bool = False
     clamp: int | None = None
+
+
+class Streaming(NamedTuple):
+    """What a stream takes beside its recipe: how a tree is packed, and who is told.
+
+    ``flush_after`` are the seconds after which what a slow source has sent goes out.
+    """
+
+    packing: Packing
+    writing: Writing = Writing()
+    flush_after: float | None = None
 
 
 class Bounds(NamedTuple):
@@ -120,10 +144,12 @@ class Restoring(NamedTuple):
     bounds: Bounds = Bounds()
 
 
-def make_recipe(codec: str, level: int | None, chunk_size: Size | None) -> Recipe:
+def make_recipe(
+    codec: str, level: int | None, chunk_size: Size | None, *, single: bool = False
+) -> Recipe:
     """Check codec, level and chunk size, and fill in the defaults.
 
-    :raises ValueError: there is no such codec, level or size.
+    :raises ValueError: there is no such codec, level or size; a single frame has no chunks.
     :raises TypeError: the level is not an int, or the size neither int nor text.
     """
     row = formats.writable(codec)
@@ -134,9 +160,13 @@ def make_recipe(codec: str, level: int | None, chunk_size: Size | None) -> Recip
         first, last = row.codec.levels[0], row.codec.levels[-1]
         msg = f"compression_level of {codec} must be from {first} to {last}, not {level}"
         raise ValueError(msg)
+    if single and chunk_size is not None:
+        raise ValueError("single writes one frame: chunk_size has no meaning there")
+    if single and row.codec.open_encoder is None:
+        raise ValueError(f"single is not possible with {codec}, whose frames are chunks")
     default = row.codec.chunk_size(level)
     return Recipe(
-        row, level, default if chunk_size is None else parse_size(chunk_size, "chunk_size")
+        row, level, default if chunk_size is None else parse_size(chunk_size, "chunk_size"), single
     )
 
 
@@ -145,6 +175,7 @@ def make_reading(
     max_window: Size,
     chunk_size: Size | None = None,
     max_metadata: Size = DEFAULT_MAX_METADATA,
+    max_input: Size | None = None,
 ) -> Reading:
     """Check the limits of reading.
 
@@ -156,6 +187,7 @@ def make_reading(
         max_window=parse_size(max_window, "max_window"),
         max_output=None if max_output is None else parse_size(max_output, "max_output"),
         max_metadata=parse_size(max_metadata, "max_metadata"),
+        max_input=None if max_input is None else parse_size(max_input, "max_input"),
     )
 
 
@@ -171,6 +203,21 @@ def make_writing(on_exists: OnExists, fsync: bool | None, progress: ProgressOpti
         msg = f"progress must be a bool or a callable, not {type(progress).__name__}"
         raise TypeError(msg)
     return Writing(on_exists, fsync is not False, progress)
+
+
+def make_streaming(
+    packing: Packing, flush_after: float | None, progress: ProgressOption
+) -> Streaming:
+    """Check how a stream is to be made.
+
+    :raises ValueError: ``flush_after`` is negative, or not a number.
+    :raises TypeError: it is no number of seconds; ``progress`` cannot be called.
+    """
+    if isinstance(flush_after, bool) or not isinstance(flush_after, int | float | None):
+        raise TypeError(f"flush_after must be seconds, not {type(flush_after).__name__}")
+    if flush_after is not None and not flush_after >= 0:
+        raise ValueError(f"flush_after must be 0 or more seconds, not {flush_after}")
+    return Streaming(packing, make_writing("error", None, progress), flush_after)
 
 
 def make_packing(

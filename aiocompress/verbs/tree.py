@@ -5,14 +5,16 @@ Plain blocking code, for a file thread; archives and framed containers are packe
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+from typing import TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.tar.header import to_bytes
-from aiocompress.model import OnError
+from aiocompress.model import OnError, PathLike
 from aiocompress.storage.base import Origin
 from aiocompress.storage.walk import (
     FILE_FLAGS,
@@ -25,6 +27,34 @@ from aiocompress.storage.walk import (
 )
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
+
+FolderSource: TypeAlias = PathLike | Sequence[PathLike]
+
+
+def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
+    """Return what to pack, as (path, name in the archive).
+
+    The members of a single folder stand at the top of the archive; several sources, and files,
+    keep their own names there.
+
+    :raises OSError: a source does not exist.
+    :raises ValueError: there is no source, or two would have the same name.
+    """
+    paths = [source] if isinstance(source, str | os.PathLike) else list(source)
+    if not paths:
+        raise ValueError("no source to compress")
+    roots: dict[str, str] = {}
+    for given in paths:
+        path = os.fspath(given)
+        os.lstat(path)
+        if len(paths) == 1 and is_folder(path):
+            return ((path, ""),)
+        name = os.path.basename(os.path.abspath(path))
+        if name in roots:
+            msg = f"{roots[name]} and {path} would both be {name!r} in the archive"
+            raise ValueError(msg)
+        roots[name] = path
+    return tuple((path, name) for name, path in roots.items())
 
 
 class Tree(Origin):
@@ -56,10 +86,35 @@ class Tree(Origin):
         A folder among the sources comes first; its name is empty if its members stand there by
         themselves and there is no prefix.
         """
+        for entries in self._roots():
+            yield from entries
+
+    def check(self) -> None:
+        """Open each root, and close it again: what cannot be read is an error before all others.
+
+        :raises OSError: a root cannot be opened.
+        """
+        for entries in self._roots():
+            with contextlib.closing(entries):
+                entry = next(entries)
+                if isinstance(entry, Entry) and not entry.is_folder:
+                    self._check_file(entry)
+
+    def _check_file(self, entry: Entry) -> None:
+        try:
+            descriptor, _ = open_file(entry)
+        except OSError as error:
+            if self._packing.on_error == "raise":
+                self.skip(entry.name, error)
+            return  # or else it is left out, and told, in its turn
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _roots(self) -> Iterator[Generator[Entry | Skip]]:
         for path, name in self._packing.roots:
             self._root = os.fsencode(path)
             inside = to_bytes(self._packing.prefix) + os.fsencode(name)
-            yield from self._below(inside + b"/" if name else inside)
+            yield self._below(inside + b"/" if name else inside)
 
     def _below(self, inside: bytes) -> Generator[Entry | Skip]:
         """Walk one root; ``inside`` stands before the names of what is in it."""

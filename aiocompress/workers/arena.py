@@ -7,7 +7,8 @@ and only the slot's offsets cross to the worker.
 There is one arena for all streams, because its size is then the limit of what is in flight,
 whatever the streams do. Slots are cut from it in any size, since each stream has its own chunk
 size, and given out first come, first served: were a small one let past a large one that waits,
-small ones could keep it waiting for ever.
+small ones could keep it waiting for ever. Each stream waits for one slot at a time, so that they
+take turns. Only chunks that take seconds must leave one slot to those that do not.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from functools import cached_property
 from typing import Any
 
 from aiocompress.errors import LimitError
+from aiocompress.workers import limits
 from aiocompress.workers.job import Place, Result
 
 _PAGE = mmap.PAGESIZE
+_TRIMMED = 16 << 20
 
 
 class Arena:
@@ -77,7 +80,7 @@ class Slot:
     """Room for one chunk and its frame; ``input`` and ``output`` are views of the arena."""
 
     def __init__(self, slots: Slots, extent: tuple[int, int], input_size: int) -> None:
-        self._slots, self._extent = slots, extent
+        self.slots, self._extent = slots, extent
         offset, size = extent
         view = slots.arena.view[offset : offset + size]
         self.input, self.output = view[:input_size], view[input_size:]
@@ -95,7 +98,7 @@ class Slot:
         """Give the room back: from now on it is somebody else's."""
         self.input.release()
         self.output.release()
-        self._slots.give_back(self._extent)
+        self.slots.give_back(self._extent)
 
 
 class Slots:
@@ -111,8 +114,12 @@ class Slots:
         self.size = memory_limit // _PAGE * _PAGE or _PAGE
         """Bytes of the arena."""
         self.in_use = self.peak = self.memory_in_use = self.memory_peak = self.lent = 0
+        self.waiting = 0
+        """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
+        self._untrimmed = 0
+        """The same, and all that was freed since the system has last got its pages back."""
         self._free = [(0, self.size)]
-        self._waiting: deque[tuple[int, asyncio.Future[tuple[int, int]]]] = deque()
+        self._waiting: deque[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = deque()
 
     @cached_property
     def arena(self) -> Arena:
@@ -129,15 +136,16 @@ class Slots:
         """The most bytes that a slot can have if ``total`` of them are to fit at once."""
         return self.size // self.total // _PAGE * _PAGE
 
-    async def take(self, input_size: int, output_size: int) -> Slot:
+    async def take(self, input_size: int, output_size: int, *, slow: bool = False) -> Slot:
         """Wait in turn for a slot with this much room, in bytes, for input and output.
 
+        :param slow: the work takes seconds: the last free slot is for others.
         :raises LimitError: the arena is too small for even one such slot.
         """
         input_size = -(-input_size // 64) * 64 or 64
         size = self.check(input_size, output_size)
-        if self._waiting or (extent := self._allocate(size)) is None:
-            extent = await self._wait(size)
+        if self._waiting or (extent := self._allocate(size, slow=slow)) is None:
+            extent = await self._wait(size, slow=slow)
         return Slot(self, extent, input_size)
 
     def check(self, input_size: int, output_size: int) -> int:
@@ -157,6 +165,26 @@ class Slots:
             )
         return size
 
+    def keep(self, size: int) -> None:
+        """Count bytes that wait for a slow reader."""
+        self.waiting += size
+        self._untrimmed = max(self._untrimmed, self.waiting)
+
+    def drop(self, size: int) -> None:
+        """Count bytes that no longer wait; once these are many, the system gets its pages back."""
+        self.waiting -= size
+        self._trim()
+
+    def free(self, size: int) -> None:
+        """Count bytes that a stuck stream has freed."""
+        self._untrimmed += size
+        self._trim()
+
+    def _trim(self) -> None:
+        if self._untrimmed - self.waiting >= _TRIMMED:
+            self._untrimmed = self.waiting
+            limits.trim_heap()
+
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""
         spare = min(self.size // 4, self.size - self.memory_in_use) - self.lent
@@ -170,11 +198,12 @@ class Slots:
         self.lent -= size
         self._serve()
 
-    async def _wait(self, size: int) -> tuple[int, int]:
+    async def _wait(self, size: int, *, slow: bool) -> tuple[int, int]:
         turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        entry = (size, turn)
+        entry = (size, slow, turn)
         self._waiting.append(entry)
         try:
+            self._serve()  # those that wait may all be slow
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
@@ -185,9 +214,9 @@ class Slots:
                 self._serve()
             raise
 
-    def _allocate(self, size: int) -> tuple[int, int] | None:
+    def _allocate(self, size: int, *, slow: bool) -> tuple[int, int] | None:
         """Cut the first extent that is large enough: low pages are used again and again."""
-        if self.in_use == self.total:
+        if self.in_use >= self.total - (slow and self.total > 1):
             return None
         if self.in_use and self.memory_in_use + self.lent + size > self.size:
             return None
@@ -215,12 +244,12 @@ class Slots:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting:
-            size, turn = self._waiting[0]
+        for entry in list(self._waiting):
+            size, slow, turn = entry
             if turn.done():
-                self._waiting.popleft()
-            elif (extent := self._allocate(size)) is not None:
-                self._waiting.popleft()
+                self._waiting.remove(entry)
+            elif (extent := self._allocate(size, slow=slow)) is not None:
+                self._waiting.remove(entry)
                 turn.set_result(extent)
-            else:
+            elif not slow:
                 return

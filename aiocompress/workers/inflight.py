@@ -34,6 +34,8 @@ class Job:
         self.over: asyncio.Future[None] = loop.create_future()
         """Done when the worker is done, even if nobody waits for the outcome any more."""
         self._copies: tuple[bytes, bytes] | None = None
+        self.kept = 0
+        """Bytes of the copies that a detached job keeps outside of the slot."""
         self._freed = False
 
     async def result(self) -> Result:
@@ -66,17 +68,22 @@ class Job:
             self._free()
         elif self.detach and not self._outcome.cancelled():
             self._copies = self._copied(outcome)
+            self.kept = sum(map(len, self._copies))
+            self.slot.slots.keep(self.kept)
             self._free()
 
     def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
         decoded = isinstance(outcome, Result) and outcome.size >= 0
-        given = bytes(self.slot.input[: self.used]) if self.keep_input or not decoded else b""
+        kept = self.keep_input or not decoded
+        given = bytes(self.slot.input[: self.used]) if kept else b""
         if isinstance(outcome, Result) and decoded and not outcome.written:
             return given, bytes(self.slot.view(outcome))
         return given, b""
 
     def release(self) -> None:
         """Give the job up; its slot is free once the worker is done."""
+        if self._copies is not None and not self.released:
+            self.slot.slots.drop(self.kept)
         self.released = True
         if self.over.done():
             self._free()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiocompress.model import KIB, Buffer
 from aiocompress.workers.arena import Slot
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
+from aiocompress.workers.pipeline import Window
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import ended
 
@@ -44,6 +46,8 @@ class Lane:
         self._stays_here = opens_files and not pool.shares_files
         self._first = True
         self._jobs: set[Job] = set()
+        self.window = Window(pool.window, pool.slots if detach else None)
+        """How many of its jobs are under way at once."""
 
     async def start(
         self,
@@ -79,8 +83,12 @@ class Lane:
         options = {"alone": here, "detach": self._detach, "keep_input": keep_input}
         job = await self.pool.run(slot, used, function, *arguments, **options)
         self._jobs.add(job)
-        job.over.add_done_callback(lambda _: self._jobs.discard(job))
+        job.over.add_done_callback(partial(self._ended, job))
         return job
+
+    def _ended(self, job: Job, _: asyncio.Future[None]) -> None:
+        self._jobs.discard(job)
+        self.window.largest = max(self.window.largest, job.kept)
 
     def _is_for_here(self, follows: bool | None) -> bool:  # noqa: FBT001
         if self._stays_here or self._small:

@@ -5,15 +5,20 @@ outcomes in the order of reading. No slot may wait for the outside, or a few stu
 hold them all: so a stream reserves room in its window before it takes a slot, gathers beforehand
 what a slow source sends, and copies out of the slot what a slow reader is to take. Only the
 command line, which has no other stream, lets a slot wait.
+
+What slow readers have not taken yet is memory, too. Each of them always has one outcome; whatever
+a stream has ready beyond that is lent to it out of the memory limit, and a window grows only while
+its reader takes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from aiocompress.workers.arena import Slots
 from aiocompress.workers.threads import ended
 
 
@@ -21,6 +26,7 @@ class _Releasable(Protocol):
     def release(self) -> None: ...
 
 
+_STUCK_SECONDS: Final = 0.2
 T = TypeVar("T", bound=_Releasable)
 W = TypeVar("W", bound=_Releasable | None)
 A = TypeVar("A")
@@ -37,16 +43,79 @@ class Sent(NamedTuple, Generic[W, A]):
             self.work.release()
 
 
-async def in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
-    """Run a producer ahead of the consumer, by at most ``window`` items not yet released."""
-    room = asyncio.Semaphore(window)
+class Window:
+    """How many items of a stream may be under way at once.
+
+    :param most: never more than that.
+    :param slots: lends the memory of items beyond the first; None: they need none of their own.
+    """
+
+    def __init__(self, most: int, slots: Slots | None = None) -> None:
+        self._most, self._slots = most, slots
+        self._limit = most if slots is None else 1
+        self._inside = 0
+        self._loans: list[int] = []
+        self._left: asyncio.Future[None] | None = None
+        self.largest = 0
+        """Bytes that the largest item so far has kept."""
+        self.when_stuck: Callable[[], int] | None = None
+        """Called when the reader has taken nothing for long; returns the bytes that it freed."""
+
+    async def enter(self) -> None:
+        """Wait for room for one more item."""
+        while not self._admits():
+            loop = asyncio.get_running_loop()
+            self._left = loop.create_future()
+            timer = loop.call_later(_STUCK_SECONDS, self._free)
+            try:
+                await self._left
+            finally:
+                timer.cancel()
+        self._inside += 1
+
+    def _free(self) -> None:
+        if self._slots is not None and self.when_stuck is not None:
+            self._slots.free(self.when_stuck())
+
+    def _admits(self) -> bool:
+        if self._slots is None or not self._inside:
+            return self._inside < self._limit
+        if self._inside >= self._limit or not self._slots.lend(self.largest):
+            return False
+        self._loans.append(self.largest)
+        return True
+
+    def leave(self) -> None:
+        """Say that the reader has taken an item: it may have one more at a time."""
+        self._inside -= 1
+        self._limit = min(self._limit + 1, self._most)
+        if self._loans:
+            self._give_back()
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
+
+    def close(self) -> None:
+        """Give everything back."""
+        while self._loans:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        assert self._slots is not None
+        self._slots.return_lent(self._loans.pop())
+
+
+async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGenerator[T]:
+    """Run a producer ahead of the consumer, by at most a window of items not yet released."""
+    room = Window(window) if isinstance(window, int) else window
     queue: asyncio.Queue[T | BaseException | None] = asyncio.Queue()
 
     async def produce() -> None:
         try:
             async with aclosing(items):
-                while await room.acquire() and (item := await anext(items, None)) is not None:
+                await room.enter()
+                while (item := await anext(items, None)) is not None:
                     queue.put_nowait(item)
+                    await room.enter()
             queue.put_nowait(None)
         except BaseException as error:
             queue.put_nowait(error)  # the consumer raises it, in its turn
@@ -62,7 +131,7 @@ async def in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
                 yield item
             finally:
                 item.release()
-                room.release()
+                room.leave()
     finally:
         producer.cancel()
         try:
@@ -72,3 +141,4 @@ async def in_order(items: AsyncGenerator[T], window: int) -> AsyncGenerator[T]:
                 left = queue.get_nowait()
                 if left is not None and not isinstance(left, BaseException):
                     left.release()
+            room.close()

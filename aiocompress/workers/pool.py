@@ -29,6 +29,7 @@ from aiocompress.workers.arena import Slot, Slots
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, settled
+from aiocompress.workers.turns import Turns
 
 if TYPE_CHECKING:
     from aiocompress.workers.process import Workers
@@ -102,6 +103,7 @@ class WorkerPool:
         self._changing = asyncio.Lock()
         self._closing: asyncio.Future[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
+        self.turns = Turns()
 
     def begin_anew(self) -> None:
         """In a process that was just forked: let go of all that is the parent's."""
@@ -114,6 +116,11 @@ class WorkerPool:
     def threads(self) -> Threads:
         """Threads that compute: single chunks, streams, and all jobs if processes cannot run."""
         return Threads(self.num_workers, "aiocompress-compute")
+
+    @cached_property
+    def _small(self) -> Threads:
+        """Threads for small payloads, which never wait behind large chunks."""
+        return Threads(self.num_workers, "aiocompress-small")
 
     @cached_property
     def files(self) -> Threads:
@@ -209,6 +216,11 @@ class WorkerPool:
         self._submit(job)
         return job
 
+    async def in_small_thread(self, work: Callable[[], T]) -> T:
+        """Do work that takes milliseconds, and that nobody else may be kept waiting by."""
+        assert self._loop is not None
+        return await self._loop.run_in_executor(self._small, work)
+
     def statistics(self) -> EngineStatistics:
         """Return what is in flight now, and what has gone through."""
         slots = self.slots
@@ -223,6 +235,7 @@ class WorkerPool:
             raw_bytes=self.raw_bytes,
             compressed_bytes=self.compressed_bytes,
             chunks_redone=self.chunks_redone,
+            memory_waiting=slots.waiting,
         )
 
     async def aclose(self) -> None:
@@ -247,8 +260,9 @@ class WorkerPool:
         while self._repairs:
             await asyncio.wait(self._repairs)
         # Threads cannot be stopped: each of them finishes its chunk.
-        if "threads" in vars(self):
-            await self._in_thread(self.threads.shutdown)
+        for threads in ("threads", "_small"):
+            if threads in vars(self):
+                await self._in_thread(vars(self)[threads].shutdown)
         self.files.shutdown(wait=False)
         self.slots.close()
 
@@ -257,8 +271,8 @@ class WorkerPool:
         if not self._closed:
             self._closed = True
             self._end_workers()
-            self.threads.shutdown(wait=False)
-            self.files.shutdown(wait=False)
+            for threads in (self.threads, self._small, self.files):
+                threads.shutdown(wait=False)
             self.slots.close()
 
     def _end_workers(self) -> None:

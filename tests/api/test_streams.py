@@ -8,9 +8,11 @@ from __future__ import annotations
 import array
 import asyncio
 import io
+import mmap
 import os
 import tarfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +69,50 @@ def _file(data: bytes, folder: Path) -> Path:
     return path
 
 
+class Plain:
+    """An object with a plain ``read(n)``, and nothing else of a file."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(min(size, 7001))
+
+
+class Awaitable:
+    """A plain ``read(n)`` that returns something to await."""
+
+    def __init__(self, data: bytes) -> None:
+        self._reader = Reader(data)
+
+    def read(self, size: int) -> Any:
+        return self._reader.read(size)
+
+
+def _refilled(data: bytes, size: int = 3000) -> Iterator[memoryview]:
+    """One buffer, filled again and again."""
+    file, buffer = io.BytesIO(data), memoryview(bytearray(size))
+    while taken := file.readinto(buffer):
+        yield buffer[:taken]
+
+
 def _words(data: bytes, _: Path) -> Any:
     padded = data + bytes(-len(data) % 4)
     return array.array("I", padded) if padded == data else memoryview(data)
+
+
+FILES = ExitStack()
+
+
+def _opened(data: bytes, folder: Path, buffering: int) -> Any:
+    return FILES.enter_context(_file(data, folder).open("rb", buffering))
+
+
+def _mapped(data: bytes) -> Any:
+    mapping = mmap.mmap(-1, len(data)) if data else io.BytesIO()
+    mapping.write(data)
+    mapping.seek(0)
+    return mapping
 
 
 SOURCES: dict[str, Any] = {
@@ -82,6 +125,15 @@ SOURCES: dict[str, Any] = {
     "async read": lambda data, _: Reader(data),
     "async iterable": lambda data, _: _pieces(data),
     "StreamReader": lambda data, _: _stream_reader(data),
+    "plain read": lambda data, _: Plain(data),
+    "read that is awaited": lambda data, _: Awaitable(data),
+    "BytesIO": lambda data, _: io.BytesIO(data),
+    "file": lambda data, folder: _opened(data, folder, -1),
+    "unbuffered file": lambda data, folder: _opened(data, folder, 0),
+    "generator": lambda data, _: _refilled(data),
+    "lines": lambda data, _: (line for line in io.BytesIO(data)),
+    "list of bytes": lambda data, _: [data[:1], b"", bytearray(data[1:5000]), data[5000:]],
+    "mmap": lambda data, _: _mapped(data),
 }
 
 
@@ -97,6 +149,7 @@ async def test_sources(kind: str, tmp_path: Path) -> None:
         assert (await engine.test(make(expected, tmp_path))).raw_bytes == len(TEXT)
         await engine.compress_file(make(b"", tmp_path), tmp_path / "empty.zst")
         assert await engine.decompress((tmp_path / "empty.zst").read_bytes()) == b""
+    FILES.close()
 
 
 async def test_a_named_pipe(tmp_path: Path) -> None:
@@ -124,9 +177,9 @@ async def test_a_folder(tmp_path: Path) -> None:
         assert caught.value.file == str(tmp_path)
 
 
-@pytest.mark.parametrize("source", [io.BytesIO(TEXT), 5, None, [TEXT], object()], ids=type)
+@pytest.mark.parametrize("source", [5, None, object()], ids=type)
 async def test_what_is_no_source(source: Any) -> None:
-    """A file that is not async, for example: the error says what is wanted."""
+    """The error says what is wanted."""
     async with Engine(1, executor="thread") as engine:
         for make in (engine.compress_stream, engine.decompress_stream):
             with pytest.raises(TypeError, match="async"):
@@ -145,20 +198,41 @@ async def test_sources_that_yield_no_bytes(part: Any) -> None:
     async with Engine(1, executor="thread") as engine:
         with pytest.raises(TypeError):
             await _all(engine.compress_stream(source()))
+        with pytest.raises(TypeError):
+            await _all(engine.compress_stream(iter([b"good", part])))
         assert engine.statistics().slots_in_use == 0
 
 
-async def test_a_source_that_fails() -> None:
+async def test_text_files(tmp_path: Path) -> None:
+    """A file opened as text gives no bytes."""
+    with (
+        _file(TEXT, tmp_path).open(encoding="latin-1") as file,
+        pytest.raises(TypeError, match="str"),
+    ):
+        await _all(aiocompress.compress_stream(file))
+
+
+@pytest.mark.parametrize("kind", ["async", "plain", "read"])
+async def test_a_source_that_fails(kind: str) -> None:
     """Its own error goes out as it is, both ways."""
 
     async def source() -> AsyncIterator[bytes]:
         yield TEXT
         raise KeyError("mine")
 
+    def plain() -> Iterator[bytes]:
+        yield TEXT
+        raise KeyError("mine")
+
+    class Failing:
+        def read(self, _: int) -> bytes:
+            raise KeyError("mine")
+
+    kinds: dict[str, Any] = {"async": source, "plain": plain, "read": Failing}
     async with Engine(2, executor="thread") as engine:
         for make in (engine.compress_stream, engine.decompress_stream):
             with pytest.raises((KeyError, FormatError)):
-                await _all(make(source()))
+                await _all(make(kinds[kind]()))
         assert engine.statistics().slots_in_use == 0
 
 

@@ -192,6 +192,11 @@ ASYNCIO: Final[Rows] = {
     "1,000 streams at once, some stuck": (
         "faults/test_loop::test_a_thousand_streams_of_which_some_are_stuck",
     ),
+    "a stream's source that cannot be opened": (
+        "api/test_opening::test_a_missing_file",
+        "api/test_opening::test_forbidden",
+        "api/test_http::test_a_missing_file",
+    ),
     "event loop while level 19 runs": ("faults/test_loop::test_the_loop_is_never_blocked",),
     "same object in two tasks, use after close, from another loop or thread": (
         "api/test_engine::test_one_stream_in_two_tasks",

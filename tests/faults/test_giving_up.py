@@ -22,8 +22,9 @@ from ..help.programs import alive, descriptors, workers
 from .waiting import KIB, MIB, TEXT, At, pieces
 
 
-async def _stream(engine: Engine, source: Any, destination: Path) -> None:
-    async with engine.compress_stream(source, chunk_size="64K") as stream:
+async def _stream(engine: Engine, source: Any, destination: Path, **options: Any) -> None:
+    options = options or {"chunk_size": "64K"}
+    async with engine.compress_stream(source, **options) as stream:
         async for data in stream:
             destination.write_bytes(data)
     destination.unlink()
@@ -35,6 +36,15 @@ VERBS: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
     "test": lambda engine, _, packed, __: engine.test(packed),
     "stream": lambda engine, raw, _, out: _stream(engine, raw, out),
     "stream of a pipe": lambda engine, raw, _, out: _stream(engine, pieces(raw.read_bytes()), out),
+    "stream of plain items": lambda engine, raw, _, out: _stream(
+        engine, [raw.read_bytes()[:70_000]] * 5, out
+    ),
+    "single stream": lambda engine, raw, _, out: _stream(
+        engine, [raw, raw.parent / "packed.zst"], out, single=True
+    ),
+    "stream in time": lambda engine, raw, _, out: _stream(
+        engine, pieces(raw.read_bytes(), 70_000), out, single=True, flush_after=0
+    ),
 }
 
 

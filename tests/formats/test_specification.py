@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -18,7 +19,6 @@ from aiocompress.sync import compress, compress_folder
 
 from .second_reader import (
     END_MEMBER,
-    NOTHING,
     Container,
     Record,
     agrees,
@@ -29,6 +29,7 @@ from .second_reader import (
     records,
     records_of,
     seek_table,
+    zstd_content,
 )
 
 PAGE = Path(aiocompress.__file__).parent / "formats" / "FORMAT.md"
@@ -145,16 +146,21 @@ def test_names_expand_as_the_table_shows() -> None:
 
 @pytest.mark.parametrize("codec", ["zstd", "gzip"])
 def test_constants(codec: str) -> None:
-    """Mark and end of the smallest file are those of the page."""
-    data = compress(b"", codec=codec)
+    """A small file is one frame without a mark; mark and end of a larger one are of the page."""
+    small = compress(bytes(65536), codec=codec)
+    data = compress(bytes(65537), codec=codec)
     if codec == "gzip":
+        assert small.startswith(bytes.fromhex("1f8b0800"))
+        assert gzip.decompress(small) == bytes(65536)
         assert data[20:32] == b"aiocompress\0"
         assert data.endswith(END_MEMBER)
         assert END_MEMBER.hex(" ").upper() in TEXT
     else:
+        assert zstd_content(small) == bytes(65536)
+        assert not is_marked(small)
         (frame,) = seek_table(data)
         assert is_marked(data)
-        assert frame == (len(data) - 29, 0, NOTHING)
+        assert frame[:2] == (len(data) - 29, 65537)
 
 
 def test_framed_container(tmp_path: Path) -> None:

@@ -127,6 +127,12 @@ async def test_damage(engine: Engine) -> None:
         await engine.decompress(packed + b"garbage")
 
 
+async def test_a_single_frame(engine: Engine) -> None:
+    """Only a codec with an encoder for streams writes one."""
+    with pytest.raises(ValueError, match="single is not possible with toy"):
+        engine.compress_stream(RAW, codec=TOY, single=True)
+
+
 async def test_without_the_row(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the row alone that makes it known."""
     packed = await engine.compress(RAW, codec=TOY)

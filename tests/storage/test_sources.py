@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import tempfile
 import threading
@@ -269,7 +270,7 @@ def test_protocols() -> None:
 # What cannot be read.
 
 
-@pytest.mark.parametrize("wrong", [None, 5, 1.5, object(), ["a"], {b"a"}, iter([b"a"]), type])
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, object(), type])
 async def test_wrong_types(pool: WorkerPool, wrong: Any) -> None:
     """Anything else is an error that says what would do."""
     with pytest.raises(TypeError, match="source must be a path, bytes, an object with"):
@@ -277,14 +278,49 @@ async def test_wrong_types(pool: WorkerPool, wrong: Any) -> None:
             pass
 
 
-async def test_readers_that_do_not_wait(pool: WorkerPool, tmp_path: Path) -> None:
-    """An ordinary file looks like a reader, and is told apart at its first read."""
+@pytest.mark.parametrize("paths", [["a"], ("a", Path("b")), []])
+async def test_lists_of_paths(pool: WorkerPool, paths: Any) -> None:
+    """Only an archive can be made of them."""
+    with pytest.raises(TypeError, match="compress_folder"):
+        async with opened(paths, pool):
+            pass
+
+
+@pytest.mark.parametrize("plain", [{b"abc"}, iter([b"a", b"bc"]), [b"abc"], io.BytesIO(b"abc")])
+async def test_plain_sources(pool: WorkerPool, plain: Any) -> None:
+    """What is not async is read as well."""
+    async with opened(plain, pool) as source:
+        assert await source.fill(room := memoryview(bytearray(5))) == 3
+        assert bytes(room[:3]) == b"abc"
+
+
+async def test_files_are_read_in_a_thread(pool: WorkerPool, tmp_path: Path) -> None:
+    """An ordinary file looks like a reader, and never runs on the loop; errors name it."""
     (tmp_path / "file").write_bytes(b"abc")
     with open(tmp_path / "file", "rb") as file:
-        wrong: Any = file
-        async with opened(wrong, pool) as source:
-            with pytest.raises(TypeError, match=r"source\.read must be async"):
-                await source.readinto(memoryview(bytearray(3)))
+        async with opened(file, pool) as source:
+            assert source.name == file.name
+            assert await source.readinto(memoryview(bytearray(3))) == 3
+        assert not file.closed
+    threads = set()
+
+    class Plain:
+        def read(self, _: int) -> bytes:
+            threads.add(threading.get_ident())
+            return b""
+
+    async with opened(Plain(), pool) as source:
+        assert await source.readinto(memoryview(bytearray(3))) == 0
+    assert len(threads - {threading.get_ident()}) == 1
+
+
+async def test_buffered_files_give_what_they_have(pool: WorkerPool) -> None:
+    """``read(n)`` of a buffered pipe would wait for n bytes."""
+    descriptor, other = os.pipe()
+    with open(descriptor, "rb") as file, open(other, "wb", buffering=0) as writer:
+        async with opened(file, pool) as source, asyncio.timeout(10):
+            writer.write(b"ab")
+            assert await source.readinto(memoryview(bytearray(3))) == 2
 
 
 @pytest.mark.parametrize("wrong", ["text", 5, None])

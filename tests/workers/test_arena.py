@@ -436,3 +436,66 @@ def test_memory_goes_with_the_last_view() -> None:
     assert bytes(view[:3]) == b"abc"
     view.release()
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+# What is lent.
+
+
+def test_lending() -> None:
+    """A quarter of the limit can be lent, and no more than slots leave."""
+    slots = Slots(4, 64 * PAGE)
+    assert not slots.lend(16 * PAGE + 1)
+    assert slots.lend(16 * PAGE)
+    assert not slots.lend(1)
+    slots.return_lent(PAGE)
+    assert slots.lend(PAGE)
+
+
+async def test_slots_and_loans_share_the_limit() -> None:
+    """A slot waits for what was lent, unless nothing else is in flight; and the other way round."""
+    slots = Slots(4, 64 * PAGE)
+    assert slots.lend(16 * PAGE)
+    large = await slots.take(64, 60 * PAGE - 64)  # whatever readers do, work goes on
+    large.free()
+    first = await slots.take(64, 40 * PAGE - 64)
+    waiting = start(slots, 16 * PAGE)
+    await settled()
+    assert not waiting.done()
+    slots.return_lent(8 * PAGE)
+    second = await waiting
+    assert slots.memory_in_use + slots.lent == 64 * PAGE
+    assert not slots.lend(1)
+    first.free()
+    second.free()
+    assert slots.lend(PAGE)
+
+
+# Chunks that take seconds.
+
+
+async def test_slow_chunks_leave_a_slot() -> None:
+    """They have all slots but one; those that wait keep nobody else waiting."""
+    slots = Slots(3, 64 * PAGE)
+    slow = [await slots.take(64, 64, slow=True) for _ in range(2)]
+    waiting = [asyncio.ensure_future(slots.take(64, 64, slow=True)) for _ in range(2)]
+    await settled()
+    quick = await slots.take(64, 64)
+    another = start(slots, PAGE)
+    await settled()
+    assert not any(task.done() for task in (*waiting, another))
+    quick.free()
+    (await another).free()
+    await settled()
+    assert not any(task.done() for task in waiting)
+    slow.pop().free()
+    slow.append(await waiting.pop(0))
+    for slot in slow:
+        slot.free()
+    (await waiting.pop()).free()
+    assert (slots.in_use, slots.memory_in_use) == (0, 0)
+
+
+async def test_a_single_slot_is_for_slow_chunks_too() -> None:
+    """Where there is only one, they have it."""
+    slots = Slots(1, 64 * PAGE)
+    (await slots.take(64, 64, slow=True)).free()

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiocompress.workers.pipeline import in_order
+from aiocompress.model import MIB
+from aiocompress.workers.arena import Slots
+from aiocompress.workers.pipeline import Window, in_order
 
 
 class Item:
@@ -215,3 +217,62 @@ async def test_cancelled_at_each_await(error: Exception | None, window: int, aga
         assert asyncio.all_tasks() == tasks
     assert steps > 15
     assert not told
+
+
+# Windows of slow readers.
+
+
+async def test_a_window_grows_with_its_reader() -> None:
+    """One item is ready at first, and one more whenever the reader takes one."""
+    slots = Slots(4, MIB)
+    belt, window = Belt(20), Window(4, slots)
+    ready = []
+    async with aclosing(in_order(belt.items(), window)) as items:
+        async for _ in items:
+            window.largest = 1000
+            await settle()
+            ready.append(len(belt.made) - len(belt.released))
+            if len(belt.made) < belt.number:
+                assert slots.lent == 1000 * (ready[-1] - 1)
+    belt.check(4)
+    assert ready[:6] == [1, 2, 3, 4, 4, 4]
+    assert slots.lent == 0
+
+
+async def test_a_window_without_memory() -> None:
+    """Where nothing can be lent, one item is always ready all the same."""
+    slots = Slots(4, MIB)
+    assert slots.lend(MIB // 4)
+    belt, window = Belt(20), Window(4, slots)
+    async with aclosing(in_order(belt.items(), window)) as items:
+        async for item in items:
+            window.largest = 1000
+            await settle()
+            assert len(belt.made) - len(belt.released) == 1
+            if item.number == 10:
+                slots.return_lent(2000)  # another stream has taken its own
+                break
+        async for _ in items:
+            await settle()
+    belt.check(4)
+    assert slots.lent == MIB // 4 - 2000
+
+
+@pytest.mark.parametrize("taken", range(6))
+async def test_a_window_is_closed(taken: int) -> None:
+    """Whoever stops reading gives back what was lent."""
+    slots = Slots(4, MIB)
+    belt, window = Belt(20), Window(4, slots)
+    items = in_order(belt.items(), window)
+    for _ in range(taken):
+        await anext(items)
+        window.largest = 1000
+        await settle()
+    await items.aclose()
+    belt.check(4)
+    assert slots.lent == 0
+
+
+async def settle() -> None:
+    """Let the producer run as far as it can."""
+    await pause(20)

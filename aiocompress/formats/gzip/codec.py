@@ -1,28 +1,32 @@
-"""gzip members (RFC 1952), written by ISA-L or libdeflate, read by ISA-L or zlib.
+"""gzip members (RFC 1952), written by ISA-L, libdeflate or zlib, read by ISA-L or zlib.
 
 | level | written by | on Linux's source, MB/s and ratio, one thread |
 |---|---|---|
 | 0 | libdeflate 0 (stored) | 14,000 and 1.00 |
 | 1 | ISA-L 2; libdeflate 1 where ISA-L has no wheel | 723 and 4.87 (libdeflate 1: 322 and 5.24) |
 | 2 to 12 | libdeflate, the same number | 276 and 5.42 (level 2), 152 and 6.02 (level 6) |
+
+libdeflate compresses only what is all there. A member that is written as it comes is ISA-L's at
+level 1, and else zlib's, whose highest level is 9.
 """
 
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from typing import Any, Final
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.base import STREAM, Codec
 from aiocompress.formats.deflate import StreamDecoder, inflater
-from aiocompress.model import MIB
+from aiocompress.model import MIB, Buffer
 
 MAGIC: Final = b"\x1f\x8b\x08"
 PLAIN_HEADER: Final = 10
 """Bytes before the DEFLATE data of every member that ``compress`` returns: no optional field."""
 WBITS: Final = 31
 """What ``decompressobj`` takes for gzip with the largest window."""
-_CHECKSUM, EXTRA, _NAME, COMMENT, _RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
+_ISAL_LEVEL, _ZLIB_HIGHEST = 2, 9
+_CHECKSUM, EXTRA, _NAME, COMMENT, RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
 
 
 def check_head(head: bytes) -> None:
@@ -32,7 +36,7 @@ def check_head(head: bytes) -> None:
     """
     if not head.startswith(MAGIC[: len(head)]):
         raise CorruptError("not a gzip member", offset=0)
-    if len(head) > 3 and head[3] & _RESERVED_FLAGS:
+    if len(head) > 3 and head[3] & RESERVED_FLAGS:
         raise CorruptError("the gzip header has reserved flags set", offset=0)
 
 
@@ -63,11 +67,28 @@ def parse_header(head: bytes) -> tuple[int, bytes] | None:
 def compress(data: memoryview, level: int) -> bytes | bytearray:
     """Compress one chunk into one member with a plain header of 10 bytes."""
     if level == 1 and inflater() is not zlib:
-        frame: bytes = inflater().compress(data, 2, WBITS)
+        frame: bytes = inflater().compress(data, _ISAL_LEVEL, WBITS)
         return frame
     import deflate  # slow to import: only writers of gzip pay for it
 
     return deflate.gzip_compress(data, level)
+
+
+class StreamEncoder:
+    """Compresses bytes that arrive in pieces into one member; see ``base.StreamEncoder``."""
+
+    def __init__(self, level: int) -> None:
+        fast = level == 1 and inflater() is not zlib
+        maker, level = (inflater(), _ISAL_LEVEL) if fast else (zlib, min(level, _ZLIB_HIGHEST))
+        self._encoder: Any = maker.compressobj(level, zlib.DEFLATED, WBITS)
+
+    def feed(self, data: Buffer, *, flush: bool = False) -> bytes:
+        member: bytes = self._encoder.compress(data)
+        return member + self._encoder.flush(zlib.Z_SYNC_FLUSH) if flush else member
+
+    def finish(self) -> bytes:
+        end: bytes = self._encoder.flush()
+        return end
 
 
 def decompress(frame: memoryview, room: memoryview) -> int:
@@ -105,4 +126,5 @@ CODEC = Codec(
     # libdeflate and ISA-L fall back to stored blocks of at least 4 KiB: 5 bytes more for each.
     bound=lambda size: size + (size >> 9) + 512,
     compress=compress,
+    open_encoder=StreamEncoder,
 )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import zlib
 from array import array
 from collections.abc import Generator
 from itertools import accumulate
@@ -210,6 +211,23 @@ def indexed_size(data: Buffer, start: int = 0) -> int:
     return 0
 
 
+def whole(data: bytes, most: int, _max_window: int) -> bytes | None:
+    """Return the content of a small file of one member; see ``Container``."""
+    if is_marked(data):
+        if not data.endswith(_END):
+            return None
+        data = data[: -len(_END)]
+    elif needs_end(data) or len(data) < gzip.PLAIN_HEADER or data[3] & gzip.RESERVED_FLAGS:
+        return None
+    decoder = zlib.decompressobj(gzip.WBITS)
+    try:
+        raw = decoder.decompress(data, most + 1)
+    except zlib.error:
+        return None
+    is_whole = decoder.eof and not decoder.unused_data and len(raw) <= most
+    return raw if is_whole else None
+
+
 class Reader(base.Reader):
     """``.gz`` of any writer to pieces; see ``base.Reader``.
 
@@ -316,4 +334,6 @@ class Reader(base.Reader):
         return super()._give_part(size, last=last)
 
 
-CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame)
+CONTAINER: Final = base.Container(
+    Reader, Writer, search, index_payload, is_frame, has_bare_files=True, whole=whole
+)

@@ -13,6 +13,8 @@ from array import array
 from collections.abc import Generator, Iterable
 from typing import Final
 
+import zstandard
+
 from aiocompress.errors import CorruptError
 from aiocompress.formats import base
 from aiocompress.formats.base import LARGEST_TABLE, PART, FrameTable, Search, Steps, little_endian
@@ -29,11 +31,9 @@ EMPTY_CHECKSUM: Final = 0x51D8E999
 SKIPPABLE: Final = struct.Struct("<4sI")
 ENTRY: Final = struct.Struct("<III")
 FOOTER: Final = struct.Struct("<IB4s")
-_MARKED: Final = struct.Struct("<4sBBQ")
-"""A marked frame header: magic, descriptor, window, content size."""
-_MARKED_DESCRIPTOR: Final = 3 << 6 | 4
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
+_TABLE_SIZE: Final = _ONE_ENTRY.size - SKIPPABLE.size
 
 
 class SeekTable:
@@ -137,22 +137,25 @@ def index_payload(data: bytes) -> bytes | None:
 
 
 def whole(data: bytes, most: int, max_window: int) -> bytes | None:
-    """Return the content of a small file of one marked frame and its table; see ``Container``.
+    """Return the content of a small file of one frame; see ``Container``.
 
     Most small files are that, and a walk over their blocks takes longer than decoding them. So
-    nothing is walked: the table, which states all sizes, must stand there byte for byte.
+    nothing is walked: libzstd finds the end of a frame that stands alone, and behind a marked one
+    the table, which states all sizes, must stand byte for byte.
     """
-    if len(data) < _MARKED.size + _ONE_ENTRY.size:
+    try:
+        stated = zstandard.get_frame_parameters(data)
+    except zstandard.ZstdError:
         return None
-    magic, descriptor, window, raw = _MARKED.unpack_from(data)
-    size = len(data) - _ONE_ENTRY.size
-    if magic != zstd.MAGIC or descriptor != _MARKED_DESCRIPTOR or window & 7 != 1 or raw > most:
+    if stated.content_size > most or stated.window_size > max_window:
         return None
-    entry = (_ONE_ENTRY.size - SKIPPABLE.size, size, raw, data[size - 4 : size])
+    header = zstd.parse_header(data)
+    if header is None or not header.is_marked:
+        return zstd.decompress_all(data)
+    size = max(0, len(data) - _ONE_ENTRY.size)
+    entry = (_TABLE_SIZE, size, stated.content_size, data[size - 4 : size])
     table = _ONE_ENTRY.pack(TABLE_MAGIC, *entry, 1, _CHECKSUM_FLAG, FOOTER_MAGIC)
-    if 9 << 7 + (window >> 3) > max_window or data[size:] != table:
-        return None
-    return zstd.decompress_all(memoryview(data)[:size])
+    return zstd.decompress_all(memoryview(data)[:size]) if data[size:] == table else None
 
 
 class Reader(base.Reader):
@@ -276,4 +279,6 @@ class Reader(base.Reader):
         self._drop(left)
 
 
-CONTAINER: Final = base.Container(Reader, Writer, search, index_payload, is_frame, whole)
+CONTAINER: Final = base.Container(
+    Reader, Writer, search, index_payload, is_frame, has_bare_files=True, whole=whole
+)

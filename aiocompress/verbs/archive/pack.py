@@ -19,7 +19,7 @@ from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import Source, naming
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
@@ -55,6 +55,14 @@ class TreeSource(Source):
         """Of files with several names: that of the member, and how many are yet to come."""
         self._owner = cache(self._find_owner)
         self._steps = self._lay_all()
+
+    async def check(self) -> None:
+        """Open each of the sources once, so that an error comes before any bytes.
+
+        :raises OSError: one cannot be opened.
+        """
+        with naming(self.name):
+            await call(self._executor, self._tree.check)
 
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended

@@ -54,8 +54,8 @@ async def compress_tree(
             into(run, tree, destination) as sink,
         ):
             if sink is not None:
-                batches = _batches(Lane(pool, detach=sink.waits), chunks, recipe)
-                async with aclosing(in_order(batches, pool.window)) as items:
+                lane = Lane(pool, detach=sink.waits)
+                async with aclosing(in_order(_batches(lane, chunks, recipe), lane.window)) as items:
                     async for job, frames in items:
                         await job.result()
                         await sink.write(job.data)

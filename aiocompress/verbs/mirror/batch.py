@@ -130,13 +130,17 @@ def compress(place: Place, roots: Roots, enough: int, codec: str, level: int, si
     :param enough: raw bytes after which the worker gives the rest back.
     :returns: ``data`` is an ``Outcome``; ``size`` is ``STREAM`` if the roots are out of reach.
     """
-    make_writer, compress_chunk = FORMATS[codec].container.writer, FORMATS[codec].codec.compress
+    form = FORMATS[codec]
+    make_writer, compress_chunk = form.container.writer, form.codec.compress
     assert make_writer is not None
     suffix = suffix_of(codec)
 
     def convert(data: bytes) -> _Made:
         writer, view = make_writer(), memoryview(data)
         parts: list[Buffer] = []
+        if len(data) < size and form.is_bare(len(data)):
+            frame = compress_chunk(view, level)
+            return _Made([frame], (len(data), len(frame), 1))
         starts = range(0, len(data) or 1, size)
         for start in starts:
             chunk = view[start : start + size]

@@ -1,0 +1,77 @@
+"""Payloads: bytes that are all there, and the bytes that they become.
+
+Services compress many small ones. A slot, a worker and a stream would each cost more than the work
+itself, and behind large files they would wait for a slot. So a small payload takes none of these: a
+tiny one is done at once on the loop's own thread, the others in threads that do nothing else.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from functools import partial
+from typing import Final
+
+from aiocompress import formats
+from aiocompress.errors import FormatError
+from aiocompress.model import KIB, Buffer
+from aiocompress.storage.sources import opened
+from aiocompress.verbs.base import Tally
+from aiocompress.verbs.compress import compressed
+from aiocompress.verbs.decompress import decompressed
+from aiocompress.verbs.options import Reading, Recipe
+from aiocompress.workers.pool import WorkerPool
+
+_SMALL: Final = 64 * KIB
+"""Bytes that take less time to work on than to send to a worker, on either side."""
+_TINY: Final = 4 * KIB
+"""Bytes that take less time to work on than to hand to a thread."""
+
+
+async def compress(pool: WorkerPool, data: Buffer, recipe: Recipe) -> bytes:
+    """Compress a payload into the bytes of a file."""
+    pool.check()
+    view = memoryview(data).cast("B")
+    if recipe.format.is_bare(len(view)):
+        work = partial(recipe.format.codec.compress, view, recipe.level)
+        tiny = len(view) <= _TINY and recipe.level <= recipe.format.codec.default_level
+        made = await (pool.turns.run(work) if tiny else pool.in_small_thread(work))
+        _count(pool, len(view), len(made))
+        return bytes(made)
+    async with (
+        opened(data, pool) as source,
+        aclosing(compressed(pool, source, recipe, Tally(pool))) as frames,
+    ):
+        return b"".join([b"".join(frame) async for frame in frames])
+
+
+async def decompress(pool: WorkerPool, data: Buffer, reading: Reading) -> bytes:
+    """Decompress a payload.
+
+    :raises FormatError: it is in no format known here; and so on, as ``decompressed``.
+    """
+    pool.check()
+    view = memoryview(data).cast("B")
+    if len(view) <= _SMALL and (made := await _whole(pool, bytes(view), reading)) is not None:
+        reading.check_output(len(made))
+        _count(pool, len(made), len(view))
+        return made
+    async with (
+        opened(data, pool) as source,
+        aclosing(decompressed(pool, source, reading, Tally(pool))) as blocks,
+    ):
+        return b"".join([bytes(block.data or b"") async for block in blocks])
+
+
+async def _whole(pool: WorkerPool, data: bytes, reading: Reading) -> bytes | None:
+    """Decode a file of one small frame; None: it is anything else, or damaged."""
+    try:
+        form = formats.detect(data[: formats.HEAD_SIZE])
+    except FormatError:
+        return None
+    work = partial(form.container.whole, data, _SMALL, reading.max_window)
+    return await (pool.turns.run(work) if len(data) <= _TINY else pool.in_small_thread(work))
+
+
+def _count(pool: WorkerPool, raw: int, compressed_size: int) -> None:
+    pool.raw_bytes += raw
+    pool.compressed_bytes += compressed_size

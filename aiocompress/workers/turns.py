@@ -1,0 +1,55 @@
+"""Small work on the loop's own thread, a few milliseconds at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_SLICE: Final = 0.005
+"""Seconds of each turn of the loop that such work may take."""
+_WOKEN: Final = 200
+"""How many of those that wait are woken for one turn."""
+
+
+class Turns:
+    """Runs work that takes a few microseconds, where a thread would take longer to wake up.
+
+    Thousands of callers that each take a moment would together keep the loop from everybody else.
+    So when a turn of the loop has given them enough time, the others wait for one of the next.
+    """
+
+    def __init__(self) -> None:
+        self._begun: float | None = None
+        self._is_spent = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do some work in this turn of the loop, or in one of the next."""
+        while self._is_spent:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self._begin()
+        try:
+            return work()
+        finally:
+            assert self._begun is not None
+            self._is_spent = time.perf_counter() - self._begun > _SLICE
+
+    def _begin(self) -> None:
+        if self._begun is None:
+            self._begun = time.perf_counter()
+            asyncio.get_running_loop().call_soon(self._end)
+
+    def _end(self) -> None:
+        self._begun, self._is_spent = None, False
+        if self._waiting:
+            self._begin()  # whether or not those that are woken still want their turn
+            for turn in [self._waiting.popleft() for _ in range(min(_WOKEN, len(self._waiting)))]:
+                if not turn.done():
+                    turn.set_result(None)
