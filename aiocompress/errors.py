@@ -1,5 +1,8 @@
 """What can go wrong, as one family that names the file, the offset and what to do.
 
+Archives decide which names stand in messages, and how many there are: so every text is ``short``,
+and whatever gathers texts gathers ``Lines``.
+
     AiocompressError
     ├── FormatError          not something this library reads or writes
     ├── CorruptError         bytes that are not what was written
@@ -17,9 +20,62 @@ pickling unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, Self
 
 DATA_BEFORE: Final = "decompress_stream gives the data before it"
+_LONGEST: Final = 4500
+"""Characters of a line: room for every path that a file system takes, and a reason behind it."""
+_MOST_LINES, _MOST_TEXT = 1000, 1 << 20
+_LINE: Final = 64
+"""What a line costs beside its characters: so many short ones take bounded memory, too."""
+
+
+def short(text: str) -> str:
+    """Return a line of at most 4,500 characters: of a longer one, its beginning and its end."""
+    if len(text) <= _LONGEST:
+        return text
+    kept = _LONGEST // 2 - 50
+    return f"{text[:kept]} [{len(text) - 2 * kept:,} more characters] {text[-kept:]}"
+
+
+class Lines(list[str]):
+    """Warnings, or names of what was left out: bounded in number and in characters.
+
+    ``total`` counts all that were appended, those that were not kept included.
+
+    :param most: how many lines to keep.
+    :param room: how many characters all of them may take together, 64 for each line added.
+    """
+
+    def __init__(self, most: int = _MOST_LINES, room: int = _MOST_TEXT) -> None:
+        super().__init__()
+        self._most, self._room = most, room
+        self.total = 0
+
+    def append(self, text: str) -> None:
+        """Take a line, while there is room."""
+        self.total += 1
+        if len(self) < self._most and self._room > 0:
+            text = short(text)
+            self._room -= len(text) + _LINE
+            super().append(text)
+
+    def extend(self, texts: Iterable[str]) -> None:
+        """Take lines, and count those that another one has not kept."""
+        for text in texts:
+            self.append(text)
+        if isinstance(texts, Lines):
+            self.total += texts.total - len(texts)
+
+    def __iadd__(self, texts: Iterable[str]) -> Self:  # type: ignore[override,misc]
+        self.extend(texts)
+        return self
+
+    @property
+    def left_out(self) -> int:
+        """How many lines were not kept."""
+        return self.total - len(self)
 
 
 class AiocompressError(Exception):
@@ -40,12 +96,13 @@ class AiocompressError(Exception):
         frame: int | None = None,
         hint: str | None = None,
     ) -> None:
+        reason = short(reason)
         super().__init__(reason)
         self.reason = reason
         self.file = file
         self.offset = offset
         self.frame = frame
-        self.hint = hint
+        self.hint = hint and short(hint)
 
     def located(
         self, *, file: str | None = None, base: int | None = None, frame: int | None = None

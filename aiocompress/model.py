@@ -96,7 +96,8 @@ class Report(NamedTuple):
     """What a verb did: bytes on both sides, frames, files, and whatever it left out.
 
     The verb left out ``skipped_count`` sources or members; ``skipped`` describes the first 1,000 of
-    them in one line each (``recover``: all of them, up to 8 MiB of names). ``damaged`` of them were
+    them, one in a line (``recover``: the first 1,000,000). A line has up to 4,500 characters, all
+    of them up to 1 MiB (``recover``: 64 MiB), and so have ``warnings``. ``damaged`` of them were
     refused as unsafe, or are not whole. ``changed`` counts the files that changed while the verb
     read them, and the members of which it left out an attribute; ``warnings`` tells which.
     """

@@ -113,6 +113,35 @@ def test_the_text_names_what_is_known(
     )
 
 
+@given(st.text(min_size=1), st.integers(0, 300_000))
+def test_a_text_keeps_its_ends(word: str, count: int) -> None:
+    """What is too long for a line is cut in the middle, and says so; all else stays as it is."""
+    text = f"begin {word * count} end"
+    cut = errors.short(text)
+    assert len(cut) <= 4500
+    assert cut == text or (cut.startswith(text[:2000]) and cut.endswith(text[-2000:]))
+    assert (cut == text) == (len(text) <= 4500)
+    assert errors.short(cut) == cut
+    error = CorruptError(text, hint=text)
+    assert (error.reason, error.hint) == (cut, cut)
+
+
+@given(st.lists(st.integers(0, 6000)), st.integers(1, 40), st.integers(1, 40_000))
+def test_lines_are_bounded(sizes: list[int], most: int, room: int) -> None:
+    """In number and in characters; what is not kept is counted, also where lines are gathered."""
+    lines = errors.Lines(most, room)
+    for size in sizes:
+        lines.append("x" * size)
+    assert len(lines) <= most
+    assert sum(map(len, lines)) < room + 4500
+    assert lines.total == len(sizes)
+    assert lines.left_out == len(sizes) - len(lines)
+    both = errors.Lines(1, 10)
+    both += lines
+    both += ["one more"]
+    assert (both.total, len(both)) == (len(sizes) + 1, 1)
+
+
 def test_located_adds_up_from_the_inside_out() -> None:
     """Each caller adds where its own bytes and frames begin; the innermost file stays."""
     error = CorruptError("it broke", offset=3)

@@ -95,7 +95,7 @@ class Archive:
     @property
     def warnings(self) -> list[str]:
         """What was odd about the archive, each thing once."""
-        return self._opened.warnings
+        return list(self._opened.warnings)
 
     # What there is.
 

@@ -436,7 +436,8 @@ class Engine:
         Frames are found by their magic number and verified by their checksum; members are found by
         their headers and by what is left of the index. A member is saved only if all of it is
         there; ``Report.skipped`` names the damaged and the lost. A compressed file that is not an
-        archive counts as one member. The source is never changed.
+        archive counts as one member. Where files were joined, those of all archives are saved; of
+        several of one name, the last wins. The source is never changed.
 
         :param source: the path of a file of any writer.
         :param destination: the path of a folder, or of a new archive, by its suffix.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 from aiocompress.cli.plan import STREAM, Task, closed_descriptors, shown
-from aiocompress.errors import AiocompressError
+from aiocompress.errors import AiocompressError, short
 from aiocompress.model import Report, __version__, readable_size
 
 
@@ -67,7 +67,7 @@ def say(text: str) -> None:
     """Print a line on stderr, unless that is closed."""
     if 2 not in closed_descriptors:
         with suppress(OSError):
-            print(f"aiocompress: {text}", file=sys.stderr, flush=True)
+            print(f"aiocompress: {short(text)}", file=sys.stderr, flush=True)
 
 
 def complain(error: BaseException, *, verbose: bool) -> None:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
-from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
+from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, Lines, TruncatedError
 from aiocompress.model import KIB, MIB, Buffer
 
 if TYPE_CHECKING:
@@ -187,12 +187,12 @@ class Reader:
     def __init__(
         self, *, whole: int, max_window: int, run: int = 4 * MIB, strict: bool = False
     ) -> None:
-        self.warnings: list[str] = []
+        self.warnings = Lines()
         self.frames = 0
         """How many frames were given out; a stream whose frames cannot be found counts as one."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
         self._run_size = run
-        self._store = self._buffer = memoryview(b"")
+        self._store = self._buffer = memoryview(bytearray())
         """What was fed and not dropped: a view of ``_store``. That never shrinks: memory that is
         given back to the system comes back with one page fault a page."""
         self._start = self._given = 0
@@ -315,7 +315,8 @@ class Reader:
     def _check_end(self) -> None:
         """Check, where the container ends or another one begins, that its last part was met."""
         if self._end_due:
-            raise TruncatedError(f"the file is cut off between two {self._without_end}", offset=0)
+            reason = f"the file is cut off between two {self._without_end}"
+            raise TruncatedError(reason, offset=0, hint=self._hint)
 
     def _cut_off(self) -> TruncatedError:
         return TruncatedError("the file is cut off", offset=len(self._buffer), hint=self._hint)

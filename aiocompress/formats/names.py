@@ -85,6 +85,7 @@ def restored(name: str) -> str | None:
 def stem(path: str) -> str | None:
     """Return the path of an archive without its suffixes; None: they are unknown."""
     folder, name = os.path.split(path)
-    base = restored(name) or (name if name.lower().endswith(_TAR) else None)
-    base = base and base.removesuffix(_TAR)
+    base = restored(name) or (name if name.lower().endswith(_TAR) else "")
+    if base.lower().endswith(_TAR):
+        base = base[: -len(_TAR)]
     return os.path.join(folder, base) if base else None

@@ -1,9 +1,9 @@
-"""What is left of a damaged container: frames that may be whole, and how much is missing between.
+"""What is left of a damaged container: ``Scan`` looks for frames that may be whole.
 
-``Scan`` looks for frames by their magic, and trusts a frame's size where the next one, or the end
-of the file, stands behind it; otherwise the frame must decode before the scan goes on behind it.
-``steps`` then puts the frames in order by the container's own table, if that survived: it says how
-many raw bytes are missing in each place, whatever became of the compressed ones.
+It finds them by their magic, and trusts a frame's size where the next one, or the end of the file,
+stands behind it; otherwise the frame must decode before the scan goes on behind it. So it meets
+files that were joined and, where the frame that holds it is damaged, a file inside the file. What
+begins where another file ends is a ``Part`` of its own; what a table shows to begin later may be.
 
 Frames are only *candidates* here: recover decodes them, and drops those with a wrong checksum.
 """
@@ -13,99 +13,31 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from array import array
-from bisect import bisect_left
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError
+from aiocompress.formats.base import LARGEST_TABLE
+from aiocompress.formats.parts import Frame, Frames, Part, Table, key_of
 from aiocompress.model import KIB, MIB, Buffer
 
-_UNKNOWN: Final = (1 << 64) - 1
 _WINDOW, _SEARCHED = 256 * KIB, 4 * MIB
 _TRIED_FOR_EACH: Final = 4
 """How often each byte may be looked at in vain, on average: beyond, the file is hostile."""
 _FEW: Final = 4
 _LARGEST_INDEX: Final = 64 * MIB
 """Bytes of index blocks that a scan keeps: enough for some million members."""
-
-
-class Frame(NamedTuple):
-    """A frame that may be whole; sizes in bytes.
-
-    ``raw`` is the raw size that it states, or None, ``room`` the most it can hold. ``checksum`` is
-    the number that a table has for it, 0 where tables have none. ``chained``: the scan met it where
-    another frame ends, not by searching.
-    """
-
-    offset: int
-    size: int
-    raw: int | None
-    room: int
-    checksum: int = 0
-    chained: bool = True
-
-
-class Entry(NamedTuple):
-    """What a table says of a frame."""
-
-    size: int
-    raw: int
-    checksum: int
-
-
-class Frames:
-    """A list of frames that takes 48 bytes for each."""
-
-    def __init__(self) -> None:
-        self._columns = array("Q")
-
-    def __len__(self) -> int:
-        return len(self._columns) // 6
-
-    def add(self, frame: Frame) -> None:
-        """Append a frame."""
-        raw = _UNKNOWN if frame.raw is None else frame.raw
-        self._columns.extend((*frame[:2], raw, *frame[3:]))
-
-    def __getitem__(self, number: int) -> Frame:
-        number = range(len(self))[number]
-        offset, size, raw, room, checksum, chained = self._columns[6 * number : 6 * number + 6]
-        known = None if raw == _UNKNOWN else raw
-        return Frame(offset, size, known, room, checksum, chained=bool(chained))
-
-    def __iter__(self) -> Iterator[Frame]:
-        return map(self.__getitem__, range(len(self)))
-
-
-def key_of(frame: Frame | Entry) -> tuple[int, int]:
-    """Return what a frame and its entry have in common."""
-    return frame.size, frame.checksum
+_MOST_ENTRIES: Final = LARGEST_TABLE // 8
+"""Entries of all tables together: as many as the largest one can have."""
+_COST: Final = 64
+"""What an empty block of an index, or an empty table, counts for: memory, not content."""
+_MOST_PARTS, _MOST_GAPS = 100_000, 500_000
 
 
 def is_nearly(data: Buffer, expected: bytes) -> bool:
     """Whether bytes differ from others, as many, in so few places that damage explains it."""
     return sum(one != other for one, other in zip(data, expected, strict=True)) <= _FEW
-
-
-class Step(NamedTuple):
-    """The next part of the raw data: a frame, or, where ``frame`` is None, a gap.
-
-    ``lost``: how many raw bytes are missing if there is no frame, or if it proves damaged; None:
-    that is unknown.
-    """
-
-    frame: Frame | None
-    lost: int | None
-
-
-class Table(NamedTuple):
-    """The container's own table: its entries for frames with data."""
-
-    entries: list[Entry]
-    blocks: frozenset[int] = frozenset()
-    """Payload sizes, in bytes, of its entries without data, index blocks among them."""
 
 
 class Index(NamedTuple):
@@ -150,8 +82,21 @@ class View:
         return self.size
 
 
+class _Doubtful(NamedTuple):
+    """A table that may be that of a file inside the file, met behind so many ``frames``.
+
+    ``first`` is the number of the frame with which its file begins; None: that is unknown.
+    ``gaps`` counts those in front of the table.
+    """
+
+    table: Table
+    frames: int
+    first: int | None
+    gaps: int
+
+
 class Scan(ABC):
-    """Looks through a container: ``run`` it to the end, then see its attributes and ``steps``."""
+    """Looks through a container: ``run`` it to the end, then see its attributes."""
 
     magic: re.Pattern[bytes]
     """The first bytes of frames, 4 or fewer."""
@@ -162,54 +107,52 @@ class Scan(ABC):
         """Bytes that ``measure`` looked at in vain; it adds them, and ``_find`` takes them back."""
         self._chained = True
         self.frames = Frames()
-        self.entries: list[Entry] = []
-        """The entries of all tables, one table after another."""
-        self._payloads: list[tuple[int, bytes]] = []
-        self._blocks: frozenset[int] = frozenset()
-        self._payload_bytes = 0
+        self.parts: list[Part] = []
+        """The files that stand here one behind the other: in nearly all files, one."""
         self.gaps: list[tuple[int, int]] = []
         """Offset and size of compressed bytes that were not recognised."""
         self._gap_before = array("Q")
+        self.elsewhere = 0
+        """Bytes outside of all parts that were not recognised, and can have held data."""
         self.end_due = False
         """Whether the container has to end with a part that has not been met."""
+        self.lacks_end = False
+        """Whether the end that its writers put there, and its readers do not demand, is missing."""
         self.cut_off = False
         """Whether the last part that was measured reaches beyond the end of the file."""
         self.gave_up = False
         """Whether too much was looked at in vain: the rest of the file was not searched."""
-        self.unplaced = 0
-        """How many frames were left out because no table knows them; ``steps`` sets it."""
         self.unverified = 0
         """How many frames have no checksum."""
-        self.empty = False
-        """Whether parts of the container that hold no data were met."""
-        self.raw_size: int | None = None
-        """Raw bytes of the whole container, if a table says so; ``steps`` sets it."""
+        self.is_known = False
+        """Whether anything of the container was met."""
+        self._entry_count = self._payload_bytes = 0
+        self._begin_part(0)
 
     def run(self) -> Iterator[int]:
         """Look through the file; yields the offset that has been reached, from time to time."""
         at = known = 0
-        while at < self._view.size:
+        while at < self._view.size and not self.gave_up:
             found = self._find(at)
             if found is None:
                 if self.cut_off and self._chained and not self.has_table():
                     break  # the content of the last frame may look like frames
                 self._chained = False
                 self.gave_up = self._tried > _TRIED_FOR_EACH * self._view.size + 16 * MIB
-                if self.gave_up:
-                    break
                 at = self._view.find(self.magic, at + 1, 4)
                 continue
             if at > known and not self.held_nothing(known, at, found):
-                self._lose(known, at - known)
+                self._add_gap(known, at - known)
+            self._take(at, *found)
             known = at = found[0]
-            self._take(found[1])
             self._chained = True
             yield at
         at = known
         while at < self._view.size and not any(part := self._view.at(at, MIB)):
             at += len(part)
         if at < self._view.size or (self.end_due and known < self._view.size):
-            self._lose(known, self._view.size - known)  # more than padding, which is zeros
+            self._add_gap(known, self._view.size - known)  # more than padding, which is zeros
+        self._settle()
 
     def _find(self, at: int) -> Found | None:
         tried, self.cut_off = self._tried, False
@@ -240,172 +183,153 @@ class Scan(ABC):
         """Whether the file ends there, or something of the container begins."""
         return at == self._view.size or self.magic.match(self._view.at(at, 4)) is not None
 
-    def _take(self, what: Frame | Table | Index | Other) -> None:
+    def _take(self, at: int, end: int, what: Frame | Table | Index | Other) -> None:
+        self.is_known = True
         if isinstance(what, Frame):
+            if what.first and self._is_sure and len(self.frames) > self._first:
+                self._end_part(at)  # the end of what stands before is missing
+            self.end_due |= what.first
             self.frames.add(what._replace(chained=self._chained))
         elif isinstance(what, Table):
-            self.entries += what.entries
-            self._blocks |= what.blocks
-            self.end_due = False
+            self._take_table(what, end)
         elif isinstance(what, Index):
-            self._payload_bytes += len(what.payload)
+            self._payload_bytes += len(what.payload) + _COST
             if self._payload_bytes <= _LARGEST_INDEX:
-                self._payloads.append((len(self.frames), what.payload))
-        else:
-            self.empty = True
-            self.end_due &= not what.ends
+                self._payloads.append((at, len(self.frames), what.payload))
+        elif what.ends:
+            self.end_due = self.lacks_end = False
+            if self._is_sure:
+                self._end_part(end)
 
-    def _lose(self, offset: int, size: int) -> None:
+    def _add_gap(self, offset: int, size: int) -> None:
         self.gaps.append((offset, size))
         self._gap_before.append(len(self.frames))
+        self.gave_up |= len(self.gaps) >= _MOST_GAPS
 
-    def index(self) -> list[bytes]:
-        """Return the blocks of the archive's index, without those of an archive inside of it.
+    @abstractmethod
+    def size_behind(self, frames: int) -> int:
+        """Return how many bytes without data end a container of so many frames, or nearly so.
 
-        The table lists the sizes of the right ones (``.zst``), or they stand together behind all
-        frames (``.gz``).
+        :param frames: 0: those that may stand behind the table.
         """
-        return [
-            payload
-            for number, payload in self._payloads
-            if not self.entries
-            or len(payload) in self._blocks
-            or (not self._blocks and number == len(self.frames))
+
+    # Files that stand one behind the other, and files inside them.
+
+    def _begin_part(self, offset: int) -> None:
+        self._begin, self._first, self._first_gap = offset, len(self.frames), len(self.gaps)
+        self._payloads: list[tuple[int, int, bytes]] = []
+        """Offset, the number of frames in front, and content of blocks of an archive's index."""
+        self._doubtful: list[_Doubtful] = []
+        self.end_due = False
+
+    @property
+    def _is_sure(self) -> bool:
+        """Whether nothing is lost of this part so far: then all is its own, not of a file in it."""
+        return len(self.gaps) == self._first_gap
+
+    def _end_part(self, offset: int, table: Table | None = None) -> None:
+        """End a part; the next one begins at that offset."""
+        begin = self._begin
+        if table is not None and self._first < len(self.frames):
+            begin = max(begin, min(table.begin, self.frames[self._first].offset))
+        self._lose(self._first_gap, begin)
+        if len(self.frames) > self._first or self._payloads or table is not None:
+            self._add_part(self._first, len(self.frames), (begin, offset), table)
+        self._begin_part(offset)
+        self.gave_up |= len(self.parts) >= _MOST_PARTS
+
+    def _add_part(
+        self, first: int, last: int, between: tuple[int, int], table: Table | None
+    ) -> None:
+        """Add a part: its frames, and the offsets between which it stands."""
+        begin, end = between
+        gaps = zip(self.gaps[self._first_gap :], self._gap_before[self._first_gap :], strict=True)
+        lost = [n - first for (at, _), n in gaps if begin <= at < end and first <= n <= last]
+        payloads = [
+            (number - first, data) for at, number, data in self._payloads if begin <= at < end
         ]
+        cut = table is None and (self.end_due or last < len(self.frames))
+        place = self.frames, first, last, begin
+        self.parts.append(Part(place, table, lost, payloads, cut=cut))
 
-    def steps(self) -> Iterator[Step]:
-        """Yield all frames, and the gaps between them, in the order of the raw data."""
-        places = placed(self.frames, self.entries)
-        if self._is_believed(places):
-            self.raw_size = sum(entry.raw for entry in self.entries)
-            return self._by_table(places)
-        return self._as_they_stand(len(places), at_end=True)
+    def _lose(self, first_gap: int, end: int, frames: int = 0) -> None:
+        """Note what was lost between a part of so many frames, 0 with its table, and an offset."""
+        gaps = ((offset, size) for offset, size in self.gaps[first_gap:] if offset < end)
+        lost = sum(min(offset + size, end) - offset for offset, size in gaps)
+        self.elsewhere += lost if lost > self.size_behind(frames) else 0
 
-    def _is_believed(self, places: array[int]) -> bool:
-        """Whether the tables are those of these frames: one with its checksum is enough.
+    def _take_table(self, table: Table, end: int) -> None:
+        """Decide whether a table is that of this part, or of a file that begins later."""
+        self._entry_count += len(table.entries) + _COST
+        if self._entry_count > _MOST_ENTRIES:
+            return
+        first = self._beginning(table)
+        if first == self._first or self._is_sure:
+            self._end_part(end, table)
+        else:
+            self._doubtful.append(_Doubtful(table, len(self.frames), first, len(self.gaps)))
+            self.end_due = False
 
-        Without checksums it takes half of the frames that are chained; frames that were met by
-        searching do not count, for they may be those of a file inside the file.
+    def _beginning(self, table: Table) -> int | None:
+        """Return the number of the frame with which the file of a table begins; None: unknown.
+
+        Damage in place leaves the distances as they are; bytes that are gone, or too many, do not.
         """
-        placed = sum(place >= 0 for place in places)
-        chained = sum(frame.chained for frame in self.frames)
-        return placed > 0 and (self.entries[0].checksum != 0 or 2 * placed >= chained)
+        first, count = self._first, len(self.frames)
+        at_start = first < count and self.frames[first].offset == self._begin
+        if table.begin == self._begin or (at_start and self._begins(first, table)):
+            return first
+        number = self.frames.at(table.begin, first) if table.begin > self._begin else count
+        if number == count:
+            return None
+        if self.frames[number].offset == table.begin:
+            return number if self._begins(number, table) else None
+        gap = bisect_right(self.gaps, table.begin, self._first_gap, key=lambda gap: gap[0]) - 1
+        is_lost = gap >= self._first_gap and table.begin < sum(self.gaps[gap])
+        return number if is_lost else None
 
-    def _as_they_stand(self, count: int, *, at_end: bool = False) -> Iterator[Step]:
-        """Yield the first frames as they stand in the file, with gaps of unknown size."""
-        gaps = set(self._gap_before)
-        for number in range(count):
-            if number in gaps:
-                yield Step(None, None)
-            frame = self.frames[number]
-            yield Step(frame, frame.raw)
-        if at_end and (count in gaps or self.end_due):
-            yield Step(None, None)
-
-    def _by_table(self, places: array[int]) -> Iterator[Step]:
-        """Put frames where the tables want them; of two for one place, the first counts."""
-        numbers: dict[int, int] = {}
-        for number, place in enumerate(places):
-            if place >= 0:
-                numbers.setdefault(place, number)
-        first = numbers.get(0, 0)
-        if all(place < 0 for place in places[:first]):  # of a file in front that lost its table
-            yield from self._as_they_stand(first)
-        self.unplaced = sum(place < 0 for place in places[first:])
-        last = -1
-        for place, entry in enumerate(self.entries):
-            if place in numbers:
-                last = numbers[place]
-                frame = self.frames[last]
-                agreed = key_of(frame) == key_of(entry) or frame.raw == entry.raw
-                yield Step(frame, entry.raw if agreed else None)
-            elif not self._stands_behind(last, entry):
-                yield Step(None, entry.raw)
-
-    def _stands_behind(self, number: int, entry: Entry) -> bool:
-        """Whether a damaged entry stands for the bytes without data behind the frame ``number``."""
-        if not 0 <= number < len(self.frames) - 1 or number + 1 in self._gap_before:
+    def _begins(self, number: int, table: Table) -> bool:
+        """Whether a frame is the one that a table lists first."""
+        if not len(table.entries):
             return False
-        frame, following = self.frames[number], self.frames[number + 1]
-        return following.offset - frame.offset - frame.size == entry.size
+        frame, entry = self.frames[number], table.entries[0]
+        agrees = key_of(frame) == key_of(entry) and frame.raw in {None, entry.raw}
+        return agrees and (frame.first or entry.checksum != 0)
 
+    def _settle(self) -> None:
+        """Settle, at the end of the file, what its tables have left open.
 
-def placed(frames: Frames, entries: list[Entry]) -> array[int]:
-    """Return for each frame the number of its entry in the table, or -1.
+        A file that ends there, or where such a file begins, is not inside of another one.
+        """
+        last, end, tables = len(self.frames), self._view.size, self._doubtful
+        found: list[tuple[int, int, int, Table]] = []
+        at_end = bool(tables) and tables[-1].gaps == len(self.gaps)
+        while at_end and tables and tables[-1].frames == last:
+            table, _, first, _ = tables[-1]
+            if first is None:
+                break
+            found.append((first, last, end, table))
+            last, end = first, table.begin
+            while tables and tables[-1].frames > last:
+                tables.pop()
+        own = tables[-1] if tables and tables[-1].first is None else None
+        if own is not None:
+            self._add_part(self._first, last, (self._begin, end), own.table)
+            self._lose(own.gaps, end)
+        elif last > self._first or self._payloads or not (found or self.parts):
+            self._forget_blocks(tables, end)
+            self._add_part(self._first, last, (self._begin, end), None)
+            behind = bisect_right(self.gaps, end - 1, self._first_gap, key=lambda gap: gap[0]) - 1
+            if behind >= self._first_gap and sum(self.gaps[behind]) >= end:
+                self._lose(behind, end, last - self._first)
+        else:
+            self._lose(self._first_gap, end)
+        for first, last, end, table in reversed(found):
+            self._add_part(first, last, (table.begin, end), table)
 
-    Neither offsets nor the order tell where a frame belongs: lost bytes move all that follows, and
-    a missing frame, or one of a file inside the file, shifts the rest. So size and checksum decide.
-    What agrees one by one from the front, and from the end, is in its place: nearly always all but
-    the damage. Between, a frame may take any free entry that looks like it. Incompressible chunks
-    all have one size: a table without checksums must agree on the offset too, or the size must be
-    unique. A frame in the wrong place would be wrong content under a right name; one without a
-    place is only reported as missing.
-    """
-    places = array("q", [-1]) * len(frames)
-    if not frames or not entries:
-        return places
-    starts = array("Q", accumulate((entry.size for entry in entries), initial=0))
-    count, most = len(entries), min(len(frames), len(entries))
-    moved = frames[-1].offset - starts[-2]
-    front = back = 0
-    while front < most and _agree(frames[front], entries[front], starts[front]):
-        places[front] = front
-        front += 1
-    while back < most - front and _agree(
-        frames[-1 - back], entries[-1 - back], starts[count - 1 - back] + moved
-    ):
-        places[-1 - back] = count - 1 - back
-        back += 1
-    _place_rest(places, frames, entries, starts, range(front, len(frames) - back))
-    _fill(places, frames, count)
-    return places
-
-
-def _agree(frame: Frame, entry: Entry, offset: int) -> bool:
-    return key_of(frame) == key_of(entry) and (entry.checksum != 0 or frame.offset == offset)
-
-
-def _place_rest(
-    places: array[int], frames: Frames, entries: list[Entry], starts: array[int], numbers: range
-) -> None:
-    """Place the frames in the middle by what they look like."""
-    free: dict[tuple[int, int], list[int]] = {}
-    for place in range(numbers.start, len(entries) - len(frames) + numbers.stop):
-        free.setdefault(key_of(entries[place]), []).append(place)
-    seen = Counter(key_of(frames[number]) for number in numbers)
-    expected = numbers.start
-    for number in numbers:
-        key = key_of(frames[number])
-        same = free.get(key)
-        if same and (key[1] or len(same) == seen[key] == 1):
-            place = _choice(same, expected, starts, frames[number].offset)
-            same.remove(place)
-            places[number], expected = place, place + 1
-
-
-def _choice(same: list[int], expected: int, starts: array[int], offset: int) -> int:
-    """Choose among entries that look the same: the next one in order, or else the nearest."""
-    at = bisect_left(same, expected)
-    if at < len(same) and same[at] == expected:
-        return expected
-    return min(same[max(0, at - 1) : at + 2], key=lambda entry: abs(starts[entry] - offset))
-
-
-def _fill(places: array[int], frames: Frames, count: int) -> None:
-    """Place runs of frames without an entry where exactly as many entries have no frame."""
-    taken = set(places)
-    number = 0
-    while number < len(places):
-        first = number
-        while number < len(places) and places[number] < 0:
-            number += 1
-        before = places[first - 1] if first else -1
-        after = places[number] if number < len(places) else count
-        wanted = range(before + 1, after)
-        if (
-            len(wanted) == number - first > 0
-            and all(frames[lost].chained for lost in range(first, number))
-            and taken.isdisjoint(wanted)
-        ):
-            places[first:number] = array("q", wanted)
-        number += 1
+    def _forget_blocks(self, tables: list[_Doubtful], end: int) -> None:
+        """Forget the index from where a file inside begins, up to an offset: it may be of that."""
+        if tables:
+            inner = min(one.first for one in tables if one.first is not None)
+            blocks = self._payloads
+            self._payloads = [block for block in blocks if block[1] <= inner or block[0] >= end]

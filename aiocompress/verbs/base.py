@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TypeAlias
 
-from aiocompress.errors import AiocompressError
+from aiocompress.errors import AiocompressError, Lines
 from aiocompress.model import PathLike, Progress, Report
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
@@ -245,7 +245,7 @@ class Tally:
     def __init__(self, pool: WorkerPool, found: Found | None = None) -> None:
         self._pool = pool
         self.raw_bytes = self.compressed_bytes = self.frames = self.read_bytes = 0
-        self.warnings: list[str] = []
+        self.warnings = Lines()
         self._one_file = Found(files=1)
         self.found = self._one_file if found is None else found
         """Files, and what was left out."""

@@ -6,16 +6,13 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
-from aiocompress.model import MIB, Member, OnError, Report
+from aiocompress.errors import AiocompressError, LimitError, Lines, UnsafeMemberError, short
+from aiocompress.model import Member, OnError, Report
 from aiocompress.storage.restorer import CROSSED, FATAL, checked
 
 NAMELESS: Final = "(no name)"
 _CROSSED: Final = "its path leads through an earlier member that is a link or a file"
 HINT: Final = "on_error='skip' restores the others"
-_MOST_TOLD: Final = 1000
-_MOST_TEXT: Final = 8 * MIB
-"""Characters of all names together: an archive may hold very long ones."""
 _LEFT_OUT: Final = {
     "name": "it has no name",
     "kind": "the type is unknown, and was taken for that of a file",
@@ -34,28 +31,29 @@ _LEFT_OUT: Final = {
 class Found:
     """Counts of files, and the names of those that were skipped, changed or damaged.
 
-    :param most_told: how many names to keep; together they hold 8 MiB at most.
+    :param skipped: what gathers those that were skipped, if it has a bound of its own.
     """
 
-    def __init__(self, files: int = 0, most_told: int = _MOST_TOLD) -> None:
+    def __init__(self, files: int = 0, skipped: Lines | None = None) -> None:
         self.files = files
-        self._most_told, self._room = most_told, _MOST_TEXT
-        self.skipped_count = self.changed = self.damaged = 0
+        self.changed = self.damaged = 0
         self.kept = 0
         """Files that existed already and were not replaced."""
         self.latest: bytes | None = None
         """The file that was come to last, for whoever is told the progress."""
-        self.skipped: list[str] = []
-        self.warnings: list[str] = []
+        self.skipped = Lines() if skipped is None else skipped
+        self.warnings = Lines()
         self._left_out: dict[str, tuple[str, int]] = {}
         """Unreadable fields of members: the first such member, and how many there are."""
 
+    @property
+    def skipped_count(self) -> int:
+        """How much was left out."""
+        return self.skipped.total
+
     def skip(self, text: str) -> None:
         """Note that something was left out."""
-        self.skipped_count += 1
-        if len(self.skipped) < self._most_told and self._room > 0:
-            self._room -= len(text)
-            self.skipped.append(text)
+        self.skipped.append(text)
 
     def refuse(self, text: str) -> None:
         """Note a member that is damaged, or that we refused to restore."""
@@ -81,14 +79,14 @@ class Found:
             for field, (first, count) in self._left_out.items()
         )
         kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
-        return (*self.warnings, *left_out, *kept)
+        count = self.warnings.left_out
+        more = (f"{count:,} more warnings",) if count else ()
+        return (*self.warnings, *more, *map(short, left_out), *kept)
 
     def add(self, other: Found) -> None:
         """Add what another one has found; only members read front to back leave something out."""
         self.extend(other.warnings)
-        for text in other.skipped:
-            self.skip(text)
-        self.skipped_count += other.skipped_count - len(other.skipped)
+        self.skipped += other.skipped
         self.files += other.files
         self.changed += other.changed
         self.damaged += other.damaged
@@ -107,13 +105,11 @@ class Found:
 
     def extend(self, warnings: Iterable[str]) -> None:
         """Note all of these warnings."""
-        for text in warnings:
-            self.warn(text)
+        self.warnings.extend(warnings)
 
     def warn(self, text: str) -> None:
         """Note something worth knowing."""
-        if len(self.warnings) < _MOST_TOLD:
-            self.warnings.append(text)
+        self.warnings.append(text)
 
 
 class Failures:
@@ -159,5 +155,5 @@ class Failures:
 
 
 def shown(name: bytes) -> str:
-    """Return a member's name as text."""
-    return os.fsdecode(name)
+    """Return a member's name as text, for a line."""
+    return short(os.fsdecode(name))

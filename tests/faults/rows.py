@@ -116,6 +116,18 @@ CORRUPT: Final[Rows] = {
         "formats/test_zstd_container::test_skippable_frames_may_stand_anywhere",
         "formats/tar/test_damage::test_what_follows_the_end",
     ),
+    "recover of joined archives, of a damaged pax header": (
+        "verbs/recover/test_joined::test_all_come_back",
+        "verbs/recover/test_joined::test_lost_members_are_named",
+        "verbs/recover/test_joined::test_any_damage",
+        "verbs/recover/test_others::test_a_damaged_name",
+        "formats/tar/test_salvage::test_every_bit_of_an_extended_header",
+    ),
+    "warnings and names in errors": (
+        "cli/test_long_names::test_every_line_is_short",
+        "cli/test_long_names::test_many_long_names",
+        "test_errors::test_lines_are_bounded",
+    ),
     "bombs, a window of 2 GiB, dictionary ids, header sizes that lie": (
         "formats/test_container_damage::test_bombs_stay_flat",
         "formats/test_streams::test_windows_above_the_limit_are_refused",

@@ -140,7 +140,7 @@ def _gz_index(chance: random.Random) -> object:
     return table or gz.index_payload(mutated(chance, (data[first:end],)))
 
 
-_INDEX, _TAIL, _BEFORE_INDEX = gz._INDEX, gz._TAIL_SIZE, gz._HEADER.size
+_INDEX, _TAIL, _BEFORE_INDEX = gz._INDEX, gz.TAIL_SIZE, gz._HEADER.size
 
 
 def _blocks() -> tuple[bytes, ...]:

@@ -1,6 +1,7 @@
 """gzip: the codec (RFC 1952), ``.gz`` of members that say their sizes, and the scan of both.
 
-May import: ``base``, ``deflate`` and ``scan`` beside it, ``model`` and ``errors``; no other codec.
+May import: ``base``, ``deflate``, ``scan`` and ``parts`` beside it, ``model`` and ``errors``; no
+other codec.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ def _header(data_size: int, mark: bytes = b"") -> bytes:
 
 
 _END: Final = _header(len(_EMPTY)) + _EMPTY
-_BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-ENDS: Final = (_END, _BGZF_END)
+BGZF_END: Final = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+ENDS: Final = (_END, BGZF_END)
 """The empty members that end a file: that of ``Writer``, and that of BGZF."""
 
 _INDEX: Final = b"aiocompress index "
@@ -77,7 +77,7 @@ def _tail(first: int) -> bytes:
     return _index_member(POINTS, b"%020d" % first) + _END
 
 
-_TAIL_SIZE: Final = len(_tail(0))
+TAIL_SIZE: Final = len(_tail(0))
 INDEX_HEAD: Final = _HEADER.size + len(_INDEX) + 1
 """Bytes of an index member up to its text."""
 
@@ -125,8 +125,8 @@ def table_sizes(payload: bytes) -> array[int] | None:
 
 def search(size: int) -> Search:
     """Look for the index of an archive of that many bytes; see ``base.Search``."""
-    tail = yield max(0, size - _TAIL_SIZE), _TAIL_SIZE
-    end = size - _TAIL_SIZE
+    tail = yield max(0, size - TAIL_SIZE), TAIL_SIZE
+    end = size - TAIL_SIZE
     digits = tail[INDEX_HEAD : INDEX_HEAD + 20]
     first = int(digits) if digits.isdigit() else end
     if first >= end or tail != _tail(first):
@@ -248,15 +248,14 @@ class Reader(base.Reader):
                 yield from self._give_part(min(len(self._buffer), base.PART), last=False)
                 continue
             member = yield from self._member()
-            if is_marked(self._buffer):
+            if is_marked(self._buffer):  # a new file begins, and its table counts from here
                 self._check_end()
+                self._sizes = array("I")
             if member is None:
                 yield from self._rest()
                 break
             yield from self._give_frames(self._run(member), exact=False)
         self._check_end()
-        if self._table_due:
-            self._index_is_damaged()
 
     def _run(self, member: tuple[int, int]) -> list[tuple[int, int]]:
         """Measure the members that are here, after the first one."""
@@ -293,6 +292,11 @@ class Reader(base.Reader):
         if end + raw_before + raw > self._whole or raw > size * HIGHEST_RATIO:
             return None
         return size, raw
+
+    def _check_end(self) -> None:
+        super()._check_end()
+        if self._table_due:
+            self._index_is_damaged()
 
     def _note_end(self, start: int, size: int) -> None:
         if bytes(self._buffer[start : start + size]).endswith(ENDS):

@@ -10,7 +10,8 @@ from aiocompress.formats.base import LARGEST_TABLE
 from aiocompress.formats.deflate import inflater
 from aiocompress.formats.gzip import codec as gzip
 from aiocompress.formats.gzip import container as gz
-from aiocompress.formats.scan import Entry, Found, Frame, Index, Other, Scan, Table, is_nearly
+from aiocompress.formats.parts import Entries, Frame, Table
+from aiocompress.formats.scan import Found, Index, Other, Scan, is_nearly
 from aiocompress.model import KIB, MIB
 
 _HEAD, _LONGEST_HEAD, _PART = 64 * KIB, MIB, 64 * KIB
@@ -26,6 +27,8 @@ class GzScan(Scan):
         head = self._view.at(at, _HEAD)
         if end := self._end(at):
             return end, Other(ends=True)
+        if self.lacks_end and gz.BGZF_END.startswith(bytes(head)):
+            return self._view.size, Other()
         gzip.check_head(bytes(head[:4]))
         if gz.index_member(head)[1] in {gz.GOES_ON, gz.ENDS_HERE} and (index := self._index(at)):
             return index
@@ -38,8 +41,15 @@ class GzScan(Scan):
         return self._inflated(at)
 
     def _found(self, at: int, size: int, raw: int) -> Frame | Other:
-        self.end_due |= gz.needs_end(self._view.at(at, 64))
-        return Frame(at, size, raw, raw) if raw else Other()
+        if not raw:
+            return Other()
+        head = self._view.at(at, 64)
+        first = gz.is_marked(head)
+        self.lacks_end |= gz.needs_end(head) and not first
+        return Frame(at, size, raw, raw, first=first)
+
+    def size_behind(self, frames: int) -> int:
+        return gz.TAIL_SIZE + 10 * frames
 
     def has_table(self) -> bool:
         end = self._view.size
@@ -49,7 +59,7 @@ class GzScan(Scan):
         """Return where a member that ends a file ends; a damaged one counts where one is due."""
         for end in gz.ENDS:
             last = bytes(self._view.at(at, len(end)))
-            due = self.end_due and at + len(end) == self._view.size
+            due = (self.end_due or self.lacks_end) and at + len(end) == self._view.size
             if last == end or (due and is_nearly(last, end)):
                 return at + len(end)
         return None
@@ -97,4 +107,7 @@ class GzScan(Scan):
         pairs = gz.table_sizes(payload)
         if pairs is None:
             return at, Index(payload)
-        return at, Table([Entry(*sizes, 0) for sizes in zip(pairs[::2], pairs[1::2], strict=True)])
+        entries, begin = Entries.of(pairs[::2], pairs[1::2]), start
+        if len(self.frames):
+            begin = self.frames[-1].offset + self.frames[-1].size
+        return at, Table(entries, begin - sum(pairs[::2]))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.tar.header import to_bytes
-from aiocompress.formats.tar.index import LETTERS, Record, Records, unpack
+from aiocompress.formats.tar.index import DEVICES, LETTERS, Record, Records, unpack
 from aiocompress.model import Member
 
 
@@ -113,10 +113,11 @@ class Directory:
 
 def is_of(record: Record, member: Member) -> bool:
     """Whether a record and a header describe the same member."""
+    numbers = b"%d,%d" % member.device
     return (
         record.name == to_bytes(member.name)
         and record.kind == LETTERS[member.kind]
         and record.size == member.stored_size
-        and record.link == to_bytes(member.link)
+        and record.link == (numbers if record.kind in DEVICES else to_bytes(member.link))
         and record.data_offset - record.offset == member.data_offset - member.offset
     )

@@ -15,6 +15,7 @@ from aiocompress.errors import (
     CorruptError,
     FormatError,
     LimitError,
+    Lines,
     TruncatedError,
 )
 from aiocompress.formats.tar import fields, header, sparse
@@ -27,7 +28,6 @@ Steps: TypeAlias = Generator[Member | memoryview | None, None, None]
 _NOTHING: Final = memoryview(b"")
 ZEROS: Final = END[:BLOCK]
 _PART: Final = 64 * KIB
-_MOST_WARNINGS: Final = 1000
 _LARGEST_EMPTY: Final = 20 * BLOCK
 """What GNU tar and bsdtar write where there is nothing to archive: a record of zeros."""
 _SKIPPING: Final = "on_error='skip' restores it"
@@ -73,7 +73,7 @@ class Reader:
     """
 
     def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA) -> None:
-        self.warnings: list[str] = []
+        self.warnings = Lines()
         self._max_metadata = max_metadata
         self._metadata = 0
         self._view = _NOTHING
@@ -313,5 +313,4 @@ class Reader:
             size -= step
 
     def _warn(self, text: str) -> None:
-        if len(self.warnings) < _MOST_WARNINGS:
-            self.warnings.append(text)
+        self.warnings.append(text)

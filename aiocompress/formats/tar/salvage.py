@@ -16,9 +16,9 @@ from collections.abc import Generator, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
-from aiocompress.formats.tar import fields, header
+from aiocompress.formats.tar import doubt, fields, header
 from aiocompress.formats.tar.directory import Directory, is_of
-from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding, to_bytes
+from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding, to_text
 from aiocompress.formats.tar.index import FILE, Record
 from aiocompress.formats.tar.reader import GLOBAL, ZEROS, Reader, is_archive
 from aiocompress.formats.tar.splicing import CONTEXT, Splices, TornError
@@ -26,7 +26,6 @@ from aiocompress.model import DEFAULT_MAX_METADATA, KIB, MIB, Buffer, Member
 
 _MAGIC: Final = re.compile(rb"ustar[\0 ]")
 _MAGIC_AT: Final = 257
-_PAX_END: Final = re.compile(rb"(?:^|\n)([0-9]+) [^=\n]+=")
 _SECOND: Final = 10**9
 _LARGEST_GLOBAL: Final = 64 * KIB
 _MOST_REJECTED: Final = 64 * MIB
@@ -81,6 +80,8 @@ class Salvager(Splices):
         self.guessed = False
         """Whether the last members were found behind a gap, where no index covers them."""
         self._global = b""
+        self._has_size = False
+        """Whether an extended header says the size of the last member: nothing vouches for it."""
         self._steps = self._parse()
 
     def feed(self, data: Buffer) -> Iterator[Event]:
@@ -117,22 +118,23 @@ class Salvager(Splices):
         start = self._raw
         try:
             member = yield from self._headers()
-            if member is not None and self._unsure:
-                self._check(member, start)
         except TornError:
             return
         except AiocompressError:
             if not self._unsure and not _MAGIC.match(self._pending, _MAGIC_AT):
                 yield Hole(0)  # the content before this is too long, or lacks bytes
-            self._unread()
-            self._raw = None if self._unsure else self._raw
-            yield from self._resync()
-            return
-        self._unsure = False
-        if member is None:
-            self._ended = True
+            is_there = yield from self._refuse()
         else:
-            yield from self._give(member, start)
+            if member is None or not self._unsure or not self._is_contradicted(member, start):
+                self._unsure = False
+                self._ended |= member is None
+                yield from () if member is None else self._give(member, start)
+                return
+            self._unread()
+            is_there = False
+        if self._unsure and not is_there:
+            self._raw = None
+        yield from self._resync()
 
     def _record(self, member: Member, start: int) -> Record | None:
         """Return the index's record of a member that begins there; None: they do not agree."""
@@ -140,9 +142,10 @@ class Salvager(Splices):
         agrees = record is not None and record.offset == start and is_of(record, member)
         return record if agrees else None
 
-    def _check(self, member: Member, start: int | None) -> None:
-        if start is not None and self._directory.covers(start) and not self._record(member, start):
-            raise CorruptError("the index does not agree")
+    def _is_contradicted(self, member: Member, start: int | None) -> bool:
+        """Whether the index knows that no such member begins there."""
+        covered = start is not None and self._directory.covers(start)
+        return covered and self._record(member, start or 0) is None
 
     def _give(self, member: Member, start: int | None) -> Steps:
         """Give out a member whose headers were just taken."""
@@ -167,8 +170,11 @@ class Salvager(Splices):
             state = yield from self._wait()
             if state == "data":
                 step = min(len(self._view) - self._at, left or behind)
+                data = self._view[self._at : self._at + step]
                 if left:
-                    yield self._view[self._at : self._at + step]
+                    yield data
+                elif self._has_size and bytes(data).strip(b"\0"):
+                    yield Hole(0)  # it goes on where padding should be: the size is damaged
                 self._advance(step)
             elif state == "end":
                 if left:
@@ -205,6 +211,7 @@ class Salvager(Splices):
         block = yield from self._block()
         if block == ZEROS:
             return None
+        self._has_size = False
         if block[156] in PLAIN and not self._global:
             return header.parse(block, 0, BLOCK)
         reader = Reader(max_metadata=self._most)
@@ -216,10 +223,33 @@ class Salvager(Splices):
             for item in reader.feed(block):
                 if isinstance(item, Member):
                     self._keep_global()
+                    self._has_size = doubt.check_records(bytes(self._pending), item)
                     return item._replace(offset=0, data_offset=item.data_offset - shift)
             if len(self._pending) > self._most:
                 raise LimitError("too many headers before one member")
             block = yield from self._block()
+
+    def _refuse(self) -> Generator[Event | None, None, bool]:
+        """Put back headers of which none counts; returns whether a member stands there.
+
+        That is so where an extended header is damaged: the one behind it is passed, too, for by
+        itself it would have a wrong name or size.
+        """
+        end = doubt.extended_size(bytes(self._pending))
+        if 0 < end <= self._most:
+            try:
+                while len(self._pending) < end + BLOCK:
+                    yield from self._block()
+            except TornError:
+                return True
+            block = bytes(self._pending[end : end + BLOCK])
+            if doubt.is_sound(block):
+                name = to_text(fields.until_nul(block[:100]))
+                yield Unknown(f"a member whose extended header is damaged, {name!r} in short")
+                self._context, self._pending = b"", bytearray()
+                return True
+        self._unread()
+        return False
 
     def _keep_global(self) -> None:
         """Remember global headers in front of this member: they apply to later ones too."""
@@ -252,16 +282,10 @@ class Salvager(Splices):
                     return
                 self._cross()
                 continue
-            start, is_first = self._raw, not self._context
-            try:
-                member = yield from self._headers()
-                assert member is not None
-                start = self._accepted(member, start, is_first=is_first)
-            except TornError:
+            found = yield from self._attempt()
+            if found is None:
                 continue
-            except AiocompressError:
-                self._unread()
-                continue
+            member, start = found
             self._unsure = False
             self._raw = None if start is None else start + len(self._pending)
             if start is None:
@@ -269,6 +293,23 @@ class Salvager(Splices):
             self.guessed = start is None or not self._directory.covers(start)
             yield from self._give(member, start)
             return
+
+    def _attempt(self) -> Generator[Event | None, None, tuple[Member, int | None] | None]:
+        """Take the headers of a candidate: its member and raw offset; None: they do not count."""
+        start = self._raw
+        try:
+            member = yield from self._headers()
+        except TornError:
+            return None
+        except AiocompressError:
+            yield from self._refuse()
+            return None
+        assert member is not None
+        try:
+            return member, self._accepted(member, start)
+        except AiocompressError:
+            self._unread()
+            return None
 
     def _inside(self, record: Record) -> Steps:
         """Go on in a member whose beginning is lost, and give out the rest of its content."""
@@ -327,7 +368,7 @@ class Salvager(Splices):
                 return at
         return None
 
-    def _accepted(self, member: Member, start: int | None, *, is_first: bool) -> int | None:
+    def _accepted(self, member: Member, start: int | None) -> int | None:
         """Return the raw offset of a member that was found; None: it stays unknown.
 
         :raises CorruptError: the archive has no such member, or its extended header may be lost.
@@ -337,28 +378,8 @@ class Salvager(Splices):
             if record is None:
                 raise CorruptError("not a member of this archive")
             return record.offset
-        self._check(member, start)
+        if self._is_contradicted(member, start):
+            raise CorruptError("the index does not agree")
         if start is None or not self._directory.covers(start):
-            self._check_complete(member, is_first=is_first)
+            doubt.check_complete(bytes(self._pending), self._context, member)
         return start
-
-    def _check_complete(self, member: Member, *, is_first: bool) -> None:
-        """Refuse a member that seems to have lost its extended header."""
-        block = bytes(self._pending[-BLOCK:])
-        if len(self._pending) > BLOCK:
-            return
-        cut = block[99] and to_bytes(member.name).endswith(block[:100])
-        cut = cut or (block[256] and to_bytes(member.link) == block[157:257])
-        if cut or b"GNUSparseFile" in block[:100] or _is_pax_body(self._context):
-            raise CorruptError("the extended header of a member is lost")
-        if is_first and (b"?" in block[:100] or not (member.size or member.kind != "file")):
-            raise CorruptError("the extended header of a member may be lost")
-
-
-def _is_pax_body(before: bytes) -> bool:
-    """Whether bytes end like the body of a pax header: with a whole record, and padding."""
-    text = before.rstrip(b"\0")
-    for match in _PAX_END.finditer(text):
-        if text.endswith(b"\n") and int(match[1][-9:]) == len(text) - match.start(1):
-            return True
-    return False

@@ -1,6 +1,6 @@
 """Zstandard: the codec (RFC 8878), ``.zst`` with its seek table, and the scan of both.
 
-May import: ``base`` and ``scan`` beside it, ``model`` and ``errors``; no other codec.
+May import: ``base``, ``scan`` and ``parts`` beside it, ``model`` and ``errors``; no other codec.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from aiocompress.formats.zstd.codec import U32_MAX, FrameHeader, FrameWalk
 from aiocompress.model import Buffer
 
 TABLE_MAGIC: Final = b"\x5e\x2a\x4d\x18"
-_INDEX_MAGIC: Final = b"\x59\x2a\x4d\x18"
+INDEX_MAGIC: Final = b"\x59\x2a\x4d\x18"
 FOOTER_MAGIC: Final = b"\xb1\xea\x92\x8f"
 _CHECKSUM_FLAG: Final = 0x80
 EMPTY_CHECKSUM: Final = 0x51D8E999
@@ -84,7 +84,7 @@ class Writer:
 
     def index(self, block: bytes) -> bytes:
         self._table.add_skippable(SKIPPABLE.size + len(block))
-        return SKIPPABLE.pack(_INDEX_MAGIC, len(block)) + block
+        return SKIPPABLE.pack(INDEX_MAGIC, len(block)) + block
 
     def finish(self) -> bytes:
         return bytes(self._table)
@@ -131,7 +131,7 @@ def is_frame(data: memoryview, raw_size: int) -> bool:
 
 def index_payload(data: bytes) -> bytes | None:
     """Return the index block in one of ``FrameTable.blocks``; None: it is something else."""
-    if len(data) < SKIPPABLE.size or not data.startswith(_INDEX_MAGIC):
+    if len(data) < SKIPPABLE.size or not data.startswith(INDEX_MAGIC):
         return None
     return data[SKIPPABLE.size :]
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.base import LARGEST_TABLE, PART
-from aiocompress.formats.scan import Entry, Found, Frame, Index, Other, Scan, Table, is_nearly
+from aiocompress.formats.parts import Entries, Entry, Frame, Table
+from aiocompress.formats.scan import Found, Index, Other, Scan, is_nearly
 from aiocompress.formats.zstd import codec as zstd
 from aiocompress.formats.zstd import container as zst
 from aiocompress.formats.zstd.codec import FrameHeader, FrameWalk
@@ -17,6 +18,8 @@ _HINT: Final = struct.Struct("<4sII")
 """The skippable frame that pzstd puts in front of a frame: magic, 4, the size of the frame."""
 _HINT_MAGIC: Final = b"\x50\x2a\x4d\x18"
 _BLOCKS_AT_ONCE: Final = 256
+_INDEX_HEAD: Final = 64
+"""Within so many bytes of a block of an index, its frame begins."""
 _NOTHING: Final = bytes(64)
 """At a block header: a run of empty blocks, which no writer makes, but which fill every hole."""
 
@@ -46,8 +49,8 @@ class ZstScan(Scan):
         if not self.is_end(at + size) and not (header.has_checksum and self._decodes(at, size)):
             return None
         self.unverified += not header.has_checksum
-        self.end_due |= header.is_marked
-        return at + size, Frame(at, size, header.content_size, header.room, checksum)
+        about = header.content_size, header.room, checksum
+        return at + size, Frame(at, size, *about, first=header.is_marked)
 
     def _walk(self, header: FrameHeader, at: int) -> int | None:
         """Step to the end of the frame; None: it is cut off, or damaged."""
@@ -85,7 +88,7 @@ class ZstScan(Scan):
         end = at + zst.SKIPPABLE.size + size
         if magic == zst.TABLE_MAGIC:
             return self._table(at, end) or self._table_without_head(at)
-        if not self.is_end(end):
+        if not self.is_end(end) and not (magic == zst.INDEX_MAGIC and self._ends_whole(at, end)):
             return None
         if size <= LARGEST_TABLE:
             payload = zst.index_payload(bytes(self._view.at(at, zst.SKIPPABLE.size + size)))
@@ -93,17 +96,33 @@ class ZstScan(Scan):
                 return end, Index(payload)
         return end, Other()
 
+    def _ends_whole(self, at: int, end: int) -> bool:
+        """Whether a block of an index ends with a whole frame, as the right ones do."""
+        start = bytes(self._view.at(at, _INDEX_HEAD)).find(zstd.MAGIC)
+        found = self._frame(at + start) if start > 0 else None
+        return found is not None and found[0] == end
+
     def held_nothing(self, start: int, end: int, following: Found) -> bool:
         if end - start != _HINT.size or not isinstance(following[1], Frame):
             return False
         hint = _HINT.pack(_HINT_MAGIC, 4, following[1].size)
         return is_nearly(self._view.at(start, _HINT.size), hint)
 
+    def size_behind(self, frames: int) -> int:
+        return zst.SKIPPABLE.size + zst.ENTRY.size * frames + zst.FOOTER.size if frames else 0
+
     # The seek table: found by its first 8 bytes or, where those are damaged, by its last 9.
 
     def _table(self, at: int, end: int) -> Found | None:
         count, rest = divmod(end - at - zst.SKIPPABLE.size - zst.FOOTER.size, zst.ENTRY.size)
-        return None if rest or count < 0 or not self.is_end(end) else self._entries(at, count)
+        if rest or count < 0 or not (self.is_end(end) or self._has_footer(end, count)):
+            return None
+        return self._entries(at, count)
+
+    def _has_footer(self, end: int, count: int) -> bool:
+        """Whether a table that ends there, and behind which nothing known stands, says so twice."""
+        footer = bytes(self._view.at(end - zst.FOOTER.size, zst.FOOTER.size))
+        return footer[:4] == count.to_bytes(4, "little") and footer.endswith(zst.FOOTER_MAGIC)
 
     def has_table(self) -> bool:
         end = self._view.size
@@ -123,7 +142,11 @@ class ZstScan(Scan):
             return None
         data = bytes(self._view.at(at + zst.SKIPPABLE.size, count * zst.ENTRY.size))
         end = at + zst.SKIPPABLE.size + len(data) + zst.FOOTER.size
-        rows = [Entry(*row) for row in zst.ENTRY.iter_unpack(data)]
-        frames = [row for row in rows if row.raw or row.checksum != zst.EMPTY_CHECKSUM]
-        others = {row.size - zst.SKIPPABLE.size for row in rows if not row.raw}
-        return end, Table(frames, frozenset(others))
+        entries, others, begin = Entries(), set(), at
+        for size, raw, checksum in zst.ENTRY.iter_unpack(data):
+            begin -= size
+            if raw or checksum != zst.EMPTY_CHECKSUM:
+                entries.add(Entry(size, raw, checksum))
+            if not raw:
+                others.add(size - zst.SKIPPABLE.size)
+        return end, Table(entries, begin, frozenset(others))

@@ -22,6 +22,7 @@ from aiocompress.errors import (
     CorruptError,
     FormatError,
     LimitError,
+    Lines,
     MemberNotFoundError,
     TruncatedError,
 )
@@ -71,7 +72,7 @@ class OpenedArchive:
         """Where its members are; None: it has to be read from front to back."""
         self.is_plain = False
         """Whether it is a tar that is not compressed."""
-        self.warnings: list[str] = []
+        self.warnings = Lines()
         """What was odd about the archive, each thing once."""
 
     # Open and close.

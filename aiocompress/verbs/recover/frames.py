@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from aiocompress.formats.base import Format, Piece
-from aiocompress.formats.scan import Frame, Scan, Step, View
+from aiocompress.formats.parts import Frame, Step
+from aiocompress.formats.scan import Scan, View
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import naming
 from aiocompress.storage.files import read_at

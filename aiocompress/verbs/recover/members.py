@@ -15,6 +15,7 @@ from itertools import count
 from typing import Final
 
 from aiocompress.errors import UnsafeMemberError
+from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.header import to_bytes
 from aiocompress.formats.tar.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
 from aiocompress.model import Buffer, Member
@@ -47,12 +48,25 @@ class Files(Unpacker, ABC):
         """How many members were found without proof that they belong to this archive."""
         self._indexed = 0
         """How many members were made from what the index says of them."""
-        self.kept = 0
-        """How many damaged files were kept."""
+        self._kept = self._folders = 0
+        """How many damaged files were kept, and how many folders were made."""
+
+    @property
+    def saved(self) -> int:
+        """How much was saved: files, folders, links, and damaged files that were kept."""
+        return self._found.files + self._kept + self._folders
+
+    @abstractmethod
+    def begin(self, directory: Directory, size: int | None) -> None:
+        """Take the next of the files that stand one behind the other: its index, its raw bytes."""
 
     @abstractmethod
     def gap(self, size: int | None) -> None:
         """Take note that raw bytes are missing here; None: an unknown number."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Say that the file that began last ends here."""
 
     def _make(self, member: Member, name: bytes) -> None:
         place = self._failures.place(name)
@@ -62,6 +76,10 @@ class Files(Unpacker, ABC):
             self._guesses.append(place)
             self._guessed += 1
         super()._make(member, name)
+
+    def _make_folder(self, place: bytes, member: Member) -> None:
+        super()._make_folder(place, member)
+        self._folders += bool(place)
 
     def _take_back(self) -> None:
         """Remove what was found since the last gap: it does not belong to this archive."""
@@ -126,7 +144,7 @@ class Files(Unpacker, ABC):
             other = place + _SUFFIX + (b"-%d" % number if number > 1 else b"")
             with contextlib.suppress(FileExistsError):
                 self._restorer.make_hardlink(other, place)
-                self.kept += 1
+                self._kept += 1
                 return
 
     def _lose(self, member: Member) -> None:
@@ -181,11 +199,12 @@ def _missing(holes: list[tuple[int, int]], size: int) -> str:
 
 
 class TarFiles(Files):
-    """Saves the members of a tar, as a ``Salvager`` makes them out."""
+    """Saves the members of a tar, or of several, as a ``Salvager`` makes them out."""
 
-    def __init__(self, root: int, found: Found, salvager: Salvager, *, keep_damaged: bool) -> None:
-        super().__init__(root, found, keep_damaged=keep_damaged)
-        self._salvager = salvager
+    _salvager: Salvager
+
+    def begin(self, directory: Directory, size: int | None) -> None:
+        self._salvager = Salvager(directory, size)
 
     def feed(self, data: Buffer) -> None:
         self._take(self._salvager.feed(data))
@@ -193,8 +212,12 @@ class TarFiles(Files):
     def gap(self, size: int | None) -> None:
         self._take(self._salvager.gap(size))
 
-    def finish(self) -> None:
+    def end(self) -> None:
         self._take(self._salvager.finish())
+        self._end()
+        self._guesses = None
+
+    def finish(self) -> None:
         self._end_all()
         if self._indexed:
             self._found.warn(f"{self._indexed:,} members were made by the index alone")
@@ -227,11 +250,17 @@ class OneFile(Files):
         super().__init__(root, found, keep_damaged=keep_damaged)
         self._begin_next(member._replace(size=ENDLESS, stored_size=ENDLESS))
 
+    def begin(self, directory: Directory, size: int | None) -> None:
+        pass  # files that were joined decompress into one
+
     def feed(self, data: Buffer) -> None:
         self._add(memoryview(data))
 
     def gap(self, size: int | None) -> None:
         self._skip(size or 0)
+
+    def end(self) -> None:
+        pass
 
     def finish(self) -> None:
         assert self._member is not None

@@ -9,20 +9,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import Final
 
-from aiocompress.errors import CorruptError, FormatError
+from aiocompress.errors import CorruptError, FormatError, Lines
 from aiocompress.formats import FORMATS, names
 from aiocompress.formats.base import Format
-from aiocompress.formats.scan import Frame, Scan
+from aiocompress.formats.parts import Frame, Part, Step
+from aiocompress.formats.scan import Scan
 from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.reader import ZEROS, is_archive
-from aiocompress.formats.tar.salvage import Salvager
-from aiocompress.model import Buffer, Member, OnExists, PathLike, Report
+from aiocompress.model import MIB, Buffer, Member, OnExists, PathLike, Report
 from aiocompress.storage.atomic_file import hidden_name
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.verbs import folders
@@ -35,7 +35,9 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _MOST_TOLD: Final = 10
-_MOST_NAMED: Final = 1_000_000
+_MOST_NAMED, _MOST_NAMES = 1_000_000, 64 * MIB
+"""How many members are named, and what their names may take: whoever asks for the rest of an
+archive has to know what to look for."""
 _HINT: Final = (
     "decompress_folder with on_error='skip' gives what stands before the damage, unverified"
 )
@@ -66,7 +68,7 @@ async def recover(
     await call(pool.files, _check_target, path, target, on_exists)
     make = partial(DamagedFile, path, max_window)
     file = await call(pool.files, make, undo=DamagedFile.close)
-    found = Found(most_told=_MOST_NAMED)
+    found = Found(skipped=Lines(_MOST_NAMED, _MOST_NAMES))
     try:
         async with verb(pool, "recovering", writing, found=found, back=True, file=path) as run:
             run.total = file.size
@@ -114,30 +116,55 @@ class _Rescue:
         self._tally, self._found = run.tally, run.tally.found
         self._pool, self._file, self._path = run.pool, file, path
         self._keep_damaged = keep_damaged
+        self._files: Files | None = None
         self._bad: list[Frame] = []
+        self._blocks_lost = self._unplaced = 0
 
     async def save(self, build: AtomicFolder) -> None:
         """Save what is whole into a folder.
 
         :raises CorruptError: nothing is.
         """
-        (form, scan), found = await self._search(), self._found
-        directory = Directory(scan.index() if scan else ())
-        if form is None or scan is None:
-            raws = plain(self._pool, self._file)
-        else:
-            raws = decoded(self._pool, self._file, form, scan.steps())
+        (form, scan), threads = await self._search(), self._pool.files
+        try:
+            if form is None or scan is None:
+                await self._save_part(build, plain(self._pool, self._file), Directory(), None)
+            else:
+                for part in scan.parts:
+                    directory, steps = await call(threads, _prepared, part)
+                    raws = decoded(self._pool, self._file, form, steps)
+                    await self._save_part(build, raws, directory, part)
+            files = self._files
+            assert files is not None
+            await call(threads, files.finish)
+            build.mode = files.root_mode
+        finally:
+            if self._files is not None:
+                await call(threads, self._files.close)
+        if scan is not None:
+            self._tell(scan, is_tar=isinstance(files, TarFiles))
+        if self._found.skipped_count and not files.saved:
+            raise CorruptError(f"nothing could be saved: {self._found.skipped[0]}", hint=_HINT)
+
+    async def _save_part(
+        self,
+        build: AtomicFolder,
+        raws: AsyncGenerator[Raw],
+        directory: Directory,
+        part: Part | None,
+    ) -> None:
+        """Save one of the files that stand here one behind the other."""
         async with aclosing(raws):
             first = await anext(raws, None)
-            files = self._make_files(build, scan, directory, first)
-            try:
-                await self._feed(files, first, raws)
-                build.mode = files.root_mode
-            finally:
-                await call(self._pool.files, files.close)
-        self._tell(scan, directory)
-        if found.skipped_count and not found.files and not files.kept:
-            raise CorruptError(f"nothing could be saved: {found.skipped[0]}", hint=_HINT)
+            if self._files is None:
+                is_tar = part is None or bool(directory) or _is_tar(self._path, first)
+                self._files = self._make_files(build, is_tar=is_tar)
+            size = None if part is None else part.raw_size
+            await call(self._pool.files, self._files.begin, directory, size)
+            await self._feed(self._files, first, raws)
+            await call(self._pool.files, self._files.end)
+        self._blocks_lost += directory.damaged
+        self._unplaced += 0 if part is None else part.unplaced
 
     async def _feed(self, files: Files, raw: Raw | None, others: AsyncGenerator[Raw]) -> None:
         threads = self._pool.files
@@ -150,17 +177,11 @@ class _Rescue:
             if raw.bad is not None:
                 self._bad.append(raw.bad)
             raw = await anext(others, None)
-        await call(threads, files.finish)
 
-    def _make_files(
-        self, build: AtomicFolder, scan: Scan | None, directory: Directory, first: Raw | None
-    ) -> Files:
-        """Decide, by the first raw bytes, whether it is a tar or a file."""
+    def _make_files(self, build: AtomicFolder, *, is_tar: bool) -> Files:
         about = build.descriptor, self._found
-        is_tar = scan is None or directory or names.is_tar(self._path)
-        if is_tar or (first is not None and _is_header(first.data or b"")):
-            salvager = Salvager(directory, scan.raw_size if scan else None)
-            return TarFiles(*about, salvager, keep_damaged=self._keep_damaged)
+        if is_tar:
+            return TarFiles(*about, keep_damaged=self._keep_damaged)
         status = self._file.status
         name = os.path.basename(self._path)
         name = names.restored(name) or name + ".recovered"
@@ -183,7 +204,7 @@ class _Rescue:
         for form in dict.fromkeys((by_magic, _by_name(self._path), *FORMATS.values())):
             if form is not None and form.scan is not None:
                 scan = await scanned(self._pool, self._file, form)
-                if len(scan.frames) or scan.entries or scan.empty:
+                if scan.is_known:
                     return form, scan
         if by_magic is not None:
             self._check_window(by_magic, head)
@@ -201,11 +222,13 @@ class _Rescue:
         with suppress(CorruptError, FormatError):
             reader.next_piece()
 
-    def _tell(self, scan: Scan | None, directory: Directory) -> None:
+    def _tell(self, scan: Scan, *, is_tar: bool) -> None:
         """Report which compressed bytes were lost."""
         found = self._found
-        if scan is None:
-            return
+        if scan.elsewhere:
+            found.refuse(f"{scan.elsewhere:,} compressed bytes belong to nothing that was found")
+        if scan.lacks_end and not is_tar:  # a tar tells by itself whether it is whole
+            found.skip("the empty block at the end is missing, and what may have stood before it")
         gaps = sorted([*scan.gaps, *((frame.offset, frame.size) for frame in self._bad)])
         if gaps:
             places = ", ".join(f"{start:,}" for start, _ in gaps[:_MOST_TOLD])
@@ -215,13 +238,23 @@ class _Rescue:
                 f"{sum(size for _, size in gaps):,} compressed bytes lost, at {places}{more}"
             )
         for count, what in (
-            (directory.damaged, "blocks of the index are damaged"),
-            (scan.unplaced, "frames that the table at the end does not list were left out"),
+            (self._blocks_lost, "blocks of the index are damaged"),
+            (self._unplaced, "frames that the table at the end does not list were left out"),
             (scan.unverified, "frames have no checksum: what they hold cannot be verified"),
             (scan.gave_up, "search given up: too much of the file looks like the start of a frame"),
         ):
             if count:
                 found.warn(f"{int(count):,} {what}")
+
+
+def _prepared(part: Part) -> tuple[Directory, Iterator[Step]]:
+    """Look into the index and the table of a part: seconds, where they are large."""
+    return Directory(part.index), part.steps()
+
+
+def _is_tar(path: str, first: Raw | None) -> bool:
+    """Whether it is a tar, by its name or by its first raw bytes."""
+    return names.is_tar(path) or (first is not None and _is_header(first.data or b""))
 
 
 def _is_header(head: Buffer) -> bool:

@@ -8,7 +8,8 @@ import pytest
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats import FORMATS
-from aiocompress.formats.scan import Frame, View
+from aiocompress.formats.parts import Frame
+from aiocompress.formats.scan import View
 from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.salvage import Event, Hole, Salvager
 from aiocompress.model import MIB, Member
@@ -22,14 +23,15 @@ def salvaged(data: bytes, codec: str) -> dict[str, bytes | None]:
     scan = FORMATS[codec].scan(View(lambda at, size: data[at : at + size], len(data)), 8 * MIB)
     for _ in scan.run():
         pass
-    steps = list(scan.steps())
-    salvager = Salvager(Directory(scan.index()), scan.raw_size)
     found = _Found()
-    for frame, lost in steps:
-        raw = None if frame is None else _decoded(data, codec, frame)
-        found.take(salvager.gap(lost) if raw is None else salvager.feed(raw))
-    found.take(salvager.finish())
-    found.end()
+    for part in scan.parts:
+        steps = part.steps()
+        salvager = Salvager(Directory(part.index), part.raw_size)
+        for frame, lost in steps:
+            raw = None if frame is None else _decoded(data, codec, frame)
+            found.take(salvager.gap(lost) if raw is None else salvager.feed(raw))
+        found.take(salvager.finish())
+        found.end()
     return found.whole
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from aiocompress import Engine
-from aiocompress.errors import CorruptError, FormatError
+from aiocompress.errors import CorruptError, FormatError, TruncatedError
 
 from ...help.built import indexed_member
 from ...help.data import noise, text
 from ...help.tools import module, run, tool
-from .bench import CHUNK, Bench, make_tree, zeroed
+from .bench import CHUNK, Bench, contents, make_tree, zeroed
 
 # What others write.
 
@@ -118,6 +118,37 @@ async def test_a_plain_tar_with_damaged_headers(engine: Engine, tmp_path: Path) 
     assert bench.tree.keys() - bench.back.keys() == {"sub/f4"}
 
 
+async def test_a_damaged_name(engine: Engine, tmp_path: Path) -> None:
+    """One bit of the only record of a pax header: no file gets the name without it."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "caf\xe9").write_bytes(b"x" * 100)
+    (tmp_path / "tree" / "z").write_bytes(b"z" * 100)
+    data = make_tar(tmp_path)
+    assert b"caf?" in data
+    bench = Bench(engine, tmp_path, data, ".tar")
+    start = data.index(b" path=caf") - 2
+    for at in range(start, start + 8):
+        damaged = bytearray(data)
+        damaged[at] ^= 1
+        report = await bench.attempt(bytes(damaged))
+        assert report is not None
+        assert list(bench.back) == ["z"]
+        assert "extended header is damaged, 'caf?'" in report.skipped[0]
+
+
+async def test_only_folders_are_whole(engine: Engine, tmp_path: Path) -> None:
+    """They are saved, and what is missing is named."""
+    (tmp_path / "tree" / "a" / "b").mkdir(parents=True)
+    (tmp_path / "tree" / "a" / "b" / "file").write_bytes(noise(9000))
+    await engine.compress_folder(tmp_path / "tree", tmp_path / "x.tar.zst", CHUNK)
+    data = bytearray((tmp_path / "x.tar.zst").read_bytes())
+    data[6000] ^= 1
+    (tmp_path / "x.tar.zst").write_bytes(data)
+    report = await engine.recover(tmp_path / "x.tar.zst", tmp_path / "out")
+    assert contents(tmp_path / "out") == {"a": None, "a/b": None}
+    assert (report.files, report.skipped_count) == (0, 1)
+
+
 # Files that are no archives.
 
 
@@ -168,6 +199,25 @@ async def test_frames_larger_than_memory(tmp_path: Path) -> None:
         damaged = bytearray(data)
         damaged[-100_000] ^= 1
         assert await bench.attempt(bytes(damaged)) is None
+
+
+@pytest.mark.parametrize("end", [0, 1, 27])
+async def test_bgzf_without_its_end(engine: Engine, tmp_path: Path, end: int) -> None:
+    """Nothing says that data is missing: all there is comes back, and the report says what is not.
+
+    ``gzip -t`` accepts such a file where the end block is missing altogether.
+    """
+    data = _members_bgzf(text(30_000))
+    block = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+    (tmp_path / "x.gz").write_bytes(data + block)
+    report = await engine.recover(tmp_path / "x.gz", tmp_path / "whole")
+    assert report.skipped_count == 0
+    (tmp_path / "x.gz").write_bytes(data + block[:end])
+    report = await engine.recover(tmp_path / "x.gz", tmp_path / "out")
+    assert (tmp_path / "out" / "x").read_bytes() == text(30_000)
+    assert "empty block at the end is missing" in report.skipped[0]
+    with pytest.raises(TruncatedError, match="decompress -c"):
+        await engine.decompress_file(tmp_path / "x.gz", tmp_path / "y")
 
 
 # Malice.
