@@ -72,7 +72,7 @@ class Report(NamedTuple):
     The verb left out ``skipped_count`` sources or members; ``skipped`` describes the first 1,000 of
     them in one line each (``recover``: all of them, up to 8 MiB of names). ``damaged`` of them were
     refused as unsafe, or are not whole. ``changed`` counts the files that changed while the verb
-    read them, which ``warnings`` names.
+    read them, and the members of which it left out an attribute; ``warnings`` tells which.
     """
 
     raw_bytes: int
@@ -100,6 +100,8 @@ class Member(NamedTuple):
     for a sparse file, whose ``extents`` are the (offset, size) of each stored run, with zeros
     between them. ``offset`` and ``data_offset`` are where the member's first header and its content
     begin, in bytes of the raw (decompressed) archive. ``mtime_ns`` is in nanoseconds since 1970.
+    ``unreadable`` names the fields that the archive holds in a form that cannot be read: they have
+    their defaults here, and extraction leaves them out.
     """
 
     name: str
@@ -118,6 +120,12 @@ class Member(NamedTuple):
     stored_size: int = 0
     extents: tuple[tuple[int, int], ...] | None = None
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """The (offset, size) of each stored run; a file that is one hole has none."""
+        return ((0, self.size),) if self.extents is None else self.extents
 
     @property
     def end(self) -> int:

@@ -324,7 +324,7 @@ class Engine:
             folders and files, each of which is stored under its own name.
         :param destination: a path; or, unless the layout is "mirror", an object with
             ``async write(data)``, as for ``compress_file``: it gets a ``.tar.zst`` by default.
-        :param chunk_size: as for ``compress_file``.
+        :param chunk_size: as for ``compress_file``; at least 1,024 for an archive.
         :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
             the same structure; "framed": the plain container of the script that this project began
             with. Default: an archive if the destination has such a suffix, otherwise a mirror.
@@ -485,26 +485,23 @@ class Engine:
     ) -> Report:
         """Decode all of a file and check every frame and checksum; nothing is written.
 
-        If the path is that of a plain tar or an indexed archive, all members are checked, and that
-        the index agrees with them.
+        Of a tar, all members are checked, its end, and that the index agrees if it has one. What is
+        compressed is taken for a tar if its name says so, or if it begins like one.
 
         :param source: a path, or any other source of ``decompress_stream``.
         :param max_window: the largest zstd window in bytes, an int or text.
         :param max_metadata: the most bytes of names and attributes before one member of an archive.
         :param progress: as for ``compress_file``.
         :raises FormatError: the source is not compressed.
-        :raises CorruptError: the source is damaged; ``TruncatedError``: its end is missing.
+        :raises CorruptError: the source, or the tar in it, is damaged; ``TruncatedError``: its end
+            is missing.
         :raises LimitError: the source exceeds one of these limits.
         :raises OSError: the source cannot be read.
         """
-        reading = options.make_reading(None, max_window, max_metadata=max_metadata)
-        if isinstance(source, str | os.PathLike):
-            from aiocompress.verbs import folders
+        from aiocompress.verbs.archive import check
 
-            report = await folders.test_archive(self._pool, source, reading, progress)
-            if report is not None:
-                return report
-        return await files.test(self._pool, source, reading, progress)
+        reading = options.make_reading(None, max_window, max_metadata=max_metadata)
+        return await check.test(self._pool, source, reading, progress)
 
 
 def _name_of(destination: Destination) -> str:

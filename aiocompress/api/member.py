@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator
+from contextlib import aclosing
 from typing import Self
 
 from aiocompress.errors import ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
+from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import Buffer, Member
 from aiocompress.storage.positional import SourceError
 from aiocompress.verbs.archive.frame import UnlikeIndexError, is_same
 from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.decode import DAMAGE
+from aiocompress.verbs.select import plain
 
 
 class MemberFile:
@@ -38,7 +41,7 @@ class MemberFile:
         """
         member = await self._find(self.name)
         if member.kind == "hardlink":
-            member = await self._find(member.link)
+            member = await self._find_linked(member)
         self._check_is_file(member)
         self._member = member
         return self
@@ -56,6 +59,28 @@ class MemberFile:
             member = await self._archive.scan_for(name)
             self._archive.distrust()  # only now: if the scan fails, it was damage
         return member
+
+    async def _find_linked(self, link: Member) -> Member:
+        """Return what a hard link is linked to: the last member of that name before it.
+
+        Nearly always that is the last one of all. It is not where a later one has taken the name,
+        or where the link is one to itself.
+        """
+        last = await self._find(link.link)
+        if last.offset < link.offset and last.kind != "hardlink":
+            return last
+        name, before = plain(to_bytes(link.link)), last
+        async with aclosing(self._archive.members()) as members:
+            async for member in members:
+                if member.offset >= link.offset:
+                    break
+                is_own = member.kind == "hardlink" and plain(to_bytes(member.link)) == name
+                if plain(to_bytes(member.name)) == name and not is_own:
+                    before = member
+        if self._archive.index is None or await self._agrees(before):
+            return before
+        self._archive.distrust()
+        return await self._find_linked(link)
 
     async def _agrees(self, member: Member) -> bool:
         parts, at, end = [], member.offset, member.data_offset
@@ -122,7 +147,7 @@ class MemberFile:
     async def _read_some(self, size: int) -> bytes:
         """Return some of the next bytes; a sparse member has holes between its extents."""
         member, stored = self._opened(), 0
-        for start, length in member.extents or ((0, member.size),):
+        for start, length in member.runs:
             if self._at < start:
                 size = min(size, start - self._at)
                 break

@@ -74,6 +74,8 @@ class Source(Origin, Protocol):
     """In bytes; None if it is not known before the end."""
     waits: bool = False
     """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
+    least_chunk: int = 1
+    """Bytes of the smallest chunk that can be filled."""
 
     @abstractmethod
     async def readinto(self, view: memoryview) -> int:
@@ -91,9 +93,9 @@ class Source(Origin, Protocol):
         """Whether another chunk may follow; ``filled``: the last one filled its room."""
         return filled
 
-    def take_index(self) -> bytes | None:
-        """Return the block of an archive's index that belongs after the last chunk, if any."""
-        return None
+    def take_index(self) -> list[bytes]:
+        """Return the blocks of an archive's index that belong after the last chunk, if any."""
+        return []
 
     async def aclose(self) -> None:
         """Close the source, unless the caller opened it."""

@@ -14,13 +14,19 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.storage.atomic_file import status_of, umask
+from aiocompress.storage.atomic_folder import empty
 from aiocompress.storage.walk import closing, open_folder
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_LONGEST_TARGET: Final = 4096
+"""Bytes that are kept of a link's target: one more than any link can have."""
+_LARGEST_OWNER: Final = (1 << 32) - 2
+"""The system's numbers of owners have 32 bits, and the last one stands for none."""
+_LARGEST_DEVICE: Final = (1 << 31) - 1
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LARGEST_TIME: Final = (1 << 62) * 1_000_000_000
 _UNSET_MODE: Final = 0o1700
@@ -28,8 +34,10 @@ _UNSET_MODE: Final = 0o1700
 _FOLDER_MODE: Final = 0o777
 """The umask applies; everything is inside a folder that only this user can enter."""
 PLACEHOLDER_MODE: Final = 0
-"""The mode of an empty file that keeps the place of a link; no other file gets this mode."""
-CONFLICTS: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR})
+"""The mode of a file that keeps the place of a link; no other file gets this mode."""
+CROSSED: Final = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""Errors that say that a member's path leads through something other than a folder."""
+CONFLICTS: Final = CROSSED | {errno.EEXIST, errno.EISDIR}
 """Errors that say that two members want the same place."""
 FATAL: Final = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
@@ -39,6 +47,9 @@ Owner: TypeAlias = tuple[int, int]
 """The numbers of a user and a group; -1 leaves one as it is."""
 Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 _NOBODY: Final = (-1, -1)
+_NOT_GIVEN: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL})
+"""Errors of giving a file away: only root may, and to users that its container knows."""
+T = TypeVar("T")
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
@@ -80,10 +91,9 @@ def checked(name: bytes) -> bytes:
     return b"/".join(parts)
 
 
-def _check_number(*numbers: int) -> None:
-    """Refuse numbers of owners or devices that no system has."""
-    if not all(-1 <= number < 1 << 31 for number in numbers):
-        raise UnsafeMemberError("the number of an owner or a device is out of bounds")
+def is_owner(number: int) -> bool:
+    """Whether the system can have a user or a group of that number, or none is meant."""
+    return -1 <= number <= _LARGEST_OWNER
 
 
 class Restorer:
@@ -99,6 +109,10 @@ class Restorer:
         self._root, self.keeping = root, keeping
         self._umask = umask()
         self._folder, self._descriptor = b"", root
+
+    def default_mode(self, *, is_folder: bool) -> int:
+        """Return the mode of a new file or folder of which no archive speaks."""
+        return (0o777 if is_folder else 0o666) & ~self._umask
 
     def close(self) -> None:
         if self._descriptor != self._root:
@@ -204,9 +218,11 @@ class Restorer:
                 _set_time(descriptor, mtime_ns)
 
     def make_hardlink(self, name: bytes, target: bytes) -> None:
-        """Give a file that was created here another name.
+        """Give what was created here another name; a symbolic link is not followed.
 
-        :raises UnsafeMemberError: there is no such file.
+        One that is its own target is there already.
+
+        :raises UnsafeMemberError: there is nothing of that name, or a folder.
         """
         above, _, base = target.rpartition(b"/")
         try:
@@ -215,10 +231,11 @@ class Restorer:
             raise UnsafeMemberError("a hard link to something that was not extracted") from None
         with closing(descriptor):
             status = status_of(base, descriptor)
-            if status is None or not stat.S_ISREG(status.st_mode) or _is_placeholder(status):
+            if status is None or stat.S_ISDIR(status.st_mode) or _is_placeholder(status):
                 raise UnsafeMemberError("a hard link to something other than an extracted file")
-            folder, own = self.parent(name)
-            os.link(base, own, src_dir_fd=descriptor, dst_dir_fd=folder, follow_symlinks=False)
+            if name != target:
+                folder, own = self.parent(name)
+                os.link(base, own, src_dir_fd=descriptor, dst_dir_fd=folder, follow_symlinks=False)
 
     def make_symlink(
         self, name: bytes, target: bytes, mtime_ns: int, owner: Owner = _NOBODY
@@ -233,7 +250,8 @@ class Restorer:
     def make_special(self, name: bytes, mode: int, device: tuple[int, int]) -> None:
         """Make a named pipe or a device."""
         folder, base = self.parent(name)
-        _check_number(*device)
+        if not all(0 <= number <= _LARGEST_DEVICE for number in device):
+            raise UnsafeMemberError("the number of a device is out of bounds")
         os.mknod(base, mode, os.makedev(*device), dir_fd=folder)
 
     def finish_special(self, name: bytes, mode: int, mtime_ns: int, owner: Owner) -> None:
@@ -264,26 +282,65 @@ class Restorer:
         except (IsADirectoryError, PermissionError):
             os.rmdir(base, dir_fd=folder)
 
-    def make_placeholder(self, name: bytes, number: int) -> None:
-        """Keep the place of a link under a number; a later member may still take it."""
+    def empty(self, name: bytes) -> bool:
+        """Remove all that is in a folder; returns whether it is one, and was not empty."""
+        try:
+            descriptor = self.existing_folder(name)
+        except _NOT_THERE:
+            return False
+        with closing(descriptor):
+            with os.scandir(descriptor) as entries:
+                is_full = any(entries)
+            empty(descriptor)
+        return is_full
+
+    def make_placeholder(self, name: bytes, number: int, target: bytes = b"") -> None:
+        """Keep the place of a link under a number; a later member may still take it.
+
+        :param target: where it will lead; of one that is too long for any link, only the beginning
+            is kept.
+        """
         folder, base = self.parent(name)
         with closing(os.open(base, _NEW_FLAGS, PLACEHOLDER_MODE, dir_fd=folder)) as descriptor:
+            os.write(descriptor, target[:_LONGEST_TARGET])
             os.utime(descriptor, ns=(number, number))
 
     def holds_place(self, name: bytes, number: int) -> bool:
         """Whether the place that was kept under this number is still kept."""
+        status = self._look(name, status_of)
+        return status is not None and _is_placeholder(status) and status.st_mtime_ns == number
+
+    def kept_target(self, name: bytes) -> bytes | None:
+        """Return where the link will lead whose place is kept there; None: no place is kept."""
+        return self._look(name, _kept_target)
+
+    def _look(self, name: bytes, look: Callable[[bytes, int], T | None]) -> T | None:
+        """Look at what has a name, if anything does; no folder is made for it."""
         above, _, base = name.rpartition(b"/")
         try:
             descriptor = self.existing_folder(above)
         except _NOT_THERE:
-            return False
+            return None
         with closing(descriptor):
-            status = status_of(base, descriptor)
-        return status is not None and _is_placeholder(status) and status.st_mtime_ns == number
+            return look(base, descriptor)
 
 
 def _is_placeholder(status: os.stat_result) -> bool:
     return status.st_mode == stat.S_IFREG | PLACEHOLDER_MODE
+
+
+def _kept_target(base: bytes, folder: int) -> bytes | None:
+    status = status_of(base, folder)
+    if status is None or not _is_placeholder(status):
+        return None
+    with closing(os.open(base, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
+        path = f"/proc/self/fd/{descriptor}"
+        os.chmod(path, 0o400)  # its mode lets nobody read it but root
+        try:
+            with closing(os.open(path, os.O_RDONLY)) as opened:
+                return os.read(opened, _LONGEST_TARGET)
+        finally:
+            os.chmod(path, PLACEHOLDER_MODE)
 
 
 def _set_xattrs(descriptor: int, xattrs: Xattrs) -> None:
@@ -296,9 +353,13 @@ def _set_xattrs(descriptor: int, xattrs: Xattrs) -> None:
 
 
 def _change_owner(place: int | bytes, owner: Owner, folder: int | None = None) -> None:
-    _check_number(*owner)
-    with contextlib.suppress(PermissionError):
+    if not all(map(is_owner, owner)):
+        raise UnsafeMemberError("the number of an owner is out of bounds")
+    try:
         os.chown(place, *owner, dir_fd=folder, follow_symlinks=folder is None)
+    except OSError as error:
+        if error.errno not in _NOT_GIVEN:
+            raise
 
 
 def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> None:

@@ -24,14 +24,18 @@ async def compressed(
     """Yield the container's bytes, a frame at a time; valid until the next one is asked for.
 
     :param detach: the reader may be slow: no slot waits for it.
+    :raises ValueError: the chunks are too small for this source.
     """
+    if recipe.chunk_size < source.least_chunk:
+        least, size = source.least_chunk, recipe.chunk_size
+        raise ValueError(f"chunk_size of an archive must be at least {least} bytes, not {size}")
     make_writer = recipe.format.container.writer
     assert make_writer is not None
     writer = make_writer()
     lane = Lane(pool, detach=detach)
     chunks = _chunks(lane, source, recipe)
     async with aclosing(in_order(chunks, lane.window)) as items, Spool.opened(pool.files) as late:
-        async for job, (block, is_whole) in items:
+        async for job, (blocks, is_whole) in items:
             await job.result()
             if is_whole and recipe.format.is_bare(job.used):
                 # A cut through its only frame shows, so it needs no mark, and no table.
@@ -41,8 +45,7 @@ async def compressed(
             parts = writer.add(memoryview(job.data), job.used)
             tally.add(job.used, sum(map(len, parts)), 1)
             yield parts
-            if block is not None:
-                held = writer.index(block)
+            for held in map(writer.index, blocks):
                 if writer.index_last:
                     await late.write(held)
                 else:
@@ -58,11 +61,11 @@ async def compressed(
 
 async def _chunks(
     lane: Lane, source: Source, recipe: Recipe
-) -> AsyncGenerator[Sent[Job, tuple[bytes | None, bool]]]:
+) -> AsyncGenerator[Sent[Job, tuple[list[bytes], bool]]]:
     """Read chunks into slots; an empty source has one chunk, which is empty.
 
-    With each goes the block of an archive's index that belongs behind it, and whether this chunk
-    is all that there is.
+    With each go the blocks of an archive's index that belong behind it, and whether this chunk is
+    all that there is.
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
     arguments = (recipe.format.name, recipe.level)
@@ -98,9 +101,9 @@ async def _chunks(
             return
         filled = used == size
         follows = filled and not (first and source.size == size)
-        more, index = source.goes_on(filled=filled), source.take_index()
+        more, blocks = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
         job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield Sent(job, (index, first and not more and index is None))
+        yield Sent(job, (blocks, first and not more and not blocks))
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

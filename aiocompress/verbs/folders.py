@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from aiocompress.errors import FormatError
 from aiocompress.formats.framed import container as framed
-from aiocompress.model import Layout, PathLike, ProgressOption, Report
+from aiocompress.model import Layout, PathLike, Report
 from aiocompress.storage.base import naming
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
@@ -79,19 +78,6 @@ async def decompress_folder(
             return await framed_back.decompress_tree(*about, on_error=on_error, bounds=bounds)
         async with OpenedArchive(pool, path, reading) as archive:
             return await archive.extract(target, restoring, writing, reading.max_output)
-
-
-async def test_archive(
-    pool: WorkerPool, source: PathLike, reading: Reading, progress: ProgressOption
-) -> Report | None:
-    """Check an archive of ours or a plain tar; None: the file is something else."""
-    try:
-        async with OpenedArchive(pool, source, reading) as archive:
-            if archive.index is not None or archive.is_plain:
-                return await archive.test(progress)
-    except FormatError:
-        pass
-    return None
 
 
 def _check_all(restoring: Restoring, what: str) -> None:

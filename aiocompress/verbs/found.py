@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Final
 
 from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
-from aiocompress.model import MIB, OnError, Report
-from aiocompress.storage.restorer import FATAL, checked
+from aiocompress.model import MIB, Member, OnError, Report
+from aiocompress.storage.restorer import CROSSED, FATAL, checked
 
+NAMELESS: Final = "(no name)"
+_CROSSED: Final = "its path leads through an earlier member that is a link or a file"
 HINT: Final = "--keep-going (on_error='skip') restores the others"
 _MOST_TOLD: Final = 1000
 _MOST_TEXT: Final = 8 * MIB
 """Characters of all names together: an archive may hold very long ones."""
+_LEFT_OUT: Final = {
+    "name": "it has no name",
+    "kind": "the type is unknown, and was taken for that of a file",
+    "mode": "the mode cannot be used, and was left out",
+    "mtime_ns": "the modification time cannot be used, and was left out",
+    "uid": "the uid cannot be used, and was left out",
+    "gid": "the gid cannot be used, and was left out",
+    "user": "the name of the user cannot be used, and was left out",
+    "group": "the name of the group cannot be used, and was left out",
+    "device": "the numbers of the device cannot be used",
+    "xattrs": "an extended attribute cannot be used, and was left out",
+}
+"""What is said of a field of ``Member`` that is unreadable."""
 
 
 class Found:
@@ -29,6 +45,8 @@ class Found:
         """Files that existed already and were not replaced."""
         self.skipped: list[str] = []
         self.warnings: list[str] = []
+        self._left_out: dict[str, tuple[str, int]] = {}
+        """Unreadable fields of members: the first such member, and how many there are."""
 
     def skip(self, text: str) -> None:
         """Note that something was left out."""
@@ -47,10 +65,25 @@ class Found:
         self.changed += 1
         self.warn(text)
 
+    def leave_out(self, member: Member) -> None:
+        """Note what is left out of a member, if anything is; often it is the same of all."""
+        self.changed += bool(member.unreadable)
+        for field in member.unreadable:
+            first, count = self._left_out.get(field, (member.name, 0))
+            self._left_out[field] = first, count + 1
+
+    def told(self) -> tuple[str, ...]:
+        """Return all warnings."""
+        left_out = (
+            f"{first or NAMELESS}{f' and {count - 1:,} more' * (count > 1)}: {_LEFT_OUT[field]}"
+            for field, (first, count) in self._left_out.items()
+        )
+        kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
+        return (*self.warnings, *left_out, *kept)
+
     def add(self, other: Found) -> None:
-        """Add what another one has found."""
-        for text in other.warnings:
-            self.warn(text)
+        """Add what another one has found; only members read front to back leave something out."""
+        self.extend(other.warnings)
         for text in other.skipped:
             self.skip(text)
         self.skipped_count += other.skipped_count - len(other.skipped)
@@ -61,15 +94,19 @@ class Found:
 
     def report(self, report: Report) -> Report:
         """Complete a report that knows only bytes and frames."""
-        kept = (f"{self.kept} files exist already, and were kept",) if self.kept else ()
         return report._replace(
             files=self.files,
             skipped=tuple(self.skipped),
             skipped_count=self.skipped_count,
             changed=self.changed,
             damaged=self.damaged,
-            warnings=(*report.warnings, *self.warnings, *kept),
+            warnings=(*report.warnings, *self.told()),
         )
+
+    def extend(self, warnings: Iterable[str]) -> None:
+        """Note all of these warnings."""
+        for text in warnings:
+            self.warn(text)
 
     def warn(self, text: str) -> None:
         """Note something worth knowing."""
@@ -98,12 +135,15 @@ class Failures:
         :raises AiocompressError: the caller wants errors raised.
         :raises OSError: so does this, and an error that the next members would meet, too.
         """
+        label = shown(name) or NAMELESS
+        if isinstance(error, OSError) and error.errno in CROSSED:
+            error = UnsafeMemberError(_CROSSED)
         if isinstance(error, OSError):
             if self._raises or error.errno in FATAL:
-                raise OSError(error.errno, error.strerror, shown(name)) from None
-            self._found.refuse(f"{shown(name)}: {error.strerror or error}")
+                raise OSError(error.errno, error.strerror, label) from None
+            self._found.refuse(f"{label}: {error.strerror or error}")
             return
-        reason = f"{shown(name)}: {error.reason}"
+        reason = f"{label}: {error.reason}"
         if not self._raises:
             self._found.refuse(reason)
         elif isinstance(error, LimitError):

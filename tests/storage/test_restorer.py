@@ -221,7 +221,7 @@ def test_numbers_that_no_system_has(tmp_path: Path) -> None:
     """An owner or a device out of bounds is refused by name, and is no overflow."""
     with restoring(tmp_path, preserve=True) as restorer:
         restorer.make_folder(b"d")
-        for number in (-2, 1 << 31, 1 << 70):
+        for number in (-2, (1 << 32) - 1, 1 << 70):
             with pytest.raises(UnsafeMemberError, match="out of bounds"):
                 restorer.write_file(b"f", memoryview(b""), 0o644, 0, (number, 0))
             restorer.remove(b"f")
@@ -306,11 +306,12 @@ def test_conflicts(restorer: Restorer, tmp_path: Path) -> None:
     write(restorer, b"file", b"first")
     restorer.make_folder(b"folder")
     restorer.make_symlink(b"link", b"folder", 0)
+    write(restorer, b"other")
     for name in (b"file", b"folder", b"link"):
         conflicts(write, restorer, name)
         conflicts(restorer.create, name, 0o644)
         conflicts(restorer.make_symlink, name, b"x", 0)
-        conflicts(restorer.make_hardlink, name, b"file")
+        conflicts(restorer.make_hardlink, name, b"other")
         conflicts(restorer.make_special, name, stat.S_IFIFO | 0o600, (0, 0))
         conflicts(restorer.make_placeholder, name, 1)
     for name in (b"file", b"link"):
@@ -377,6 +378,34 @@ def test_placeholder(restorer: Restorer, tmp_path: Path) -> None:
     assert restorer.holds_place(b"a/other", 8)
 
 
+def test_target_of_a_placeholder(restorer: Restorer, tmp_path: Path) -> None:
+    """What a kept link will lead to is known, though nobody can read the file that keeps it."""
+    restorer.make_placeholder(b"a/link", 7, b"../\xff target")
+    restorer.make_placeholder(b"a/long", 8, b"x" * 5000)
+    restorer.make_placeholder(b"a/none", 9)
+    write(restorer, b"file")
+    assert restorer.kept_target(b"a/link") == b"../\xff target"
+    assert restorer.kept_target(b"a/long") == b"x" * 4096
+    assert restorer.kept_target(b"a/none") == b""
+    for name in (b"", b"a", b"file", b"missing", b"missing/x", b"file/x", b"a/link/x"):
+        assert restorer.kept_target(name) is None
+    assert restorer.holds_place(b"a/link", 7)
+    assert stat.S_IMODE((tmp_path / "a" / "link").stat().st_mode) == 0
+
+
+def test_emptied(restorer: Restorer, tmp_path: Path) -> None:
+    """A folder loses all that is in it, at any depth; nothing else loses anything."""
+    write(restorer, b"full/a/b/file")
+    restorer.make_symlink(b"full/link", b"../file", 0)
+    write(restorer, b"file")
+    restorer.make_symlink(b"link", b"full", 0)
+    restorer.make_folder(b"empty")
+    for name in (b"file", b"link", b"empty", b"missing", b"file/x"):
+        assert not restorer.empty(name)
+    assert restorer.empty(b"full")
+    assert sorted(look(tmp_path)) == [b"empty", b"file", b"full", b"link"]
+
+
 def test_placeholder_whose_place_was_taken(restorer: Restorer, tmp_path: Path) -> None:
     """A file, a folder or a link there, or nothing, does not hold the place."""
     write(restorer, b"file")
@@ -397,19 +426,24 @@ def test_no_file_looks_like_a_placeholder(restorer: Restorer) -> None:
 
 
 def test_hard_links_to_what_was_not_extracted(restorer: Restorer, tmp_path: Path) -> None:
-    """A hard link leads to a file that stands here by now, and to nothing else."""
+    """A hard link leads to what stands here by now, a folder aside, and follows no link."""
     (tmp_path / "link").symlink_to("/etc/hostname")
     (tmp_path / "outside").symlink_to("/etc")
     restorer.make_folder(b"folder")
     restorer.make_placeholder(b"place", 1)
     os.mkfifo(tmp_path / "pipe")
     for target in (
-        *(b"link", b"outside/hostname", b"missing", b"missing/x", b"folder", b"place", b"pipe"),
+        *(b"outside/hostname", b"missing", b"missing/x", b"folder", b"place", b"new"),
         *(b"link/x", b"pipe/x", b""),
     ):
         with pytest.raises(UnsafeMemberError, match="hard link to something"):
             restorer.make_hardlink(b"new", target)
     assert not (tmp_path / "new").exists()
+    restorer.make_hardlink(b"same link", b"link")
+    restorer.make_hardlink(b"same pipe", b"pipe")
+    restorer.make_hardlink(b"same pipe", b"same pipe")
+    for name in ("link", "pipe"):
+        assert (tmp_path / f"same {name}").lstat() == (tmp_path / name).lstat()
 
 
 def outside_of(top: Path) -> tuple[Path, Path]:
@@ -440,6 +474,8 @@ STEPS: dict[str, Step] = {
     "remove": lambda restorer, name, _: restorer.remove(name),
     "make_placeholder": lambda restorer, name, _: restorer.make_placeholder(name, 1),
     "holds_place": lambda restorer, name, _: restorer.holds_place(name, 1),
+    "kept_target": lambda restorer, name, _: restorer.kept_target(name),
+    "empty": lambda restorer, name, _: restorer.empty(name),
     "is_folder": lambda restorer, name, _: restorer.is_folder(name),
 }
 LINKS = {

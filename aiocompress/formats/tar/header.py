@@ -30,8 +30,9 @@ TYPES: Final[dict[Kind, bytes]] = {
 }
 DISAGREE: Final = "GNU tar and bsdtar do not agree on where the next member begins"
 GNU_MAGIC: Final = b"ustar  \0"
-DUMP, SPARSE = b"DS"
-"""GNU tar's folder of an incremental backup, whose content lists names; its sparse file."""
+DUMP, SPARSE, LABEL = b"DSV"
+"""GNU tar's folder of an incremental backup, whose content lists names; its sparse file; the name
+of its volume."""
 PLAIN: Final = b"0\x00123456"
 """Types of members that may stand without headers before them, and without a map."""
 
@@ -39,9 +40,10 @@ _KINDS: Final[dict[int, Kind]] = {
     DUMP: "directory",
     **{flag[0]: kind for kind, flag in TYPES.items()},
 }
-FLAGS: Final = bytes(_KINDS) + b"\x007S"
-"""Types of members that can be restored."""
+_FLAGS: Final = bytes(_KINDS) + b"\x007SMV"
+"""Types that some tar has defined, and that this reader knows."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
+_MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
@@ -157,18 +159,25 @@ def _pax(records: tuple[tuple[bytes, bytes], ...]) -> bytes:
 def parse(block: bytes, offset: int, data_offset: int, records: Records | None = None) -> Member:
     """Return the member of a header block; a sparse one does not have its extents yet.
 
+    What it can do without may be ``unreadable``, as may its type and its name: GNU tar and bsdtar
+    restore such members, or go on behind them. What says where it ends may not.
+
     :param offset: where the member's first block begins in the archive.
     :param data_offset: where its content begins: behind this block.
     :param records: those of its own and of global extended headers; None: there were none.
     :raises CorruptError: the block is damaged, or GNU tar and bsdtar disagree on its meaning.
     """
     check_sum(block, data_offset - BLOCK)
+    mode, uid, gid, unreadable = _ids(block[100:124])
     try:
-        mode, uid, gid = _ids(block[100:124])
-        size, seconds = number(block[124:136]), number(block[136:148], signed=True)
+        size = number(block[124:136])
         user, group, has_prefix = _owners(block[257:329])
     except ValueError as error:
         raise CorruptError(f"a header with {error}", offset=data_offset - BLOCK) from None
+    try:
+        seconds = number(block[136:148], signed=True)
+    except ValueError:
+        seconds, unreadable = 0, ("mtime_ns", *unreadable)
     name, flag = until_nul(block[:100]), block[156]
     if has_prefix:
         if block[345]:
@@ -189,6 +198,7 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         offset=offset,
         data_offset=data_offset,
         stored_size=size,
+        unreadable=unreadable,
     )
     if records is None and flag in _FILES and name and name[-1] != _SLASH:
         return member
@@ -196,8 +206,16 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
 
 
 @lru_cache(1024)
-def _ids(fields: bytes) -> tuple[int, int, int]:
-    return number(fields[:8]) & 0o7777, number(fields[8:16]), number(fields[16:])
+def _ids(fields: bytes) -> tuple[int, int, int, tuple[str, ...]]:
+    """Return mode, uid and gid, and which of them cannot be read and have their defaults."""
+    values, unreadable = {"mode": _MODE, "uid": 0, "gid": 0}, []
+    for at, name in enumerate(values):
+        try:
+            values[name] = number(fields[8 * at : 8 * at + 8])
+        except ValueError:
+            unreadable.append(name)
+    mode, uid, gid = values.values()
+    return mode & 0o7777, uid, gid, tuple(unreadable)
 
 
 @lru_cache(1024)
@@ -215,29 +233,41 @@ def _owners(fields: bytes) -> tuple[str, str, bool]:
 def _settled(member: Member, block: bytes, records: Records | None) -> Member:
     """Complete a member from the fields that only some types use, and from its records."""
     at, flag = member.data_offset - BLOCK, block[156]
-    if flag not in _FILES:
+    if flag not in _FLAGS:
+        member = _without(member, "kind")
+    elif flag not in _FILES:
         member = member._replace(link=to_text(until_nul(block[157:257])))
     if member.kind.endswith("device"):
         try:
             member = member._replace(device=(number(block[329:337]), number(block[337:345])))
-        except ValueError as error:
-            raise CorruptError(f"a header with {error}", offset=at) from None
+        except ValueError:
+            member = _without(member, "device")
     if records is not None:
         member = _overruled(member, records)
     if member.kind in {"file", "directory"} and member.name.endswith("/"):
         # In V7 headers, the slash is the only mark of a folder.
         member = member._replace(name=member.name.rstrip("/") or "/", kind="directory")
     if not member.name:
-        raise CorruptError("a member without a name", offset=at)
+        member = _without(member, "name")
     if member.size and member.kind != "file" and flag != DUMP:
         return _with_size(member, block, at, records)
     return member
+
+
+def _without(member: Member, *fields: str) -> Member:
+    """Return a member of which these fields are unreadable, too."""
+    return member._replace(unreadable=(*member.unreadable, *fields))
 
 
 def _overruled(member: Member, records: Records) -> Member:
     numbers = records.numbers
     texts = {key: to_text(value) for key, value in records.texts.items()}
     size = numbers.get(b"size", member.size)
+    if member.unreadable or records.unreadable:
+        told = {pax.ATTRIBUTES[key] for key in pax.ATTRIBUTES.keys() & {*numbers, *texts}}
+        unreadable = sorted({*member.unreadable, *records.unreadable} - told)
+        defaults = {field: Member._field_defaults[field] for field in records.unreadable}
+        member = member._replace(**defaults | {"unreadable": tuple(unreadable)})
     return member._replace(
         name=texts.get(b"GNU.sparse.name", texts.get(b"path", member.name)),
         link=texts.get(b"linkpath", member.link),
@@ -257,12 +287,16 @@ def _with_size(member: Member, block: bytes, offset: int, records: Records | Non
 
     In that of a hard link it means nothing (old writers put the file's size there), unless a pax
     header says so. bsdtar believes it in any archive that has pax headers, and in slightly odd
-    ustar headers. For all other types bsdtar ignores it; GNU tar skips it when it lists an archive,
-    but not when it extracts one.
+    ustar headers. That of a folder means nothing either (POSIX lets it limit what the folder may
+    hold), but bsdtar believes a pax header. For all other types bsdtar ignores it; GNU tar skips it
+    when it lists an archive, but not when it extracts one.
     """
+    is_in_pax = records is not None and b"size" in records.numbers
+    means_nothing = block[156:157] == TYPES["directory"] and not is_in_pax
     if member.kind == "hardlink":
-        if records is not None and b"size" in records.numbers:
+        if is_in_pax:
             return member
-        if records is None and (block[257:263] != b"ustar\0" or is_tidy(block)):
-            return member._replace(size=0, stored_size=0)
+        means_nothing = records is None and (block[257:263] != b"ustar\0" or is_tidy(block))
+    if means_nothing:
+        return member._replace(size=0, stored_size=0)
     raise CorruptError(f"a {member.kind} with a size", offset=offset, hint=DISAGREE)

@@ -32,8 +32,15 @@ _PAYLOAD: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<QI")
 _LEVEL: Final = 7
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
+"""What is enough to close a block when a chunk ends."""
+_MOST_OWNERS: Final = 1 << 16
 _LATEST: Final = (1 << 63) - 1
 _LARGEST_BLOCK: Final = 4 * MIB
+_RECORD, _OWNER = 26, 44
+"""What a record and an owner take in a block at most, beside their texts. A name without a folder
+may be stored with a slash in front, a byte longer than it is."""
+_RESERVE: Final = KIB
+"""For the columns' own sizes, and another record and its owner."""
 _PLAIN_BLOCKS: Final = 4
 """Blocks of a header that may hold no metadata: of the member, of pax, of global pax, padding."""
 _LARGEST_OFFSET: Final = 1 << 62
@@ -113,7 +120,8 @@ class Records:
     def __init__(self, start: int = 0) -> None:
         self.start = self.end = start
         """Raw offsets of the first header, and of the end of the last content."""
-        self._names_size = 0
+        self._size = self._owners_size = 0
+        """Bytes of all columns, if no name is shortened, and of the table of owners in it."""
         self.names: list[bytes] = []
         self._links: list[bytes] = []
         self._kinds = bytearray()
@@ -153,15 +161,26 @@ class Records:
         self.sizes.append(size)
         self._modes.append(mode & 0o7777)
         self._times.append(in_range(mtime_ns))
-        self._owners.append(self._table.setdefault(owner, len(self._table)))
+        number = self._table.get(owner)
+        if number is None:
+            number = self._table[owner] = len(self._table)
+            row = _OWNER + len(owner[2]) + len(owner[3])
+            self._size, self._owners_size = self._size + row, self._owners_size + row
+        self._owners.append(number)
         self.end += (blocks + -(-size // BLOCK)) * BLOCK
-        self._names_size += len(name) + len(link)
+        self._size += len(name) + len(link) + _RECORD
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to close the block."""
         most = max(len(self.names), len(self._table))
-        return most >= _MOST_RECORDS or self._names_size >= _MOST_NAMES
+        names_size = self._size - self._owners_size - _RECORD * len(self.names)
+        return most >= _MOST_RECORDS or names_size >= _MOST_NAMES
+
+    def has_room(self, name: bytes, link: bytes) -> bool:
+        """Whether another record fits into the block, even if no name in it is shortened."""
+        size = self._size + len(name) + len(link) + _RESERVE
+        return size <= _LARGEST_BLOCK and len(self._table) < _MOST_OWNERS
 
     def offsets(self) -> list[int]:
         """Return the raw offset of each member, and the end of the last one."""

@@ -17,14 +17,24 @@ LIBARCHIVE_XATTR: Final = b"LIBARCHIVE.xattr."
 LARGEST: Final = (1 << 63) - 1
 """The largest number of GNU tar and libarchive; a larger one is damage, or hostile."""
 
+_NUMBERS: Final = {
+    *(b"size", b"SCHILY.realsize", b"GNU.sparse.size", b"GNU.sparse.realsize"),
+    *(b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.numblocks"),
+}
 _TEXTS: Final = {b"path", b"linkpath", b"uname", b"gname", b"GNU.sparse.name"}
 _SPARSE: Final = b"GNU.sparse."
 _SPARSE_KEYS: Final = (_SPARSE, b"SCHILY.realsize")
 _MAPS: Final = {_SPARSE + key for key in (b"map", b"offset", b"numbytes")}
-_GLOBAL: Final = {b"mtime", b"uid", b"gid", b"uname", b"gname"}
-_NEEDED: Final = {b"path", b"linkpath", b"size"}
+ATTRIBUTES: Final = {
+    b"mtime": "mtime_ns",
+    b"uid": "uid",
+    b"gid": "gid",
+    b"uname": "user",
+    b"gname": "group",
+}
+"""What a member can do without, and a global header can say, by keyword: a field of ``Member``."""
 _HEAD: Final = re.compile(rb"([0-9]{1,20}) ([^=]+)=")
-_TIME: Final = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
+_TIME: Final = re.compile(rb"(-?)0*([0-9]{1,19})(?:\.([0-9]*))?")
 _ESCAPED: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -55,7 +65,8 @@ def xattr_key(name: str) -> bytes:
 class Records:
     """The records of a member's extended headers; the last one of each keyword counts.
 
-    ``numbers`` has ``mtime`` in ns; ``sparse_map`` has offsets and sizes by turns.
+    ``numbers`` has ``mtime`` in ns; ``sparse_map`` has offsets and sizes by turns; ``unreadable``
+    has the fields of ``Member`` of which a record speaks, but in no way that can be read.
     """
 
     def __init__(self) -> None:
@@ -63,6 +74,7 @@ class Records:
         self.numbers: dict[bytes, int] = {}
         self.xattrs: dict[str, bytes] = {}
         self.sparse_map: list[int] = []
+        self.unreadable: set[str] = set()
 
     @property
     def is_sparse(self) -> bool:
@@ -74,6 +86,7 @@ class Records:
         """Return a copy of global records, to which those of one member are added."""
         records = Records()
         records.texts, records.numbers = dict(self.texts), dict(self.numbers)
+        records.unreadable = set(self.unreadable)
         return records
 
     def decode(self, body: bytes, offset: int, *, for_all: bool = False) -> None:
@@ -98,26 +111,46 @@ class Records:
             at = end
 
     def _take(self, key: bytes, value: bytes, *, for_all: bool) -> None:
-        if for_all and key not in _GLOBAL:
-            if key in _TEXTS or key in _NUMBERS or key.startswith((_SPARSE, XATTR)):
+        if key in ATTRIBUTES:
+            self._take_attribute(key, value)
+        elif key.startswith((XATTR, LIBARCHIVE_XATTR)):
+            self._take_xattr(key, None if for_all else value)
+        elif for_all:
+            if key in _TEXTS or key in _NUMBERS or key.startswith(_SPARSE):
                 raise ValueError("is meant for all members")
-        elif not value and key in _NEEDED:
-            raise ValueError("is empty")  # GNU tar and libarchive disagree on what it means then
-        elif not value and (key in _TEXTS or key in _NUMBERS):
-            self.texts.pop(key, None)
-            self.numbers.pop(key, None)
         elif key in _TEXTS:
             self.texts[key] = _text(value)
         elif key in _NUMBERS:
-            self.numbers[key] = _NUMBERS[key](value)
+            self.numbers[key] = number(value)
         elif key in _MAPS:
             self._take_map(key, value)
-        elif key.startswith(XATTR):
-            name = key[len(XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")
-            self.xattrs[_name(name)] = value
-        elif key.startswith(LIBARCHIVE_XATTR):
-            name = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key)
-            self.xattrs[_name(name[len(LIBARCHIVE_XATTR) :])] = _base64(value)
+
+    def _take_attribute(self, key: bytes, value: bytes) -> None:
+        """Take a record instead of the header's field; one without a value brings that back."""
+        self.texts.pop(key, None)
+        self.numbers.pop(key, None)
+        self.unreadable.discard(ATTRIBUTES[key])
+        try:
+            if value and key in _TEXTS:
+                self.texts[key] = _text(value)
+            elif value:
+                self.numbers[key] = _nanoseconds(value) if key == b"mtime" else number(value)
+        except ValueError:
+            self.unreadable.add(ATTRIBUTES[key])
+
+    def _take_xattr(self, key: bytes, value: bytes | None) -> None:
+        """Take an extended attribute; None: it is meant for all members, which bsdtar ignores."""
+        try:
+            if value is None:
+                self.unreadable.add("xattrs")
+            elif key.startswith(XATTR):
+                name = key[len(XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")
+                self.xattrs[_name(name)] = value
+            else:
+                name = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), key)
+                self.xattrs[_name(name[len(LIBARCHIVE_XATTR) :])] = _base64(value)
+        except ValueError:
+            self.unreadable.add("xattrs")
 
     def _take_map(self, key: bytes, value: bytes) -> None:
         """Take all of the sparse map, or an offset or a size of it: they come by turns."""
@@ -131,12 +164,15 @@ class Records:
 
 
 def number(text: bytes) -> int:
-    """Return a decimal number without a sign.
+    """Return a decimal number without a sign, with any number of zeros in front.
 
     :raises ValueError: it is not a number, or too large.
     """
-    if not text.isdigit() or len(text) > 20 or (value := int(text)) > LARGEST:
-        raise ValueError("is not a number in bounds")
+    if not text.isdigit():
+        raise ValueError("is not a number")
+    digits = text.lstrip(b"0") or b"0"
+    if len(digits) > len(str(LARGEST)) or (value := int(digits)) > LARGEST:
+        raise ValueError("is a number out of bounds")
     return value
 
 
@@ -150,14 +186,6 @@ def _nanoseconds(text: bytes) -> int:
     if match[1]:
         value = -value - bool(fraction[9:].strip(b"0"))
     return value
-
-
-_NUMBERS: Final = {
-    b"mtime": _nanoseconds,
-    **dict.fromkeys((b"size", b"uid", b"gid", b"SCHILY.realsize"), number),
-    **dict.fromkeys((b"GNU.sparse.major", b"GNU.sparse.minor", b"GNU.sparse.numblocks"), number),
-    **dict.fromkeys((b"GNU.sparse.size", b"GNU.sparse.realsize"), number),
-}
 
 
 def _text(value: bytes) -> bytes:

@@ -28,6 +28,9 @@ _NOTHING: Final = memoryview(b"")
 ZEROS: Final = END[:BLOCK]
 _PART: Final = 64 * KIB
 _MOST_WARNINGS: Final = 1000
+_LARGEST_EMPTY: Final = 20 * BLOCK
+"""What GNU tar and bsdtar write where there is nothing to archive: a record of zeros."""
+_SKIPPING: Final = "--keep-going (on_error='skip') restores it"
 _BEFORE: Final = b"xXLKA"
 _LONG: Final = {b"L"[0]: b"path", b"K"[0]: b"linkpath"}
 _PAX: Final = b"xX"
@@ -63,6 +66,7 @@ def is_archive(head: bytes) -> bool:
 class Reader:
     """A tar archive to members and content: ``feed`` all of it, then ``finish``.
 
+    Members come as the archive has them: one may lack a name, or have ``unreadable`` attributes.
     ``warnings`` tells what the reader left out, as text with the raw offset; at most 1,000.
 
     :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
@@ -134,7 +138,11 @@ class Reader:
             elif (yield from self._is_more()):
                 block = yield from self._take(BLOCK)
             else:
-                raise TruncatedError("the archive lacks its end marker", offset=self._offset)
+                raise TruncatedError(
+                    "the archive ends without its end marker",
+                    offset=self._offset,
+                    hint="what stands before is whole, but more may have followed; " + _SKIPPING,
+                )
             if block == ZEROS:
                 yield from self._rest(start)
                 return
@@ -175,9 +183,8 @@ class Reader:
         if flag == header.DUMP:  # its content is a list of names
             yield member._replace(size=0, stored_size=0, data_offset=member.data_offset + size)
             yield from self._skip(size)
-        elif flag not in header.FLAGS:
-            self._leave_out(member, chr(flag))
-            yield from self._skip(size)
+        elif flag == header.LABEL:
+            self._leave_out(member)
         else:
             yield member
             yield from self._content(member)
@@ -228,25 +235,34 @@ class Reader:
                 hint=f"{self._max_metadata} are allowed: raise max_metadata (--max-metadata)",
             )
 
-    def _leave_out(self, member: Member, flag: str) -> None:
-        if flag == "V" and member.size:
+    def _leave_out(self, label: Member) -> None:
+        if label.size:
             raise CorruptError(
-                "a volume label with a size", offset=member.offset, hint=header.DISAGREE
+                "a volume label with a size", offset=label.offset, hint=header.DISAGREE
             )
-        self._warn(f"{member.name!r} at byte {member.offset} is of type {flag!r}; it was left out")
+        self._warn(f"{label.name!r} at byte {label.offset} is of type 'V'; it was left out")
 
     def _rest(self, start: int) -> Steps:
-        """Skip what follows the end marker, which begins at ``start``; warn unless it is zeros."""
+        """Skip what follows the end marker, which begins at ``start``; warn unless it is zeros.
+
+        :raises CorruptError: all began with zeros, and more of them than an empty archive has.
+        """
         while (yield from self._is_more()):
             data = bytes(self._view[self._at : self._at + _PART])
-            if data.count(0) != len(data):
-                garbage = self._offset + len(data) - len(data.lstrip(b"\0"))
+            zeros = len(data) - len(data.lstrip(b"\0"))
+            self._at += zeros
+            if not start and self._offset > _LARGEST_EMPTY:
+                raise CorruptError(
+                    "an archive that begins with nothing but zeros",
+                    offset=0,
+                    hint=f"an empty one has {_LARGEST_EMPTY:,} of them at most: this one is lost",
+                )
+            if zeros < len(data):
                 where = f"a lone zero block at byte {start}; what follows it"
-                if garbage >= start + len(END):
-                    where = f"data behind the end of the archive, at byte {garbage},"
+                if self._offset >= start + len(END):
+                    where = f"data behind the end of the archive, at byte {self._offset},"
                 self._warn(f"{where} was not read")
                 break
-            self._at += len(data)
         while (yield from self._is_more()):
             self._at = len(self._view)
 

@@ -31,11 +31,11 @@ class Writer:
     """
 
     def __init__(self, start: int = 0) -> None:
-        self.index: bytes | None = None
-        """The index block that stands behind the last chunk, if one does."""
         self.ended = False
         """Whether the end marker has been laid."""
         self._records = Records(start)
+        self._closed: list[bytes] = []
+        """The blocks of the index that stand behind the last chunk."""
         self._view = memoryview(b"")
         self._at = 0
         self._pending: tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
@@ -52,13 +52,13 @@ class Writer:
             self._close_block()
         return self._at
 
-    def take_index(self) -> bytes | None:
-        """Return the index block that stands behind the last chunk, once."""
-        block, self.index = self.index, None
-        return block
+    def take_index(self) -> list[bytes]:
+        """Return the blocks of the index that stand behind the last chunk, once."""
+        blocks, self._closed = self._closed, []
+        return blocks
 
     def _close_block(self) -> None:
-        self.index = self._records.pack()
+        self._closed.append(self._records.pack())
         self._records = Records(self._records.end)
 
     def finish(self) -> Generator[None]:
@@ -138,8 +138,14 @@ class Writer:
         self.open()
 
     def open(self) -> None:
-        """Put the member into the index; the caller lays its head and content next."""
-        self._records.add(*self._pending)
+        """Put the member into the index; the caller lays its head and content next.
+
+        A chunk may hold more members than a block: then blocks are closed within it.
+        """
+        pending = self._pending
+        if not self._records.has_room(pending[0], pending[7]):
+            self._close_block()
+        self._records.add(*pending)
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""

@@ -66,8 +66,8 @@ async def restore_stream(
         except CorruptError as error:
             if restoring.on_error == "raise":
                 raise
-            error.located(file=source.name)
-            tally.found.refuse(f"{error}; what follows is not restored")
+            error.hint = "what follows is not restored"
+            tally.found.refuse(str(error.located(file=source.name)))
             await call(pool.files, unpacker.finish_cut)
         building.mode = unpacker.root_mode
     finally:
@@ -185,8 +185,11 @@ class IndexedRestorer:
         self._tally.add(result.size, table.sizes[number], 1)
 
     async def _make_rest(self) -> None:
-        """Make links, now that every file exists, then set the modes of folders, inside out."""
-        for kinds in (bytes([HARDLINK]), bytes([SYMLINK]) + _SPECIAL, bytes([DIRECTORY])):
+        """Make links, now that every file exists, then set the modes of folders, inside out.
+
+        Hard links come last: one may be linked to a symbolic link, which neither of them follows.
+        """
+        for kinds in (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY])):
             backwards = kinds[0] == DIRECTORY
             async with aclosing(self._archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
@@ -358,7 +361,7 @@ class _Maker(MemberMaker):
     def _make(self, record: Record) -> None:
         place = checked(record.name)
         if record.kind == HARDLINK:
-            self._hardlink(place, record.link)
+            self._hardlink(place, self._failures.place(record.link))
         elif record.kind == SYMLINK:
             self._restorer.make_symlink(place, record.link, record.mtime_ns, record.owner[:2])
             self._found.files += 1

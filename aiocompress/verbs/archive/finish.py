@@ -18,7 +18,7 @@ from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import MIB, Member
 from aiocompress.storage.restorer import Restorer
-from aiocompress.verbs.found import Failures, Found
+from aiocompress.verbs.found import Failures, Found, shown
 from aiocompress.verbs.options import Restoring
 
 ENDLESS: Final = 1 << 62
@@ -61,7 +61,7 @@ class Incoming:
         """
         self.descriptor = self._restorer.create(place, member.mode)
         self.place, self.member = place, member
-        self._extents = iter(member.extents or ((0, member.size),))
+        self._extents = iter(member.runs)
         self._at = self._left = 0
         self._missing = member.stored_size
 
@@ -167,20 +167,25 @@ class MemberMaker:
         except (UnsafeMemberError, LimitError, OSError) as error:
             self.refuse(name, error)
 
-    def _instead(self, place: bytes, make: Callable[[], None]) -> None:
-        """Make something in the place of what an earlier member of that name left there."""
+    def _instead(self, place: bytes, make: Callable[[], None], *, is_link: bool = False) -> None:
+        """Make something in the place of what an earlier member of that name left there.
+
+        :param is_link: it takes the place of a full folder, too, which has since become a link.
+        """
         try:
             make()
         except FileExistsError:
+            if is_link and self._restorer.empty(place):
+                self._found.change(f"{shown(place)}: took the place of a folder, and all in it")
             self._restorer.remove(place)
             make()
 
-    def _hardlink(self, place: bytes, link: bytes) -> None:
-        """Give a file of this run another name.
+    def _hardlink(self, place: bytes, target: bytes) -> None:
+        """Give what this run has made another name.
 
-        :raises UnsafeMemberError: there is no such file.
+        :raises UnsafeMemberError: there is no such thing.
         """
-        self._restorer.make_hardlink(place, self._failures.place(link))
+        self._restorer.make_hardlink(place, target)
         self._found.files += 1
 
     def _special(self, place: bytes, member: Member) -> None:
@@ -190,6 +195,8 @@ class MemberMaker:
         if not keeping.preserve:
             self._failures.special(place, what)
             return
+        if "device" in member.unreadable:
+            raise UnsafeMemberError("the numbers of the device cannot be read")
         self._restorer.make_special(place, kind | keeping.mode(member.mode), member.device)
         more = member.mode, member.mtime_ns, (member.uid, member.gid)
         self._restorer.finish_special(place, *more)

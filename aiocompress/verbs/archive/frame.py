@@ -177,7 +177,10 @@ def is_same(header: Member, indexed: Member) -> bool:
 
 
 def _fields(member: Member) -> tuple[object, ...]:
-    """Return what both the index and a header say; only the index knows nanoseconds."""
+    """Return what both the index and a header say; only the index knows nanoseconds.
+
+    The index has no word for what cannot be read.
+    """
     return (
         member.name,
         member.kind,
@@ -188,4 +191,5 @@ def _fields(member: Member) -> tuple[object, ...]:
         member.device,
         (member.uid, member.gid, member.user, member.group),
         member.data_offset - member.offset,
+        member.unreadable,
     )

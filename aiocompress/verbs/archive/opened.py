@@ -33,7 +33,7 @@ from aiocompress.verbs.archive.contents import Contents
 from aiocompress.verbs.archive.ending import Ending
 from aiocompress.verbs.archive.extract import IndexedRestorer, least_space, restore_stream
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
-from aiocompress.verbs.archive.raw import RawBytes, raw_blocks
+from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, into_folder, verb
 from aiocompress.verbs.found import Found
@@ -114,7 +114,7 @@ class OpenedArchive(Contents):
         index = await open_indexed(self._pool, ending, self.name)
         if index is None:
             head = bytes(await ending.read_at(0, BLOCK))
-            self.is_plain = tar.is_archive(head)
+            self.is_plain = is_plain(head, self.name)
             if not self.is_plain:
                 self._check_format(head)
         return index
@@ -130,16 +130,19 @@ class OpenedArchive(Contents):
     ) -> AsyncGenerator[Member]:
         """Yield the members, read from front to back."""
         reader = tar.Reader(max_metadata=self._reading.max_metadata)
+        found = Found() if tally is None else tally.found
         try:
             async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:
                 async for data in blocks:
                     for item in reader.feed(data):
                         if isinstance(item, Member):
+                            found.leave_out(item)
                             yield item
             reader.finish()
         except AiocompressError as error:
             raise error.located(file=self.name) from None
-        self.warnings += reader.warnings
+        found.extend(reader.warnings)
+        self.warnings += [text for text in found.told() if text not in self.warnings]
 
     # Raw bytes.
 
@@ -255,7 +258,7 @@ class OpenedArchive(Contents):
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):
                 async for member in found:
-                    run.tally.found.files += member.kind != "directory"
+                    check_member(member, run.tally.found)
                     if self.index is not None:
                         _compare(member, await anext(expected, None))
                 if await anext(expected, None) is not None:
@@ -273,6 +276,16 @@ class OpenedArchive(Contents):
                 async for records in blocks:
                     for record in records:
                         yield record.member()
+
+
+def check_member(member: Member, found: Found) -> None:
+    """Count a member of which all can be restored.
+
+    :raises CorruptError: it cannot be restored.
+    """
+    found.files += member.kind != "directory"
+    if not member.name:
+        raise CorruptError("a member without a name", offset=member.offset)
 
 
 def _compare(member: Member | None, expected: Member | None) -> None:

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from functools import cache
 from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
+from aiocompress.formats.tar.header import BLOCK, END, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
@@ -46,6 +46,8 @@ class TreeSource(Source):
     :param executor: the file threads, which look at the tree and read it.
     """
 
+    least_chunk = len(END)
+
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
         self._packing, self._executor = packing, executor
@@ -67,7 +69,7 @@ class TreeSource(Source):
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended
 
-    def take_index(self) -> bytes | None:
+    def take_index(self) -> list[bytes]:
         return self._writer.take_index()
 
     def leave_out(self, status: os.stat_result) -> None:

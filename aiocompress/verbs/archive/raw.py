@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, TypeAlias
 
+from aiocompress.formats import names
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.model import MIB
@@ -31,19 +33,19 @@ async def raw_blocks(
     reading: Reading,
     tally: Tally,
     *,
+    head: bytes = b"",
     detach: bool = False,
     strict: bool = False,
 ) -> AsyncGenerator[memoryview]:
     """Yield the raw bytes of an archive, decompressed if it is compressed.
 
+    :param head: what ``first_block`` returned, if it was called already.
     :param detach: the reader may be slow: no slot is kept waiting for it.
     :param strict: a damaged index is an error.
     """
-    data = memoryview(bytearray(BLOCK))
-    data = data[: await source.fill(data)]
-    head = bytes(data)
-    if tar.is_archive(head):
-        room = memoryview(bytearray(reading.read_size))
+    head = head or await first_block(source)
+    if is_plain(head, source.name):
+        data, room = memoryview(head), memoryview(bytearray(reading.read_size))
         while data:
             tally.add(len(data), len(data), 0)
             reading.check_output(tally.raw_bytes)
@@ -55,6 +57,23 @@ async def raw_blocks(
         async for block in blocks:
             if block.data:
                 yield memoryview(block.data)
+
+
+async def first_block(source: Source) -> bytes:
+    """Read the first 512 bytes, or fewer if there are no more."""
+    block = bytearray(BLOCK)
+    return bytes(block[: await source.fill(memoryview(block))])
+
+
+def is_plain(head: bytes, name: str | None) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar that is not compressed.
+
+    Zeros may be an empty one, but not where the name says that it is compressed: there they are
+    what a crash has left.
+    """
+    if head == tar.ZEROS and name is not None and names.restored(os.path.basename(name)):
+        return False
+    return tar.is_archive(head)
 
 
 class _Forward:

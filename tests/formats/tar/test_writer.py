@@ -6,7 +6,7 @@ import io
 import stat
 import tarfile
 from collections.abc import Generator, Iterable
-from itertools import accumulate
+from itertools import accumulate, cycle
 from typing import Any, NamedTuple
 from unittest import mock
 
@@ -114,9 +114,8 @@ def write(
         done = writer.end_chunk()
         assert 0 < done <= size
         written.chunks.append(bytes(room[:done]))
-        if (block := writer.take_index()) is not None:
-            written.blocks.append((len(written.chunks) - 1, block))
-        assert writer.take_index() is None
+        written.blocks.extend((len(written.chunks) - 1, block) for block in writer.take_index())
+        assert writer.take_index() == []
     writer.begin_chunk(memoryview(bytearray(2 * KIB)))
     assert next(steps, None) is None
     assert writer.end_chunk() == 0
@@ -415,13 +414,49 @@ def test_blocks_of_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
     check(items, written)
 
 
-@pytest.mark.xfail(strict=True, reason="a block is closed at the end of a chunk only")
 def test_blocks_of_a_large_chunk() -> None:
     """A chunk with more small members than fit into one block has several behind it."""
     number = 19_000
     items = [a_file(f"{at:0100d}/{at:0100d}") for at in range(number)]
     written = write(items, [number * BLOCK + 4096])
     assert sum(map(len, written.records())) == number
+    assert {at for at, _ in written.blocks} == {0}
+    check_index(items, written, [member for member, _ in read(written.chunks)], 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from([b"a", b"bc", b"d" * 60]), min_size=1, max_size=5),
+            st.sampled_from([b"", b"t" * 90]),
+            st.integers(0, 1 << 62),
+            st.sampled_from([b"", b"user", b"u" * 31]),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_blocks_are_never_too_large(rows: list[tuple[list[bytes], bytes, int, bytes]]) -> None:
+    """Whatever the members are, as many as a block takes fit into one that can be read."""
+    records, most = Records(), 30_000
+    with mock.patch.multiple(index, _LARGEST_BLOCK=most, _RESERVE=256):
+        for names, link, uid, user in cycle(rows):
+            row = b"/".join(names), b"2"[0], 1, 0, 0o777, 0, (uid, uid, user, user), link
+            if not records.has_room(row[0], link):
+                break
+            records.add(*row)
+        assert len(records.encode()) <= most
+        assert len(index.unpack(records.pack())) == len(records)
+
+
+def test_owners_of_a_large_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block counts its owners in 16 bits; more of them need another one."""
+    monkeypatch.setattr(index, "_MOST_OWNERS", 10)
+    items = [a_file(str(number), uid=number) for number in range(35)]
+    written = write(items, [100 * BLOCK])
+    assert [len(records) for records in written.records()] == [10, 10, 10, 5]
+    check(items, written)
 
 
 def test_times_beyond_the_index() -> None:

@@ -38,6 +38,52 @@ async def test_prefix(suffix: str, small: Path, tmp_path: Path) -> None:
         await pack(small, tmp_path / f"x{suffix}", prefix="a/../..")
 
 
+@every_suffix
+async def test_more_members_in_a_chunk_than_in_a_block(suffix: str, tmp_path: Path) -> None:
+    """Long targets fill several blocks of the index, which stand behind one chunk."""
+    (tmp_path / "tree").mkdir()
+    targets = {f"{number:04d}": f"{number:04d}" * 1000 for number in range(1300)}
+    for name, target in targets.items():
+        (tmp_path / "tree" / name).symlink_to(target)
+    path = tmp_path / f"a{suffix}"
+    async with two_threads() as engine:
+        packed = await engine.compress_folder(tmp_path / "tree", path, "16MiB", fsync=False)
+        assert packed.frames == 2  # the second one is the end
+        report = await engine.test(path)
+        assert (report.files, report.warnings) == (len(targets), ())
+        async with engine.open_archive(path) as archive:
+            assert archive.is_indexed
+            found = {member.name: member.link async for member in archive.members()}
+            assert archive.is_indexed
+    assert found == targets
+
+
+@pytest.mark.faults
+async def test_66_000_members_in_a_chunk(tmp_path: Path) -> None:
+    """As many as made a block above 4 MiB at level 22, whose chunks are that large."""
+    (tmp_path / "tree").mkdir()
+    for number in range(66_000):
+        os.close(os.open(tmp_path / "tree" / f"{number:064d}", os.O_CREAT))
+    path = tmp_path / "a.tar.zst"
+    async with two_threads() as engine:
+        await engine.compress_folder(
+            tmp_path / "tree", path, "36MiB", compression_level=1, fsync=False
+        )
+        assert (await engine.test(path)).files == 66_000
+
+
+@every_suffix
+async def test_the_smallest_chunks(suffix: str, small: Path, tmp_path: Path) -> None:
+    """A chunk has room for the end of a tar; less is an error that says so, before anything."""
+    for size in (1, 512, 1023):
+        with pytest.raises(ValueError, match=f"chunk_size of an archive .* 1024 .* not {size}"):
+            await pack(small, tmp_path / f"a{suffix}", size)
+    assert os.listdir(tmp_path) == ["small"]
+    await pack(small, tmp_path / f"a{suffix}", 1024)
+    await unpack(tmp_path / f"a{suffix}", tmp_path / "out")
+    assert (tmp_path / "out/e/f/g").read_text() == "e/f/g"
+
+
 async def test_exclude(small: Path, tmp_path: Path) -> None:
     """The rules of gitignore: negation, folders, anchors; a prefix does not count."""
     for number, (rules, left) in enumerate(
