@@ -166,7 +166,9 @@ class EngineStatistics(NamedTuple):
     ``slots_in_use``, ``slots_peak`` and ``slots_total`` count chunks; ``memory_in_use``,
     ``memory_peak`` and ``memory_limit`` are bytes of the arena. ``raw_bytes`` and
     ``compressed_bytes`` add up both directions; ``chunks_redone`` counts chunks whose worker died.
-    ``memory_waiting`` is bytes that are ready outside of the arena, for readers that are slow.
+    ``memory_waiting`` is bytes that are ready outside of the arena, for readers that are slow;
+    ``memory_kept`` those of decoded frames and of the index that open archives keep: they give way
+    to everything else.
     """
 
     num_workers: int
@@ -180,3 +182,4 @@ class EngineStatistics(NamedTuple):
     compressed_bytes: int
     chunks_redone: int
     memory_waiting: int = 0
+    memory_kept: int = 0

@@ -99,13 +99,14 @@ class Archive:
 
     # What there is.
 
-    def members(self) -> Members:
-        """Iterate over all members, in the order of the archive.
+    def members(self, prefix: str = "") -> Members:
+        """Iterate over the members, in the order of the archive.
 
+        :param prefix: only those whose names begin so; ``"kernel/"`` gives all in that folder.
         :raises ClosedError: the archive is not open.
         """
         self._opened.check()
-        return Members(self._opened.members(), self._opened.check)
+        return Members(self._opened.members(prefix), self._opened.check)
 
     def names(self) -> AsyncGenerator[list[str]]:
         """Yield the names of all members, many at once; that of a folder ends with a slash.
@@ -114,6 +115,19 @@ class Archive:
         """
         self._opened.check()
         return self._opened.names()
+
+    async def listdir(self, folder: str = "") -> list[str]:
+        """Return the names of all that is directly in a folder, sorted, as ``os.listdir`` does.
+
+        :param folder: its name; by default the top of the archive.
+        :raises MemberNotFoundError: there is no such folder.
+        :raises FormatError: it is something else.
+        """
+        return await self._opened.listdir(folder)
+
+    async def exists(self, name: str) -> bool:
+        """Return whether there is a member of that name."""
+        return await self._opened.exists(name)
 
     async def member(self, name: str) -> Member:
         """Return the member of that name, the last one if there are several.

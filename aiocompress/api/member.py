@@ -7,13 +7,14 @@ from collections.abc import Generator
 from contextlib import aclosing
 from typing import Self
 
-from aiocompress.errors import AiocompressError, ClosedError, CorruptError, FormatError
+from aiocompress.errors import ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import to_bytes
-from aiocompress.model import MIB, Buffer, Member
+from aiocompress.model import Buffer, Member
+from aiocompress.storage.positional import SourceError
 from aiocompress.verbs.archive.frame import UnlikeIndexError, is_same
 from aiocompress.verbs.archive.opened import OpenedArchive
-from aiocompress.verbs.archive.raw import RawBytes
+from aiocompress.verbs.decode import DAMAGE
 from aiocompress.verbs.select import plain
 
 
@@ -26,7 +27,6 @@ class MemberFile:
     def __init__(self, archive: OpenedArchive, name: str) -> None:
         self._archive, self.name = archive, name
         self._member: Member | None = None
-        self._raw: RawBytes | None = None
         self._closed = False
         self._at = 0
 
@@ -39,14 +39,10 @@ class MemberFile:
         :raises MemberNotFoundError: there is none of that name.
         :raises FormatError: it is not a file.
         """
-        try:
-            member = await self._find(self.name)
-            if member.kind == "hardlink":
-                member = await self._find_linked(member)
-            self._check_is_file(member)
-        except BaseException:
-            await self.aclose()
-            raise
+        member = await self._find(self.name)
+        if member.kind == "hardlink":
+            member = await self._find_linked(member)
+        self._check_is_file(member)
         self._member = member
         return self
 
@@ -59,9 +55,7 @@ class MemberFile:
     async def _find(self, name: str) -> Member:
         """Return a member; the index is believed only if the header there agrees."""
         member = await self._archive.member(name)
-        self._raw = self._raw or self._archive.raw_access()
-        if self._archive.index is not None and not await self._agrees(self._raw, member):
-            await self._raw.give_up_index()
+        if self._archive.index is not None and not await self._agrees(member):
             member = await self._archive.scan_for(name)
             self._archive.distrust()  # only now: if the scan fails, it was damage
         return member
@@ -83,23 +77,21 @@ class MemberFile:
                 is_own = member.kind == "hardlink" and plain(to_bytes(member.link)) == name
                 if plain(to_bytes(member.name)) == name and not is_own:
                     before = member
-        assert self._raw is not None
-        if self._archive.index is None or await self._agrees(self._raw, before):
+        if self._archive.index is None or await self._agrees(before):
             return before
-        await self._raw.give_up_index()
         self._archive.distrust()
         return await self._find_linked(link)
 
-    async def _agrees(self, raw: RawBytes, member: Member) -> bool:
+    async def _agrees(self, member: Member) -> bool:
         parts, at, end = [], member.offset, member.data_offset
         try:
-            while at < end and (part := await raw.read_at(at, end - at)):
+            while at < end and (part := await self._archive.raw_at(at, end - at)):
                 parts.append(part)
                 at += len(part)
             return is_same(tar.parse(b"".join(parts)), member)
-        except AiocompressError as error:
-            if isinstance(error, CorruptError) and error.frame is not None:
-                raise  # the frame is damaged, not the header
+        except (UnlikeIndexError, *DAMAGE) as error:
+            if isinstance(error, SourceError) or error.frame is not None:
+                raise  # neither the header nor the index is to blame
             return False
 
     async def __aexit__(self, *_: object) -> None:
@@ -108,9 +100,6 @@ class MemberFile:
     async def aclose(self) -> None:
         """Close the member; the archive stays open."""
         self._closed = True
-        raw, self._raw = self._raw, None
-        if raw is not None:
-            await raw.aclose()
 
     @property
     def size(self) -> int:
@@ -127,7 +116,7 @@ class MemberFile:
         left = left if size < 0 else min(size, left)
         parts = []
         while left:
-            part = await self._read_some(min(left, MIB))
+            part = await self._read_some(left)
             parts.append(part)
             left -= len(part)
         return b"".join(parts)
@@ -174,12 +163,11 @@ class MemberFile:
         return bytes(size)
 
     async def _raw_at(self, offset: int, size: int) -> bytes:
-        assert self._raw is not None
         try:
-            return await self._raw.read_at(offset, size)
+            return await self._archive.raw_at(offset, size)
         except UnlikeIndexError:
-            await self._raw.give_up_index()
-        data = await self._raw.read_at(offset, size)
+            pass
+        data = await self._archive.raw_at(offset, size, by_index=False)
         self._archive.distrust()
         return data
 

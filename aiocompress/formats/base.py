@@ -23,6 +23,8 @@ _LARGEST_BARE: Final = 64 * KIB
 needs no mark and no table."""
 LARGEST_TABLE: Final = 64 * MIB
 """Bytes of the largest table of frames that is read whole: 28 TB in chunks of 5 MiB."""
+AT_ONCE: Final = 4 * MIB
+"""Bytes of an archive's end that are read in one piece, however many parts the index has."""
 _RUN_COMPRESSED, _RUN_FRAMES = 2 * MIB, 256
 STREAM = -1
 """Returned by ``Codec.decompress``: the frame is not what its index says; decode it as a stream."""

@@ -38,14 +38,18 @@ class AsyncWriter(Protocol):
 
 @runtime_checkable
 class Positional(Protocol):
-    """Bytes that can be read at any offset: an object in a store, say."""
+    """Bytes that can be read at any offset: an object in a store, say.
+
+    If it has a ``name``, errors tell it. An archive asks for the size once, and never for bytes
+    that are not there.
+    """
 
     async def size(self) -> int:
         """Return how many bytes there are."""
         ...
 
     async def read_at(self, offset: int, size: int, /) -> Buffer:
-        """Return ``size`` bytes from ``offset``; fewer only at the end."""
+        """Return exactly ``size`` bytes from ``offset``."""
         ...
 
 

@@ -25,6 +25,7 @@ from aiocompress.storage.base import AsyncReader, PlainReader, Positional, Sourc
 from aiocompress.storage.files import FileSource
 from aiocompress.storage.pipes import OpenedPipe
 from aiocompress.storage.plain import Pump, apart
+from aiocompress.storage.positional import Checked
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
@@ -110,14 +111,10 @@ class PositionalSource(_Parts):
     """A ``Positional``, read from its beginning; it is never asked for bytes behind its end."""
 
     def __init__(self, positional: Positional) -> None:
-        self.name = getattr(positional, "name", None)
-        self._positional, self._at, self._end = positional, 0, -1
+        self._positional, self._at = Checked.of(positional), 0
+        self.name = self._positional.name
 
     async def _next(self, size: int) -> Buffer:
-        if self._end < 0:
-            self._end = await self._positional.size()
-        if self._at >= self._end:
-            return b""
         data = await self._positional.read_at(self._at, min(size, MIB))
         self._at += len(data)
         return data

@@ -25,6 +25,7 @@ from typing import Any
 from aiocompress.errors import ClosedError, LimitError
 from aiocompress.workers import limits
 from aiocompress.workers.job import Place, Result
+from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
@@ -106,7 +107,8 @@ class Slots:
 
     Memory is *lent* for what is kept outside of the arena: frames that are ready before a slow
     reader wants them, frames of open archives. It is at most a quarter of the limit, so that slots
-    always come, whatever the readers do.
+    always come, whatever the readers do. What is only ``kept``, to be faster the next time, gives
+    way to everybody.
     """
 
     def __init__(self, total: int, memory_limit: int) -> None:
@@ -119,6 +121,8 @@ class Slots:
         self._untrimmed = 0
         """The same, and all that was freed since the system has last got its pages back."""
         self._closed = False
+        self.kept = Kept()
+        """That part of what is lent which can be had back at once."""
         self._free = [(0, self.size)]
         self._waiting: deque[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = deque()
 
@@ -128,7 +132,8 @@ class Slots:
         return Arena(self.size)
 
     def close(self) -> None:
-        """Give up the arena, whose memory goes with the last slot in use."""
+        """Give up the arena, whose memory goes with the last slot in use, and what is kept."""
+        self.lent -= self.kept.give_way(self.kept.size)
         self._closed = True
         self.disown()
         self._release()
@@ -202,10 +207,10 @@ class Slots:
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""
-        spare = min(self.size // 4, self.size - self.memory_in_use) - self.lent
-        if size > spare:
+        missing = size + self.lent - min(self.size // 4, self.size - self.memory_in_use)
+        if missing > self.kept.size:
             return False
-        self.lent += size
+        self.lent += size - self.kept.give_way(missing)
         return True
 
     def return_lent(self, size: int) -> None:
@@ -233,6 +238,8 @@ class Slots:
         """Cut the first extent that is large enough: low pages are used again and again."""
         if self.in_use >= self.total - (slow and self.total > 1):
             return None
+        missing = self.memory_in_use + self.lent + size - self.size
+        self.lent -= self.kept.give_way(missing)
         if self.in_use and self.memory_in_use + self.lent + size > self.size:
             return None
         for index, (offset, room) in enumerate(self._free):

@@ -24,7 +24,7 @@ class Result(NamedTuple):
     """
 
     size: int
-    data: bytes | None = None
+    data: bytes | bytearray | None = None
     written: bool = False
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()

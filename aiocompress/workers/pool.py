@@ -232,6 +232,7 @@ class WorkerPool:
             compressed_bytes=self.compressed_bytes,
             chunks_redone=self.chunks_redone,
             memory_waiting=slots.waiting,
+            memory_kept=slots.kept.size,
         )
 
     async def aclose(self) -> None:

@@ -249,7 +249,7 @@ async def test_positional_is_read_in_order(pool: WorkerPool) -> None:
     async with opened(PositionalSource(store), pool) as source:
         assert source.name == "store:object"
         assert await read_all(source, [4], [False]) == store.data
-    assert store.asked[:3] == [(0, 4), (4, 4), (8, 4)]
+    assert store.asked[:3] == [(0, 4), (4, 4), (8, 2)]
 
 
 async def test_positional_is_not_asked_beyond_its_end(pool: WorkerPool) -> None:

@@ -23,7 +23,14 @@ from itertools import accumulate
 from typing import Final
 
 from aiocompress.formats import base
-from aiocompress.formats.base import LARGEST_TABLE, FrameTable, Search, Steps, little_endian
+from aiocompress.formats.base import (
+    AT_ONCE,
+    LARGEST_TABLE,
+    FrameTable,
+    Search,
+    Steps,
+    little_endian,
+)
 from aiocompress.formats.gzip import codec as gzip
 from aiocompress.model import Buffer
 
@@ -131,6 +138,8 @@ def search(size: int) -> Search:
     first = int(digits) if digits.isdigit() else end
     if first >= end or tail != _tail(first):
         return None
+    if size - first <= AT_ONCE:
+        yield first, end - first  # so that no step below needs a request of its own
     blocks: list[tuple[int, int]] = []
     start = at = first
     while at < end:

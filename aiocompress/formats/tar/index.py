@@ -44,6 +44,8 @@ _RESERVE: Final = KIB
 _PLAIN_BLOCKS: Final = 4
 """Blocks of a header that may hold no metadata: of the member, of pax, of global pax, padding."""
 _LARGEST_OFFSET: Final = 1 << 62
+_RECORD_MEMORY: Final = 136
+"""Bytes of memory for each record, beside its texts."""
 DEVICES: Final = b"34"
 _LONGEST_DEVICE: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
@@ -215,6 +217,12 @@ class Records:
     def metadata(self) -> int:
         """A lower bound for the metadata of the longest header, in bytes."""
         return (max(self._blocks, default=0) - _PLAIN_BLOCKS) * BLOCK
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes the records take here."""
+        texts = sum(map(len, self.names)) + sum(map(len, self._links))
+        return texts + _RECORD_MEMORY * len(self)
 
     @property
     def kinds(self) -> frozenset[int]:

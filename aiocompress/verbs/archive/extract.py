@@ -21,6 +21,7 @@ from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import Source
+from aiocompress.storage.positional import SourceError
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.finish import MemberMaker
 from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, verified
@@ -179,6 +180,8 @@ class IndexedRestorer:
                         raise UnlikeIndexError  # front to back, the reader raises the LimitError
                     for wanted in self._planner.add(records):
                         yield wanted
+        except SourceError:
+            raise
         except CorruptError:
             raise UnlikeIndexError from None
         for wanted in self._planner.flush():

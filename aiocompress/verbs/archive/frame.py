@@ -72,8 +72,7 @@ def restore(
     start, size = raw
     if room is None:
         room = memoryview(bytearray(size))
-    if decode(FORMATS[codec].codec, data, ((len(data), size),), room) != size:
-        raise CorruptError("the frame is not as long as the index says", offset=0)
+    _decode(data, codec, room[:size])
     if not parts:
         return Result(size)
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
@@ -84,6 +83,21 @@ def restore(
         restorer.close()
         os.close(root)
     return Result(size, files=files, failed=failed)
+
+
+def decoded(place: Place, codec: str, size: int) -> Result:
+    """Decode a frame into memory of its own, which its readers may keep: the slot is free then.
+
+    :raises CorruptError: the frame is damaged, or not of that size.
+    """
+    room = bytearray(size)
+    _decode(views(place)[0], codec, memoryview(room))
+    return Result(size, room)
+
+
+def _decode(data: memoryview, codec: str, room: memoryview) -> None:
+    if decode(FORMATS[codec].codec, data, ((len(data), len(room)),), room) != len(room):
+        raise CorruptError("the frame is not as long as the index says", offset=0)
 
 
 def _restore_all(

@@ -1,4 +1,4 @@
-"""An archive that is open: its members found, read and restored, by its index if it has one.
+"""An archive that is open: its members read and restored, by its index if it has one.
 
 With an index, a caller reads only what it asks for; any other tar, compressed or not, is read from
 front to back. An index that proves wrong is given up for good, and the archive read as if it had
@@ -10,31 +10,30 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
-from typing import Self, TypeAlias, TypeVar
+from typing import Self, TypeAlias
 
 from aiocompress import formats
 from aiocompress.errors import (
     AiocompressError,
-    ClosedError,
     CorruptError,
     FormatError,
     LimitError,
-    Lines,
-    MemberNotFoundError,
     TruncatedError,
 )
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
-from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member, PathLike, ProgressOption, Report
 from aiocompress.storage import atomic_folder
 from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
+from aiocompress.storage.positional import Checked
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
+from aiocompress.verbs.archive.contents import Contents
+from aiocompress.verbs.archive.ending import Ending
 from aiocompress.verbs.archive.extract import IndexedRestorer, amount, least_space, restore_stream
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
 from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
@@ -42,15 +41,14 @@ from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, Verb, into_folder, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Restoring, Writing
-from aiocompress.verbs.select import Closest, Selection, plain
+from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 ArchiveSource: TypeAlias = AnySource | Positional
-T = TypeVar("T")
 
 
-class OpenedArchive:
+class OpenedArchive(Contents):
     """A tar archive, in a container or plain; an async context manager.
 
     :param owns_pool: whether the pool is closed together with the archive.
@@ -59,21 +57,20 @@ class OpenedArchive:
     def __init__(
         self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
     ) -> None:
-        self._pool, self._reading, self._owns_pool = pool, reading, owns_pool
         self._source = os.fspath(source) if isinstance(source, os.PathLike) else source
-        self.name: str | None = (
-            self._source if isinstance(self._source, str) else getattr(source, "name", None)
-        )
-        """The path of the archive, if it has one."""
+        path = self._source if isinstance(self._source, str) else None
+        super().__init__(pool, path or getattr(source, "name", None))
+        self._reading, self._owns_pool = reading, owns_pool
         self._stack = AsyncExitStack()
-        self.is_open = self._read_once = False
+        self._read_once = False
+        self._positions: Checked | None = None
         self._size: int | None = None
-        self.index: Indexed | None = None
-        """Where its members are; None: it has to be read from front to back."""
         self.is_plain = False
         """Whether it is a tar that is not compressed."""
-        self.warnings = Lines()
-        """What was odd about the archive, each thing once."""
+
+    @property
+    def can_be_read_again(self) -> bool:
+        return isinstance(self._source, str | Positional)
 
     # Open and close.
 
@@ -87,9 +84,13 @@ class OpenedArchive:
         async with AsyncExitStack() as stack:
             if self._owns_pool:
                 stack.push_async_callback(self._pool.aclose)
-            positional = await self._open_positional(stack)
-            if positional is not None:
-                self.index = await self._find_index(positional)
+            positions = self._positions = await self._open_positions(stack)
+            if positions is not None:
+                self.index = await self._find_index(positions)
+                if self.index is not None:
+                    stack.callback(self.index.close)
+            self._raw = RawBytes(self._raw_bytes, positions if self.is_plain else None)
+            stack.push_async_callback(self._raw.aclose)
             self._stack = stack.pop_all()
         self.is_open = True
         return self
@@ -102,15 +103,7 @@ class OpenedArchive:
         self.is_open = False
         await self._stack.aclose()
 
-    def check(self) -> None:
-        """Check that the archive is open.
-
-        :raises ClosedError: it is not.
-        """
-        if not self.is_open:
-            raise ClosedError("the archive is not open: use it with `async with`", file=self.name)
-
-    async def _open_positional(self, stack: AsyncExitStack) -> Positional | None:
+    async def _open_positions(self, stack: AsyncExitStack) -> Checked | None:
         if isinstance(path := self._source, str):
             mode = (await call(self._pool.files, os.stat, path)).st_mode
             if stat.S_ISDIR(mode):
@@ -119,112 +112,27 @@ class OpenedArchive:
                 return None
             file = await FilePositions.open(path, self._pool.files)
             stack.push_async_callback(file.aclose)
-            return file
-        return self._source if isinstance(self._source, Positional) else None
+            return Checked(file)
+        return Checked(self._source) if isinstance(self._source, Positional) else None
 
-    async def _find_index(self, positional: Positional) -> Indexed | None:
-        size = self._size = await positional.size()
-        head = bytes(await positional.read_at(0, BLOCK))
-        self.is_plain = is_plain(head, self.name)
-        if self.is_plain:
-            return None
+    async def _find_index(self, positions: Checked) -> Indexed | None:
+        ending = await Ending.read(positions)
+        self._size = ending.size
+        index = await open_indexed(self._pool, ending, self.name)
+        if index is None:
+            head = bytes(await ending.read_at(0, BLOCK))
+            self.is_plain = is_plain(head, self.name)
+            if not self.is_plain:
+                self._check_format(head)
+        return index
+
+    def _check_format(self, head: bytes) -> None:
         try:
-            form = formats.detect(head)
-            return await open_indexed(self._pool, positional, form, size, self.name)
+            formats.detect(head)
         except (FormatError, TruncatedError) as error:
             if head and error.offset is not None:  # it is of no format that has a name
                 error.reason = f"not an archive: {error.reason}"
             raise error.located(file=self.name) from None
-
-    def distrust(self) -> None:
-        """Give the index up: it is damaged, or the archive differs from it."""
-        if self.index is not None:
-            self.index = None
-            self.warnings.append("the index is not what the archive holds, and was not used")
-
-    # What there is.
-
-    def names(self) -> AsyncGenerator[list[str]]:
-        """Yield the names of all members, many at once; that of a folder ends with a slash."""
-        return self._batches(
-            Records.listing,
-            lambda member: [member.name + "/" * (member.kind == "directory")],
-        )
-
-    async def members(self) -> AsyncGenerator[Member]:
-        """Yield all members, in the order of the archive."""
-        batches = self._batches(_members, lambda member: (member,))
-        async with aclosing(batches):
-            async for batch in batches:
-                for member in batch:
-                    yield member
-
-    async def _batches(
-        self, indexed: Callable[[Records], T], scanned: Callable[[Member], T]
-    ) -> AsyncGenerator[T]:
-        """Yield something for all members: by the index as far as that is whole, then by a scan.
-
-        :param indexed: makes it of a block of the index.
-        :param scanned: makes it of one member.
-        """
-        told = 0
-        if self.index is not None:
-            try:
-                async with aclosing(self.index.checked_blocks()) as blocks:
-                    async for records in blocks:
-                        yield indexed(records)
-                        told += len(records)
-                return
-            except CorruptError:
-                self.distrust()
-        async with aclosing(self._scan()) as members:
-            async for member in members:
-                if told:
-                    told -= 1
-                else:
-                    yield scanned(member)
-
-    async def member(self, name: str) -> Member:
-        """Return the member of that name, the last one if there are several.
-
-        :raises MemberNotFoundError: there is none; its hint has the closest names.
-        """
-        self.check()
-        if self.index is not None:
-            try:
-                return await self._find_record(self.index, name)
-            except CorruptError:
-                self.distrust()
-        return await self.scan_for(name)
-
-    async def _find_record(self, index: Indexed, name: str) -> Member:
-        found: Record | None = None
-        async with aclosing(index.checked_blocks()) as blocks:
-            async for records in blocks:
-                found = _find(records, plain(to_bytes(name))) or found
-        if found is None:
-            raise await self._not_found(name)
-        return found.member()
-
-    async def _not_found(self, name: str) -> MemberNotFoundError:
-        """Return an error with the closest of all names, if the archive can be read again."""
-        closest = Closest(name)
-        if isinstance(self._source, str | Positional):
-            with suppress(CorruptError, LimitError):
-                async with aclosing(self.names()) as batches:
-                    async for names in batches:
-                        await call(self._pool.files, closest.add, map(to_bytes, names))
-        return closest.error().located(file=self.name)
-
-    async def scan_for(self, name: str) -> Member:
-        """Look a name up from front to back; see ``member``."""
-        wanted, found = plain(to_bytes(name)), None
-        async with aclosing(self._scan()) as members:
-            async for member in members:
-                found = member if plain(to_bytes(member.name)) == wanted else found
-        if found is None:
-            raise await self._not_found(name)
-        return found
 
     async def _scan(
         self, tally: Tally | None = None, *, strict: bool = False
@@ -257,15 +165,22 @@ class OpenedArchive:
                 async for data in blocks:
                     yield data
 
-    def raw_access(self) -> RawBytes:
-        """Return a way to read raw bytes at any offset."""
-        return RawBytes(self.index, self._raw_bytes)
+    async def raw_at(self, offset: int, size: int, *, by_index: bool = True) -> bytes:
+        """Return at least one raw byte and at most ``size`` from ``offset``; none at the end.
+
+        :param by_index: if there is an index, believe it.
+        :raises CorruptError: the bytes are damaged.
+        :raises UnlikeIndexError: the archive is not what its index says.
+        """
+        self.check()
+        return await self._raw.read_at(offset, size, self.index if by_index else None)
 
     def _again(self) -> AnySource:
         """Return a source of the archive's bytes from the first one on."""
         self.check()
         if isinstance(self._source, Positional):
-            return PositionalSource(self._source)
+            assert self._positions is not None
+            return PositionalSource(self._positions)
         if self._read_once and not isinstance(self._source, str):
             raise AiocompressError("a stream can be read only once", file=self.name)
         self._read_once = True
@@ -393,8 +308,8 @@ class OpenedArchive:
         if self.index is not None:
             async with aclosing(self.index.checked_blocks()) as blocks:
                 async for records in blocks:
-                    for member in _members(records):
-                        yield member
+                    for record in records:
+                        yield record.member()
 
 
 def check_member(member: Member, found: Found) -> None:
@@ -414,14 +329,3 @@ def _compare(member: Member | None, expected: Member | None) -> None:
             f"the index does not agree with the archive on {which}",
             hint="the members are whole: extract them, and pack them again",
         )
-
-
-def _members(records: Records) -> Iterable[Member]:
-    return map(Record.member, records)
-
-
-def _find(records: Records, wanted: bytes) -> Record | None:
-    if wanted not in records.names:
-        return None
-    last = len(records) - 1 - records.names[::-1].index(wanted)
-    return records.record(last, records.offsets()[last])

@@ -6,51 +6,72 @@ as it reads them, and a member counts only if the header in front of its content
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Final
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
-from aiocompress.formats.base import Format, FrameTable
+from aiocompress.formats import FORMATS
+from aiocompress.formats.base import Format, FrameTable, Search
 from aiocompress.formats.tar.header import END
-from aiocompress.formats.tar.index import Records, unpack
+from aiocompress.formats.tar.index import Record, Records, unpack
 from aiocompress.model import MIB, Buffer
-from aiocompress.storage.base import Positional
-from aiocompress.storage.restorer import Keeping
-from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, restore
+from aiocompress.verbs.archive.ending import Ending
+from aiocompress.verbs.archive.frame import (
+    DoubtfulFrameError,
+    UnlikeIndexError,
+    decoded,
+    restore,
+)
+from aiocompress.verbs.archive.lookup import Summary, order
 from aiocompress.verbs.decode import DAMAGE
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
+from aiocompress.workers.kept import Shelf
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
 
 _LARGEST_BLOCK: Final = 8 * MIB
 
 
 class Indexed:
-    """An archive with an index: its format, where its frames stand, and the blocks of its index."""
+    """An archive with an index: its format, where its frames stand, and the blocks of its index.
+
+    The blocks and frames that were used last are kept. They are decoded in threads, and one that
+    several tasks ask for at once is decoded for all of them.
+    """
 
     def __init__(
-        self,
-        pool: WorkerPool,
-        source: Positional,
-        form: Format,
-        table: FrameTable,
-        name: str | None,
+        self, pool: WorkerPool, ending: Ending, form: Format, table: FrameTable, name: str | None
     ) -> None:
         self.format, self.table, self.name = form, table, name
-        self._pool, self._source = pool, source
+        self._pool, self._ending = pool, ending
+        self._shelf = Shelf(pool.slots)
+        self._loading = asyncio.Semaphore(pool.window)
+        """A frame that was read, and waits for a slot, is memory that nobody counts."""
         self._kinds: dict[int, frozenset[int]] = {}
-        """Types of the members in the blocks of the index that were read, by offset."""
+        """Types of the members in the blocks that were read, by number."""
+        self._summaries: dict[int, Summary] = {}
+        """What is remembered of the blocks that were searched, by number."""
 
-    async def read_at(self, offset: int, size: int) -> Buffer:
+    def close(self) -> None:
+        """Drop what is kept."""
+        self._shelf.close()
+        self._ending.forget()
+
+    async def read_at(self, offset: int, size: int) -> memoryview:
         """Read compressed bytes.
 
-        :raises CorruptError: they are not there any more.
+        :raises SourceError: the source is not what it said.
         """
-        data = await self._source.read_at(offset, size)
+        data = await self._ending.source.read_at(offset, size)
         if len(data) != size:
-            raise CorruptError("the archive became shorter while it was read", offset=offset)
+            raise CorruptError("the index leads behind the end", offset=offset)
         return data
+
+    # The blocks of the index.
 
     async def blocks(
         self, kinds: bytes | None = None, *, backwards: bool = False
@@ -60,32 +81,97 @@ class Indexed:
         :param kinds: blocks that are known to hold no record of these types are left out.
         :raises CorruptError: a block is damaged.
         """
-        payload_of = self.format.container.index_payload
-        for offset, size in reversed(self.table.blocks) if backwards else self.table.blocks:
-            if kinds is not None and not self._kinds.get(offset, frozenset(kinds)) & set(kinds):
-                continue
-            if size > _LARGEST_BLOCK:
-                raise CorruptError("a block of the index is too large", offset=offset)
-            payload = payload_of(bytes(await self.read_at(offset, size)))
-            if payload is None:
-                raise CorruptError("a block of the index is damaged", offset=offset)
-            try:
-                records = unpack(payload)
-            except AiocompressError as error:
-                raise error.located(base=offset) from None
-            self._kinds[offset] = records.kinds
-            yield records
+        numbers = range(len(self.table.blocks))
+        for number in reversed(numbers) if backwards else numbers:
+            if kinds is None or self._kinds.get(number, frozenset(kinds)) & set(kinds):
+                yield await self._block(number)
 
     async def checked_blocks(self) -> AsyncGenerator[Records]:
-        """Yield the index, and make sure that it covers the archive from its start to its end."""
+        """Yield the index, and make sure that it covers the archive from its start to its end.
+
+        :raises CorruptError: it does not, or a block is damaged.
+        """
         end = 0
         async for records in self.blocks():
             if records.start != end:
                 raise CorruptError("the blocks of the index do not follow each other")
             end = records.end
             yield records
-        if end != self.table.raws[-1] - len(END):
+        if end != self._end_of_members:
             raise CorruptError("the index does not cover the archive")
+
+    async def blocks_with(self, prefix: bytes) -> AsyncGenerator[Records]:
+        """Yield the blocks that may hold names with this prefix, in order.
+
+        :raises CorruptError: as of ``checked_blocks``.
+        """
+        first, numbers = order(prefix), reversed(range(len(self.table.blocks)))
+        found = [number for number in numbers if (await self._summary(number)).may_begin(first)]
+        for number in reversed(found):
+            yield await self._block(number)
+
+    async def find(self, name: bytes) -> Record | None:
+        """Return the last record of that name, without a look at the blocks before it.
+
+        :raises CorruptError: a block that was looked at is damaged, or does not lead to the next.
+        """
+        place = order(name)
+        for number in reversed(range(len(self.table.blocks))):
+            summary = await self._summary(number)
+            if summary.may_hold(place):
+                record = summary.find(await self._block(number), name)
+                if record is not None:
+                    return record
+        return None
+
+    async def _summary(self, number: int) -> Summary:
+        """Return what is remembered of a block, after those behind it were asked for.
+
+        :raises CorruptError: the next one does not follow it.
+        """
+        known = self._summaries.get(number)
+        if known is None:
+            known = await self._shelf.get(("summary", number), partial(self._summarize, number))
+            following = self._summaries.get(number + 1)
+            end = self._end_of_members if following is None else following.start
+            if known.end != end or (number == 0 and known.start):
+                raise CorruptError("the blocks of the index do not follow each other")
+            self._summaries[number] = known
+        return known
+
+    async def _summarize(self, number: int) -> tuple[Summary, int]:
+        summary = await call(self._pool.files, Summary.of, await self._block(number))
+        return summary, len(summary.low) + len(summary.high)
+
+    @property
+    def _end_of_members(self) -> int:
+        return self.table.raws[-1] - len(END)
+
+    async def _block(self, number: int) -> Records:
+        return await self._shelf.get(("block", number), partial(self._load_block, number))
+
+    async def _load_block(self, number: int) -> tuple[Records, int]:
+        offset, size = self.table.blocks[number]
+        if size > _LARGEST_BLOCK:
+            raise CorruptError("a block of the index is too large", offset=offset)
+        data = bytes(await self._ending.read_at(offset, size))
+        records = await call(self._pool.files, self._decoded, data, offset)
+        self._kinds[number] = records.kinds
+        if len(self._kinds) == len(self.table.blocks):
+            self._ending.forget()
+        return records, records.memory
+
+    def _decoded(self, data: bytes, offset: int) -> Records:
+        """Decode a block, in a thread: there are thousands of records in it."""
+        payload = self.format.container.index_payload(data)
+        if payload is None:
+            raise CorruptError("a block of the index is damaged", offset=offset)
+        try:
+            return unpack(payload)
+        except AiocompressError as error:
+            raise error.located(base=offset) from None
+
+    # The frames.
 
     async def start(
         self, lane: Lane, number: int, *restoring: object, follows: bool | None = None
@@ -117,20 +203,28 @@ class Indexed:
             base = self.table.starts[number]
             raise error.located(file=self.name, base=base, frame=number) from None
 
-    async def frame(self, number: int) -> bytes:
+    async def frame(self, number: int) -> Buffer:
         """Return the raw bytes of a frame, decoded in a thread.
 
         :raises CorruptError: it is damaged.
         :raises UnlikeIndexError: it is not where the index says, or too large to decode whole.
         """
-        # Detached: the caller may keep the bytes for long, and must not keep the slot.
-        lane = Lane(self._pool, small=True, detach=True)
-        job = await self.start(lane, number, (), "", Keeping())
-        try:
-            await self.result(job, number)
-            return bytes(job.data)
-        finally:
-            job.release()
+        return await self._shelf.get(("frame", number), partial(self._load_frame, number))
+
+    async def _load_frame(self, number: int) -> tuple[Buffer, int]:
+        self.check_room(number)
+        size = self.table.raw_size(number)
+        async with self._loading:
+            data = await self.read_at(self.table.starts[number], self.table.sizes[number])
+            job = await Lane(self._pool, small=True).start(
+                data, size, decoded, self.format.name, size
+            )
+            try:
+                frame = (await self.result(job, number)).data
+            finally:
+                job.release()
+        assert frame is not None
+        return frame, size
 
     def check_room(self, number: int) -> None:
         """Make sure that a frame can be decoded whole, whatever the table claims.
@@ -158,20 +252,24 @@ class Indexed:
                 raise CorruptError("no frame is where the index says", offset=offset, frame=number)
 
 
-async def open_indexed(
-    pool: WorkerPool, source: Positional, form: Format, size: int, name: str | None
-) -> Indexed | None:
-    """Find the index of an archive; None: it has none, or none that passes the checks."""
-    search = form.container.search
-    if search is None:
-        return None
-    steps = search(size)
+async def open_indexed(pool: WorkerPool, ending: Ending, name: str | None) -> Indexed | None:
+    """Find the index of an archive; None: it has none, or none that passes the checks.
+
+    The index says of which format the archive is: its beginning need not be read for that.
+    """
+    for form in FORMATS.values():
+        if form.container.search is not None:
+            table = await _searched(form.container.search(ending.size), ending)
+            if table is not None and table.blocks and len(table.starts):
+                return Indexed(pool, ending, form, table, name)
+    return None
+
+
+async def _searched(steps: Search, ending: Ending) -> FrameTable | None:
     try:
         request = next(steps)
         while True:
-            request = steps.send(bytes(await source.read_at(*request)))
+            request = steps.send(bytes(await ending.read_at(*request)))
     except StopIteration as stop:
         table: FrameTable | None = stop.value
-    if table is None or not table.blocks or not len(table.starts):
-        return None
-    return Indexed(pool, source, form, table, name)
+    return table
