@@ -36,6 +36,7 @@ async def test(
     pool: WorkerPool, source: AnySource, reading: Reading, progress: ProgressOption
 ) -> Report:
     """Decode all of a source, check everything, and drop it; see ``Engine.test``."""
+    pool.check()
     about = reading, progress
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)

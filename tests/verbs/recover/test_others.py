@@ -216,7 +216,7 @@ async def test_bgzf_without_its_end(engine: Engine, tmp_path: Path, end: int) ->
     report = await engine.recover(tmp_path / "x.gz", tmp_path / "out")
     assert (tmp_path / "out" / "x").read_bytes() == text(30_000)
     assert "empty block at the end is missing" in report.skipped[0]
-    with pytest.raises(TruncatedError, match="decompress -c"):
+    with pytest.raises(TruncatedError, match="decompress_stream"):
         await engine.decompress_file(tmp_path / "x.gz", tmp_path / "y")
 
 
