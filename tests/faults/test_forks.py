@@ -335,6 +335,7 @@ def _plainly(seed: int) -> int:
     return wrong
 
 
+@pytest.mark.faults  # it has failed once in about twenty runs: see the changelog, "Known"
 def test_plain_functions() -> None:
     """They work in children, whoever else is in one of them just then."""
     reading = sync.compress_stream(text(SIZE), chunk_size="8K")
