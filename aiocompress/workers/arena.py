@@ -267,12 +267,15 @@ class Slots:
         self._release()
 
     def _serve(self) -> None:
-        for entry in list(self._waiting):
-            size, slow, turn = entry
+        passed: list[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = []
+        while self._waiting and self.in_use < self.total:
+            size, slow, turn = entry = self._waiting.popleft()
             if turn.done():
-                self._waiting.remove(entry)
-            elif (extent := self._allocate(size, slow=slow)) is not None:
-                self._waiting.remove(entry)
+                continue
+            if (extent := self._allocate(size, slow=slow)) is not None:
                 turn.set_result(extent)
-            elif not slow:
-                return
+                continue
+            passed.append(entry)
+            if not slow:
+                break
+        self._waiting.extendleft(reversed(passed))
