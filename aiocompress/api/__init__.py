@@ -4,23 +4,9 @@ Thin: arguments are checked and docstrings are complete here, and ``verbs`` does
 import everything below. All public names stand here; ``aiocompress`` itself hands them out.
 """
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from aiocompress.api.engine import Engine
-from aiocompress.api.functions import (
-    compress,
-    compress_file,
-    compress_folder,
-    compress_stream,
-    decompress,
-    decompress_file,
-    decompress_folder,
-    decompress_stream,
-    open_archive,
-    recover,
-    test,
-)
-from aiocompress.api.stream import ByteStream
 from aiocompress.errors import (
     AiocompressError,
     ClosedError,
@@ -46,7 +32,22 @@ from aiocompress.storage.base import Positional
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
+    from aiocompress.api.engine import Engine
+    from aiocompress.api.functions import (
+        compress,
+        compress_file,
+        compress_folder,
+        compress_stream,
+        decompress,
+        decompress_file,
+        decompress_folder,
+        decompress_stream,
+        open_archive,
+        recover,
+        test,
+    )
     from aiocompress.api.member import MemberFile
+    from aiocompress.api.stream import ByteStream
 
 __all__ = [
     # the engine
@@ -91,11 +92,19 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the names of archives when they are asked for: files start sooner without."""
-    if name in {"Archive", "Members", "MemberFile"}:
-        from aiocompress.api import archive
+_HOMES: Final = {
+    "Archive": "archive",
+    "ByteStream": "stream",
+    "Engine": "engine",
+    "MemberFile": "member",
+    "Members": "archive",
+}
+"""In which module the names stand that neither ``errors`` nor ``functions`` has."""
 
-        return getattr(archive, name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for and nothing else: programs start sooner."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'functions')}"), name)

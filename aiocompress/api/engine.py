@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Self
 
-from aiocompress.api.stream import ByteStream, compressed_stream, decompressed_stream
+from aiocompress.api.stream import ByteStream
 from aiocompress.formats import names
 from aiocompress.model import (
     DEFAULT_MAX_METADATA,
@@ -26,9 +26,9 @@ from aiocompress.model import (
 )
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
-from aiocompress.verbs import files, jobs, options, payload
+from aiocompress.verbs import jobs, options
 from aiocompress.verbs.base import Destination, Tally
-from aiocompress.verbs.tree import FolderSource
+from aiocompress.verbs.options import FolderSource
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
@@ -125,6 +125,8 @@ class Engine:
         :raises ValueError: there is no such codec or level.
         :raises TypeError: ``data`` is not bytes-like.
         """
+        from aiocompress.verbs import payload
+
         recipe = options.make_recipe(codec, compression_level, None)
         return await payload.compress(self._pool, options.as_bytes(data), recipe)
 
@@ -138,6 +140,8 @@ class Engine:
         :raises LimitError: the result is larger than ``max_output``, or a window than 128 MiB.
         :raises TypeError: ``data`` is not bytes-like.
         """
+        from aiocompress.verbs import payload
+
         reading = options.make_reading(max_output, DEFAULT_MAX_WINDOW)
         return await payload.decompress(self._pool, options.as_bytes(data), reading)
 
@@ -181,13 +185,15 @@ class Engine:
             ``OSError`` for a source that cannot be opened. When it is read: what the source raises,
             ``LimitError`` for a chunk above the memory limit, ``WorkerError``.
         """
+        from aiocompress.verbs.stream import compressed_bytes
+
         recipe = options.make_recipe(codec, compression_level, chunk_size, single=single)
         packing = options.make_packing(
             prefix, exclude, reproducible=reproducible, xattrs=False, on_error=on_error
         )
         streaming = options.make_streaming(packing, flush_after, progress)
         tally = Tally(self._pool)
-        return ByteStream(compressed_stream(self._pool, source, recipe, streaming, tally), tally)
+        return ByteStream(compressed_bytes(self._pool, source, recipe, streaming, tally), tally)
 
     def decompress_stream(
         self,
@@ -211,9 +217,11 @@ class Engine:
         :raises ValueError: a size cannot be read. When the stream is read: as ``decompress``, and
             what the source raises.
         """
+        from aiocompress.verbs.stream import decompressed_bytes
+
         reading = options.make_reading(max_output, max_window, max_input=max_input)
         tally = Tally(self._pool)
-        return ByteStream(decompressed_stream(self._pool, source, reading, tally), tally)
+        return ByteStream(decompressed_bytes(self._pool, source, reading, tally), tally)
 
     async def compress_file(
         self,
@@ -256,6 +264,8 @@ class Engine:
         :raises LimitError: a chunk does not fit into the memory limit.
         :raises WorkerError: workers died twice on the same chunk.
         """
+        from aiocompress.verbs import files
+
         codec = names.codec_for(_name_of(destination)) if codec is None else codec
         recipe = options.make_recipe(codec, compression_level, chunk_size)
         writing = options.make_writing(on_exists, fsync, progress)
@@ -293,6 +303,8 @@ class Engine:
         :raises TypeError: the destination is neither a path nor has an ``async write``.
         :raises WorkerError: workers died twice on the same chunk.
         """
+        from aiocompress.verbs import files
+
         reading = options.make_reading(max_output, max_window, chunk_size)
         writing = options.make_writing(on_exists, fsync, progress)
         return await files.decompress_file(self._pool, source, destination, reading, writing)

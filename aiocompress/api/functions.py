@@ -25,8 +25,7 @@ from aiocompress.model import (
 )
 from aiocompress.storage.sources import AnySource
 from aiocompress.verbs.base import Destination
-from aiocompress.verbs.options import make_reading
-from aiocompress.verbs.tree import FolderSource
+from aiocompress.verbs.options import FolderSource, make_reading
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import aclosing
-from typing import Final, Self, cast
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Self
 
 from aiocompress.api.iterating import Iterating
 from aiocompress.errors import AiocompressError, ClosedError
-from aiocompress.model import KIB, Buffer, Report
+from aiocompress.model import Report
 from aiocompress.storage.pipes import PipeSink, PipeSource
-from aiocompress.storage.sources import AnySource, in_time, is_paths, opened
-from aiocompress.verbs.archive.pack import TreeSource
-from aiocompress.verbs.base import Tally, verb
-from aiocompress.verbs.compress import compressed
-from aiocompress.verbs.decompress import decompressed
-from aiocompress.verbs.options import Packing, Reading, Recipe, Streaming
-from aiocompress.verbs.single import compressed_whole
-from aiocompress.verbs.tree import FolderSource, roots_of
-from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call
+from aiocompress.verbs.base import Tally
 
-__all__ = ["ByteStream", "PipeSink", "PipeSource", "compressed_stream", "decompressed_stream"]
-
-
-_PIECE: Final = 256 * KIB
+__all__ = ["ByteStream", "PipeSink", "PipeSource"]
 
 
 class ByteStream(AsyncIterator[bytes]):
@@ -126,80 +112,3 @@ class ByteStream(AsyncIterator[bytes]):
     def __del__(self) -> None:
         if self._chunks.is_left:
             warnings.warn("a ByteStream was not closed", ResourceWarning, stacklevel=2, source=self)
-
-
-async def compressed_stream(
-    pool: WorkerPool,
-    source: AnySource | FolderSource,
-    recipe: Recipe,
-    streaming: Streaming,
-    tally: Tally,
-) -> AsyncGenerator[bytes]:
-    """Yield nothing when the source is open, and then bytes, about a frame at a time."""
-    pool.check()
-    data = await _as_one(pool, source, streaming.packing)
-    if isinstance(data, TreeSource):
-        tally.found = data.found
-    async with (
-        verb(pool, "compressing", streaming.writing, tally=tally) as run,
-        opened(data, pool) as opened_source,
-        in_time(opened_source, streaming.flush_after) as timely,
-    ):
-        yield b""
-        run.total = timely.size
-        if recipe.single:
-            frames: AsyncGenerator[tuple[Buffer, ...]] = compressed_whole(
-                pool, timely, recipe, tally
-            )
-        else:
-            frames = compressed(pool, timely, recipe, tally, detach=True)
-        async with aclosing(frames):
-            async for parts in frames:
-                for piece in _pieces(parts):
-                    yield piece
-
-
-async def _as_one(
-    pool: WorkerPool, source: AnySource | FolderSource, packing: Packing
-) -> AnySource:
-    """Return the source, or, of a folder or a list of paths, the tar that it becomes."""
-    is_tree = is_paths(source)
-    if isinstance(source, str | os.PathLike):
-        is_tree = await call(pool.files, os.path.isdir, source)
-    if not is_tree:
-        return cast("AnySource", source)
-    roots = await call(pool.files, roots_of, cast("FolderSource", source))
-    tree = TreeSource(packing._replace(roots=roots), pool.files)
-    await tree.check()
-    return tree
-
-
-async def decompressed_stream(
-    pool: WorkerPool, source: AnySource, reading: Reading, tally: Tally
-) -> AsyncGenerator[bytes]:
-    """Yield nothing when the source is open, and then raw bytes, a block at a time."""
-    async with opened(source, pool) as data:
-        yield b""
-        blocks = decompressed(pool, data, reading, tally, detach=True)
-        async with aclosing(blocks):
-            async for block in blocks:
-                for piece in _pieces((block.data or b"",)):
-                    yield piece
-
-
-def _pieces(parts: Iterable[Buffer]) -> Iterator[bytes]:
-    """Cut buffers into pieces that a server sends one by one.
-
-    Thousands of slow readers each hold a piece, and the small ones go back to the same heap.
-    """
-    left = b""
-    for part in parts:
-        if len(part) < _PIECE:
-            left += part
-            continue
-        view = memoryview(part)
-        for at in range(0, len(view), _PIECE):
-            yield left + view[at : at + _PIECE] if left else bytes(view[at : at + _PIECE])
-            left = b""
-    if left:
-        yield left

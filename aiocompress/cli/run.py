@@ -9,16 +9,9 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aiocompress.api.engine import Engine
-from aiocompress.api.functions import (
-    ExtractOptions,
-    OpenOptions,
-    PackOptions,
-    ReadOptions,
-    WriteOptions,
-)
 from aiocompress.api.stream import PipeSink, PipeSource
 from aiocompress.cli.messages import complain, say, summary, told
 from aiocompress.cli.plan import (
@@ -37,6 +30,15 @@ from aiocompress.cli.plan import (
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.model import OnExists, Report
 
+if TYPE_CHECKING:
+    from aiocompress.api.functions import (
+        ExtractOptions,
+        OpenOptions,
+        PackOptions,
+        ReadOptions,
+        WriteOptions,
+    )
+
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05
 """Seconds within which a repeated signal is the same one: `timeout` sends it to the process, and
@@ -52,13 +54,14 @@ def run(options: Options) -> int:
         check_descriptors()
         tasks = plan(options)
         engine = Engine(options.num_workers or None, options.memory_limit)
-        # A bad level or size is an error once, and before any source is opened.
-        engine.compress_stream(
-            b"",
-            codec=tasks[0].codec or "zstd",
-            compression_level=options.level,
-            chunk_size=options.chunk_size,
-        )
+        if options.verb == "compress":
+            # A bad level or size is an error once, and before any source is opened.
+            engine.compress_stream(
+                b"",
+                codec=tasks[0].codec or "zstd",
+                compression_level=options.level,
+                chunk_size=options.chunk_size,
+            )
         large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)
         if large:
             engine.prefork()

@@ -14,11 +14,10 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
 from aiocompress.model import PathLike, Progress, Report
-from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -27,6 +26,9 @@ from aiocompress.verbs.meter import Meter
 from aiocompress.verbs.options import Writing
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
+
+if TYPE_CHECKING:
+    from aiocompress.storage.atomic_folder import AtomicFolder
 
 Destination: TypeAlias = PathLike | AsyncWriter | Sink
 
@@ -225,6 +227,8 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     :raises FileExistsError: it exists, and the caller does not want it changed.
     :raises OSError: it cannot be written.
     """
+    from aiocompress.storage.atomic_folder import AtomicFolder
+
     files, writing = run.pool.files, run.writing
     build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:

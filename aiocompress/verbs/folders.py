@@ -16,8 +16,8 @@ from aiocompress.verbs.base import Destination
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
-from aiocompress.verbs.options import Packing, Reading, Recipe, Restoring, Writing
-from aiocompress.verbs.tree import FolderSource, amount, roots_of
+from aiocompress.verbs.options import FolderSource, Packing, Reading, Recipe, Restoring, Writing
+from aiocompress.verbs.tree import amount, roots_of
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 

@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-from aiocompress.errors import AiocompressError, LimitError, Lines, UnsafeMemberError, short
-from aiocompress.model import Member, OnError, Report
-from aiocompress.storage.restorer import CROSSED, FATAL, checked
+from aiocompress.errors import Lines, short
+from aiocompress.model import Member, Report
 
 NAMELESS: Final = "(no name)"
-_CROSSED: Final = "its path leads through an earlier member that is a link or a file"
 HINT: Final = "on_error='skip' restores the others"
 _LEFT_OUT: Final = {
     "name": "it has no name",
@@ -110,48 +108,6 @@ class Found:
     def warn(self, text: str) -> None:
         """Note something worth knowing."""
         self.warnings.append(text)
-
-
-class Failures:
-    """Decides whether a member that cannot be restored is an error or a line in the report."""
-
-    def __init__(self, on_error: OnError, found: Found) -> None:
-        self._raises, self._found = on_error == "raise", found
-        self._stripped = False
-
-    def place(self, name: bytes) -> bytes:
-        """Return where a member goes (see ``checked``), and warn once about absolute names."""
-        place = checked(name)
-        if name[:1] == b"/" and not self._stripped:
-            self._stripped = True
-            self._found.warn(f"{shown(name)}: the leading '/' was removed from member names")
-        return place
-
-    def member(self, name: bytes, error: AiocompressError | OSError) -> None:
-        """Raise the error of one member, or report it and go on.
-
-        :raises AiocompressError: the caller wants errors raised.
-        :raises OSError: so does this, and an error that the next members would meet, too.
-        """
-        label = shown(name) or NAMELESS
-        if isinstance(error, OSError) and error.errno in CROSSED:
-            error = UnsafeMemberError(_CROSSED)
-        if isinstance(error, OSError):
-            if self._raises or error.errno in FATAL:
-                raise OSError(error.errno, error.strerror, label) from None
-            self._found.refuse(f"{label}: {error.strerror or error}")
-            return
-        reason = f"{label}: {error.reason}"
-        if not self._raises:
-            self._found.refuse(reason)
-        elif isinstance(error, LimitError):
-            raise LimitError(f"member {reason}", hint=error.hint)
-        else:
-            raise UnsafeMemberError(f"member {reason}", hint=HINT)
-
-    def special(self, name: bytes, what: str) -> None:
-        """Report a member that is created only on request."""
-        self._found.skip(f"{shown(name)}: {what}, not created (preserve=True does)")
 
 
 def shown(name: bytes) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, get_args
 
 from aiocompress import formats
 from aiocompress.errors import LimitError
@@ -16,17 +16,20 @@ from aiocompress.model import (
     Buffer,
     OnError,
     OnExists,
+    PathLike,
     ProgressOption,
     Size,
     parse_size,
 )
-from aiocompress.storage.restorer import Keeping
-from aiocompress.storage.walk import Excluded
 
 if TYPE_CHECKING:
+    from aiocompress.storage.restorer import Keeping
+    from aiocompress.storage.walk import Excluded
     from aiocompress.verbs.select import Selection
 
 READ_SIZE: Final = 2 * MIB
+
+FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 
 
 class Recipe(NamedTuple):
@@ -139,7 +142,7 @@ class Restoring(NamedTuple):
     """How members become files: which of them, what beside content, errors, limits."""
 
     selection: Selection
-    keeping: Keeping = Keeping()
+    keeping: Keeping
     on_error: OnError = "raise"
     bounds: Bounds = Bounds()
 
@@ -270,7 +273,9 @@ def make_restoring(
     :raises ValueError: ``on_error`` has another value than the two it can have; a number below 0.
     :raises TypeError: a number that is not an int, or a size that is neither int nor text.
     """
-    from aiocompress.verbs.select import Selection  # only archives have members
+    # Only archives have members.
+    from aiocompress.storage.restorer import Keeping
+    from aiocompress.verbs.select import Selection
 
     check_on_error(on_error)
     if isinstance(max_members, bool) or not isinstance(max_members, int | None):

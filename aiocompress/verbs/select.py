@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from fnmatch import translate
@@ -102,8 +101,10 @@ class Closest:
 
     def error(self) -> MemberNotFoundError:
         """Return an error that suggests the closest names."""
-        match: difflib.SequenceMatcher[int]
-        match = difflib.SequenceMatcher(None, b"", self._folded, autojunk=False)
+        from difflib import SequenceMatcher  # only where a name was not found
+
+        match: SequenceMatcher[int]
+        match = SequenceMatcher(None, b"", self._folded, autojunk=False)
         ranked = {}
         for same_base, *_, name in self._best:
             match.set_seq1(_folded(name))

@@ -9,15 +9,15 @@ import errno
 import os
 import stat
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor
 from contextlib import closing, suppress
 from itertools import islice
-from typing import Final, TypeAlias
+from typing import Final
 
 from aiocompress.errors import AiocompressError
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
-from aiocompress.model import OnError, PathLike
+from aiocompress.model import OnError
 from aiocompress.storage.base import Origin
 from aiocompress.storage.walk import (
     FILE_FLAGS,
@@ -30,12 +30,10 @@ from aiocompress.storage.walk import (
 )
 from aiocompress.verbs.base import Amount
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Packing
+from aiocompress.verbs.options import FolderSource, Packing
 from aiocompress.workers.threads import call
 
 _AT_ONCE: Final = 1000
-
-FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 
 
 def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:

@@ -51,6 +51,8 @@ _LONGEST_DEVICE: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
 LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
 _KINDS: Final = {letter: kind for kind, letter in LETTERS.items()}
+_NO_FILE: Final = bytes(kind != FILE for kind in range(256))
+"""For ``bytes.translate``: 1 for each letter of a type that has no content."""
 
 OwnerRow: TypeAlias = tuple[int, int, bytes, bytes]
 """uid, gid, user and group."""
@@ -310,9 +312,7 @@ class Records:
             and sum(self.sizes) <= _LARGEST_OFFSET
             and max(self._modes, default=0) <= 0o7777
             and max(self._owners, default=-1) < len(self._table)
-            and not any(
-                size for kind, size in zip(self._kinds, self.sizes, strict=True) if kind != FILE
-            )
+            and not any(compress(self.sizes, self._kinds.translate(_NO_FILE)))
         )
         if not good:
             raise ValueError

@@ -23,6 +23,7 @@ from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import Source
 from aiocompress.storage.positional import SourceError
 from aiocompress.storage.restorer import CONFLICTS, checked
+from aiocompress.verbs.archive.failures import Failures
 from aiocompress.verbs.archive.finish import MemberMaker
 from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, verified
 from aiocompress.verbs.archive.raw import raw_blocks
@@ -30,7 +31,7 @@ from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.archive.unpack import Unpacker
 from aiocompress.verbs.base import Amount, Tally
 from aiocompress.verbs.decode import DAMAGE
-from aiocompress.verbs.found import Failures, Found, shown
+from aiocompress.verbs.found import Found, shown
 from aiocompress.verbs.options import Reading, Restoring
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.inflight import Job

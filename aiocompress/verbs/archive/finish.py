@@ -18,7 +18,8 @@ from aiocompress.errors import AiocompressError, LimitError, UnsafeMemberError
 from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import MIB, Member
 from aiocompress.storage.restorer import Restorer
-from aiocompress.verbs.found import Failures, Found, shown
+from aiocompress.verbs.archive.failures import Failures
+from aiocompress.verbs.found import Found, shown
 from aiocompress.verbs.options import Restoring
 
 ENDLESS: Final = 1 << 62

@@ -9,16 +9,15 @@ blocks whose range holds the name are searched, from the last one on.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from itertools import islice
-from operator import le
-from typing import NamedTuple
+from operator import le, methodcaller
+from typing import Final, NamedTuple
 
 from aiocompress.formats.tar.index import Record, Records
 
-
-def order(name: bytes) -> bytes:
-    """Return what names are compared by: a folder is followed by what is in it."""
-    return name.replace(b"/", b"\0")
+order: Final[Callable[[bytes], bytes]] = methodcaller("replace", b"/", b"\0")
+"""Returns what names are compared by: a folder is followed by what is in it."""
 
 
 class Summary(NamedTuple):
@@ -36,9 +35,12 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, records: Records) -> Summary:
         """Return that of a block."""
-        places = [order(name) for name in records.names]
-        low, high = min(places, default=b""), max(places, default=b"")
+        places = list(map(order, records.names))
         in_order = all(map(le, places, islice(places, 1, None)))
+        if places and in_order:
+            low, high = places[0], places[-1]
+        else:
+            low, high = min(places, default=b""), max(places, default=b"")
         return cls(records.start, records.end, low, high, in_order)
 
     def may_hold(self, place: bytes) -> bool:

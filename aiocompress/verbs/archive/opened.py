@@ -13,7 +13,7 @@ import stat
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from aiocompress import formats
 from aiocompress.errors import (
@@ -26,15 +26,12 @@ from aiocompress.errors import (
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
 from aiocompress.model import Member, PathLike, ProgressOption, Report
-from aiocompress.storage import atomic_folder
-from aiocompress.storage.atomic_folder import AtomicFolder, free_space
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
 from aiocompress.storage.sources import AnySource, PositionalSource, opened
 from aiocompress.verbs.archive.contents import Contents
 from aiocompress.verbs.archive.ending import Ending
-from aiocompress.verbs.archive.extract import IndexedRestorer, amount, least_space, restore_stream
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
 from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
@@ -44,6 +41,9 @@ from aiocompress.verbs.options import Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
+
+if TYPE_CHECKING:
+    from aiocompress.storage.atomic_folder import AtomicFolder
 
 ArchiveSource: TypeAlias = AnySource | Positional
 
@@ -137,7 +137,10 @@ class OpenedArchive(Contents):
     async def _scan(
         self, tally: Tally | None = None, *, strict: bool = False
     ) -> AsyncGenerator[Member]:
-        """Yield the members, read from front to back."""
+        """Yield the members, read from front to back.
+
+        :param strict: all is checked, and it is us who read: nobody keeps a slot waiting.
+        """
         reader = tar.Reader(max_metadata=self._reading.max_metadata)
         found = Found() if tally is None else tally.found
         try:
@@ -161,7 +164,7 @@ class OpenedArchive(Contents):
         """Yield the raw archive from front to back; a block is valid until the next one."""
         async with opened(self._again(), self._pool) as source:
             about = self._pool, source, self._reading, tally or Tally(self._pool)
-            async with aclosing(raw_blocks(*about, detach=True, strict=strict)) as blocks:
+            async with aclosing(raw_blocks(*about, detach=not strict, strict=strict)) as blocks:
                 async for data in blocks:
                     yield data
 
@@ -186,7 +189,7 @@ class OpenedArchive(Contents):
         self._read_once = True
         return self._source
 
-    # Restored.
+    # Restored. What only this needs is imported here: an archive is mostly opened to be read.
 
     async def extract(
         self, destination: PathLike, restoring: Restoring, writing: Writing, max_output: int | None
@@ -212,6 +215,8 @@ class OpenedArchive(Contents):
 
     def _expect(self, run: Verb, selection: Selection) -> None:
         """Say how much there is to read."""
+        from aiocompress.verbs.archive.extract import amount
+
         if self.index is None:
             run.total = self._size
         else:
@@ -237,6 +242,8 @@ class OpenedArchive(Contents):
         there. So the second way is tried without leaving anything out. If it fails, it was damage,
         and the index still knows where the other frames are.
         """
+        from aiocompress.verbs.archive.extract import IndexedRestorer, restore_stream
+
         about, index, is_doubtful = (building, reading), self.index, False
         if index is not None:
             await self._check_space(index, building, restoring.selection)
@@ -267,6 +274,9 @@ class OpenedArchive(Contents):
 
         :raises OSError: it has less room than the files need.
         """
+        from aiocompress.storage.atomic_folder import free_space
+        from aiocompress.verbs.archive.extract import least_space
+
         free = await call(self._pool.files, free_space, building.descriptor)
         if free is None or index.table.raws[-1] <= free:
             return
@@ -277,7 +287,9 @@ class OpenedArchive(Contents):
                 raise OSError(errno.ENOSPC, reason, building.path)
 
     async def _begin_anew(self, building: AtomicFolder, tally: Tally) -> None:
-        await call(self._pool.files, atomic_folder.empty, building.descriptor)
+        from aiocompress.storage.atomic_folder import empty
+
+        await call(self._pool.files, empty, building.descriptor)
         tally.reset()
 
     # Checked.

@@ -25,6 +25,7 @@ from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import MIB, Member, OnError, Report
 from aiocompress.storage.atomic_file import umask
 from aiocompress.storage.base import Source
+from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import opened
 from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
 from aiocompress.verbs.base import Tally, into_folder, verb
@@ -67,7 +68,7 @@ async def decompress_tree(
         into_folder(run, destination) as building,
     ):
         run.name, run.total = data.name, data.size
-        restoring = Restoring(Selection(), on_error=on_error, bounds=bounds)
+        restoring = Restoring(Selection(), Keeping(), on_error, bounds)
         files = Files(building.descriptor, restoring, run.tally.found)
         await _Restoration(pool, data, files, reading, run.tally).run()
     return run.report()

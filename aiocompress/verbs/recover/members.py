@@ -19,6 +19,7 @@ from aiocompress.formats.tar.directory import Directory
 from aiocompress.formats.tar.header import to_bytes
 from aiocompress.formats.tar.salvage import Event, Hole, Inner, Lost, Salvager, Unknown
 from aiocompress.model import Buffer, Member
+from aiocompress.storage.restorer import Keeping
 from aiocompress.verbs.archive.finish import ENDLESS
 from aiocompress.verbs.archive.unpack import Unpacker
 from aiocompress.verbs.found import Found
@@ -36,7 +37,7 @@ class Files(Unpacker, ABC):
     """
 
     def __init__(self, root: int, found: Found, *, keep_damaged: bool) -> None:
-        super().__init__(root, Restoring(Selection(), on_error="skip"), found)
+        super().__init__(root, Restoring(Selection(), Keeping(), on_error="skip"), found)
         self._keep_damaged = keep_damaged
         self._member: Member | None = None
         self._done = 0
