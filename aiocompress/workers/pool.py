@@ -411,10 +411,10 @@ class WorkerPool:
         self._wants_processes = False
 
     def _launch(self, *, fork: bool = False) -> Workers:
-        from aiocompress.workers.process import Workers  # imports multiprocessing
-
         self._user = _user()
-        with not_now():
+        with not_now():  # nor during the import: a fork could never import the module again
+            from aiocompress.workers.process import Workers  # imports multiprocessing
+
             workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
         if not fork:
             try:
