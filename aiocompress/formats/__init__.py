@@ -34,7 +34,7 @@ def detect(head: bytes) -> Format:
             return row
     if (named := foreign.named(head)) is not None:
         what, tool = named
-        raise FormatError(f"is {what} by its magic number", offset=0, hint=f"use {tool}")
+        raise FormatError(f"is {what}", offset=0, hint=f"use {tool}")
     *others, last = FORMATS
     known = f"{', '.join(others)} or {last}"
     raise FormatError(

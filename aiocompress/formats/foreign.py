@@ -26,5 +26,5 @@ def named(head: bytes) -> tuple[str, str] | None:
     """Return what a file is, and what reads it, by its first bytes; None: it is not known."""
     version = _LEGACY_VERSIONS.get(head[0]) if head[1:4] == _LEGACY_ZSTD else None
     if version is not None:
-        return f"a file of zstd 0.{version}, older than the format,", "a zstd with legacy support"
+        return f"a file of zstd 0.{version}, older than the format", "a zstd with legacy support"
     return next(((what, tool) for magic, what, tool in _MAGICS if head.startswith(magic)), None)

@@ -166,7 +166,7 @@ def test_what_others_write_is_named() -> None:
             assert line.startswith(f"aiocompress: {name}: is {what}")
             assert line.endswith(reader)
     for verb in ("list", "extract"):
-        failed(verb, "x.xz", naming="x.xz: is an xz file by its magic number at byte 0; use xz")
+        failed(verb, "x.xz", naming="x.xz: is an xz file at byte 0; use xz")
 
 
 def test_what_is_not_compressed() -> None:
