@@ -6,6 +6,7 @@ long as it is used, and each kind of object has a module, which says only what i
 """
 
 from aiocompress.api import functions as verbs
+from aiocompress.sync.file import open  # noqa: A004 - the name that ``gzip.open`` has
 from aiocompress.sync.loop import plain
 from aiocompress.sync.stream import plain_stream
 
@@ -18,6 +19,7 @@ __all__ = [
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
+    "open",
     "recover",
     "test",
 ]
