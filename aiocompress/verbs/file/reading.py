@@ -63,6 +63,8 @@ class FileReader:
         self._tally = Tally(pool)
         self._end: Place | None = None
         """The end, when it was last met: raw bytes, and bytes of the file."""
+        self._failure: BaseException | None = None
+        """What the last read met."""
 
     # Open and close.
 
@@ -110,11 +112,6 @@ class FileReader:
         finally:
             await self._stack.aclose()
 
-    @property
-    def is_left(self) -> bool:
-        """Whether blocks are on their way that nobody takes."""
-        return self._blocks is not None and self._blocks.is_left
-
     # Read.
 
     @property
@@ -130,7 +127,7 @@ class FileReader:
         """Return the next bytes, at least one; none at the end.
 
         The end of a file that grows may be met again and again. After an error the position is
-        what it was, and reading may be tried again.
+        what it was, and reading may be tried again; from what is read once, the same error comes.
 
         :raises CorruptError: the file is damaged; ``TruncatedError``: it ends within a frame.
         :raises FormatError: it is not compressed, or in a way that is unknown here.
@@ -144,13 +141,11 @@ class FileReader:
             except StopAsyncIteration:
                 self._blocks = None  # the file may have grown since its end was met
                 continue
-            except TruncatedError:
+            except BaseException as error:
                 await self._stop()
-                if await self._has_grown():
+                if isinstance(error, TruncatedError) and await self._has_grown():
                     continue
-                raise
-            except BaseException:
-                await self._stop()
+                self._failure = error
                 raise
             before, self._at = self._at, self._at + block.size
             if block.start is not None:
@@ -193,6 +188,8 @@ class FileReader:
             if 0 <= ahead <= _NEAR or self._anywhere is None:
                 return True
         elif self._anywhere is None:
+            if self._failure is not None:
+                raise self._again(self._failure)
             if self._blocks is None and self._end is None:
                 self._begin(Place())
             return self._end is None
@@ -207,6 +204,14 @@ class FileReader:
             await self._stop()
             self._begin(place)
         return True
+
+    def _again(self, failure: BaseException) -> BaseException:
+        """Return the error of whoever reads on, after this one."""
+        if isinstance(failure, Exception):
+            return failure
+        return AiocompressError(
+            "a read was cancelled, and what it was about to bring is lost", file=self.name
+        )
 
     async def _nearest(self) -> Place:
         """Return the last place from which the byte that is wanted can be reached."""

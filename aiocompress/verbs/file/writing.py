@@ -237,7 +237,7 @@ class FileWriter:
         if self._task is not None and self._process.is_here:
             self._task.cancel()
             await ended(self._task)
-        if self._sink is not None:
+        if self._sink is not None and self._process.is_here:
             await self._sink.aclose()
 
     def leave(self) -> None:
