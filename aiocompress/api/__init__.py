@@ -1,4 +1,4 @@
-"""What callers hold: the engine, the verbs as functions, streams, archives and their members.
+"""What callers hold: the engine, the verbs as functions, streams, files, archives and members.
 
 Thin: arguments are checked and docstrings are complete here, and ``verbs`` does the work. May
 import everything below. All public names stand here; ``aiocompress`` itself hands them out.
@@ -33,6 +33,7 @@ from aiocompress.storage.base import Positional
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
     from aiocompress.api.engine import Engine
+    from aiocompress.api.file import AsyncFile
     from aiocompress.api.functions import (
         compress,
         compress_file,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         decompress_file,
         decompress_folder,
         decompress_stream,
+        open,  # noqa: A004 - the name that ``gzip.open`` has
         open_archive,
         recover,
         test,
@@ -62,11 +64,13 @@ __all__ = [
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
+    "open",
     "open_archive",
     "recover",
     "test",
     # what they give
     "Archive",
+    "AsyncFile",
     "ByteStream",
     "Member",
     "MemberFile",
@@ -94,6 +98,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Archive": "archive",
+    "AsyncFile": "file",
     "ByteStream": "stream",
     "Engine": "engine",
     "MemberFile": "member",

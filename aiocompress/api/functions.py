@@ -7,7 +7,7 @@ function passes them on as they are, and a type checker still knows each of them
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from aiocompress.api.engine import Engine, new_pool
 from aiocompress.api.stream import ByteStream
@@ -29,6 +29,8 @@ from aiocompress.verbs.options import FolderSource, make_reading
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.file import AsyncFile
+    from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
 
 
 class WriteOptions(TypedDict, total=False):
@@ -71,6 +73,22 @@ class CompressStreamOptions(TreeOptions, total=False):
     single: bool
     flush_after: float | None
     progress: ProgressOption
+
+
+class FileOptions(TypedDict, total=False):
+    """See ``Engine.open``."""
+
+    codec: str | None
+    compression_level: int | None
+    atomic: bool
+
+
+class TextFileOptions(FileOptions, total=False):
+    """Of a file of text; see ``Engine.open``."""
+
+    encoding: str | None
+    errors: str | None
+    newline: str | None
 
 
 class ReadOptions(TypedDict, total=False):
@@ -252,3 +270,48 @@ def open_archive(
 
     reading = make_reading(None, max_window, max_metadata=max_metadata)
     return Archive(new_pool(None, None, "thread"), source, reading, owns_pool=True)
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: BinaryMode = "rb",
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[FileOptions],
+) -> AsyncFile[bytes]: ...
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: TextMode,
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[str]: ...
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: str,
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[Any]: ...
+
+
+def open(
+    file: AnyFile,
+    mode: str = "rb",
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[Any]:
+    """Open a compressed file; see ``Engine.open``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.open(file, mode, **options)
+    from aiocompress.api.opening import open_file
+
+    return open_file(new_pool(None, None, "thread"), file, mode, owns_pool=True, **options)

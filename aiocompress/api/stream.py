@@ -7,11 +7,11 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Self
 
-from aiocompress.api.iterating import Iterating
 from aiocompress.errors import AiocompressError, ClosedError
 from aiocompress.model import Report
 from aiocompress.storage.pipes import PipeSink, PipeSource
 from aiocompress.verbs.base import Tally
+from aiocompress.verbs.iterating import Iterating
 
 __all__ = ["ByteStream", "PipeSink", "PipeSource"]
 
