@@ -11,7 +11,7 @@ import pytest
 
 import aiocompress
 from aiocompress import sync
-from aiocompress.api import archive
+from aiocompress.api import archive, writer
 from aiocompress.cli import commands as cli
 from aiocompress.verbs import folders
 
@@ -22,6 +22,7 @@ NAMES = [
     "compress_file",
     "compress_folder",
     "compress_stream",
+    "create_archive",
     "decompress",
     "decompress_file",
     "decompress_folder",
@@ -30,6 +31,7 @@ NAMES = [
     "recover",
     "test",
     "Archive",
+    "ArchiveWriter",
     "ByteStream",
     "Member",
     "MemberFile",
@@ -51,7 +53,10 @@ NAMES = [
     "WorkerError",
     "__version__",
 ]
-VERBS = [name for name in NAMES if name.islower() and not name.startswith(("_", "open"))]
+OBJECTS = ("create_archive", "open_archive")
+"""Functions that make no engine for one call, and take one."""
+VERBS = [name for name in NAMES if name.islower() and not name.startswith("_")]
+VERBS = [name for name in VERBS if name not in OBJECTS]
 
 
 def test_exported_names() -> None:
@@ -59,13 +64,13 @@ def test_exported_names() -> None:
     assert sorted(aiocompress.__all__) == sorted(NAMES)
     assert all(hasattr(aiocompress, name) for name in NAMES)
     assert sorted(sync.__all__) == sorted(VERBS)
-    assert all(hasattr(aiocompress.Engine, name) for name in VERBS)
+    assert all(hasattr(aiocompress.Engine, name) for name in (*VERBS, *OBJECTS))
     namespace: dict[str, Any] = {}
     exec("from aiocompress import *", namespace)
     assert set(NAMES) <= set(namespace)
 
 
-LATE = vars(archive) | vars(folders)
+LATE = vars(archive) | vars(folders) | vars(writer)
 """Names that are imported when they are asked for."""
 
 
@@ -120,6 +125,14 @@ def test_one_spelling_everywhere(name: str) -> None:
     function = _parameters(getattr(aiocompress, name))
     function.pop("num_workers", None)
     assert method == function
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_with_an_engine_or_without(name: str) -> None:
+    """Engine and module take the same arguments; functions take an engine, too."""
+    function = _parameters(getattr(aiocompress, name))
+    del function["engine"]
+    assert _parameters(getattr(aiocompress.Engine, name)) == function
 
 
 def _parameters(function: Any) -> dict[str, Any]:

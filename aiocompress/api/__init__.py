@@ -12,6 +12,7 @@ from aiocompress.api.functions import (
     compress_file,
     compress_folder,
     compress_stream,
+    create_archive,
     decompress,
     decompress_file,
     decompress_folder,
@@ -47,6 +48,7 @@ from aiocompress.storage.base import Positional
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
     from aiocompress.api.member import MemberFile
+    from aiocompress.api.writer import ArchiveWriter
 
 __all__ = [
     # the engine
@@ -57,6 +59,7 @@ __all__ = [
     "compress_file",
     "compress_folder",
     "compress_stream",
+    "create_archive",
     "decompress",
     "decompress_file",
     "decompress_folder",
@@ -66,6 +69,7 @@ __all__ = [
     "test",
     # what they give
     "Archive",
+    "ArchiveWriter",
     "ByteStream",
     "Member",
     "MemberFile",
@@ -97,5 +101,9 @@ def __getattr__(name: str) -> Any:
         from aiocompress.api import archive
 
         return getattr(archive, name)
+    if name == "ArchiveWriter":
+        from aiocompress.api import writer
+
+        return writer.ArchiveWriter
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

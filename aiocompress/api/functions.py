@@ -30,6 +30,7 @@ from aiocompress.verbs.tree import FolderSource
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.writer import ArchiveWriter
 
 
 class WriteOptions(TypedDict, total=False):
@@ -72,6 +73,16 @@ class CompressStreamOptions(TreeOptions, total=False):
     single: bool
     flush_after: float | None
     progress: ProgressOption
+
+
+class CreateOptions(TypedDict, total=False):
+    """See ``Engine.create_archive``."""
+
+    codec: str | None
+    compression_level: int | None
+    chunk_size: Size | None
+    on_exists: OnExists
+    fsync: bool | None
 
 
 class ReadOptions(TypedDict, total=False):
@@ -253,3 +264,14 @@ def open_archive(
 
     reading = make_reading(None, max_window, max_metadata=max_metadata)
     return Archive(new_pool(None, None, "thread"), source, reading, owns_pool=True)
+
+
+def create_archive(
+    destination: Destination, *, engine: Engine | None = None, **options: Unpack[CreateOptions]
+) -> ArchiveWriter:
+    """Make an archive; see ``Engine.create_archive``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.create_archive(destination, **options)
+    from aiocompress.api.writer import created
+
+    return created(new_pool(None, None, "thread"), destination, owns_pool=True, **options)
