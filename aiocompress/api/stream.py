@@ -18,7 +18,7 @@ from aiocompress.verbs.archive.pack import TreeSource
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
-from aiocompress.verbs.options import Packing, Reading, Recipe, Streaming
+from aiocompress.verbs.options import Packing, Reading, Recipe, Streaming, Writing
 from aiocompress.verbs.single import compressed_whole
 from aiocompress.verbs.tree import FolderSource, roots_of
 from aiocompress.workers.pool import WorkerPool
@@ -146,7 +146,7 @@ async def compressed_stream(
         in_time(opened_source, streaming.flush_after) as timely,
     ):
         yield b""
-        run.total = timely.size
+        run.name, run.total = timely.name, timely.size
         if recipe.single:
             frames: AsyncGenerator[tuple[Buffer, ...]] = compressed_whole(
                 pool, timely, recipe, tally
@@ -178,7 +178,11 @@ async def decompressed_stream(
     pool: WorkerPool, source: AnySource, reading: Reading, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield nothing when the source is open, and then raw bytes, a block at a time."""
-    async with opened(source, pool) as data:
+    async with (
+        verb(pool, "decompressing", Writing(), tally=tally, back=True) as run,
+        opened(source, pool) as data,
+    ):
+        run.name = data.name
         yield b""
         blocks = decompressed(pool, data, reading, tally, detach=True)
         async with aclosing(blocks):
