@@ -11,7 +11,7 @@ and whatever gathers texts gathers ``Lines``.
     ├── UnsafeMemberError    a member of an archive would write or lead outside the folder
     ├── MemberNotFoundError  the archive has no such member; also a KeyError
     ├── WorkerError          worker processes died twice on the same chunk
-    └── ClosedError          used after it was closed
+    └── ClosedError          used after it was closed; also a ValueError
 
 An error of the system stays a built-in ``OSError`` (with its file name), a wrong argument a
 ``ValueError`` or ``TypeError``. Workers raise these errors in other processes, so each survives
@@ -160,5 +160,5 @@ class WorkerError(AiocompressError):
     """Worker processes died twice in a row while working on the same chunk."""
 
 
-class ClosedError(AiocompressError):
-    """An engine or a stream was used after it had been closed."""
+class ClosedError(AiocompressError, ValueError):
+    """An engine, a stream or a file was used after it had been closed, or before it was open."""

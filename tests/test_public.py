@@ -11,7 +11,7 @@ import pytest
 
 import aiocompress
 from aiocompress import sync
-from aiocompress.api import archive, writer
+from aiocompress.api import archive, opening, writer
 from aiocompress.cli import commands as cli
 from aiocompress.verbs import folders
 
@@ -27,11 +27,13 @@ NAMES = [
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
+    "open",
     "open_archive",
     "recover",
     "test",
     "Archive",
     "ArchiveWriter",
+    "AsyncFile",
     "ByteStream",
     "Member",
     "MemberFile",
@@ -63,14 +65,14 @@ def test_exported_names() -> None:
     """A name more or less is a decision, not an accident."""
     assert sorted(aiocompress.__all__) == sorted(NAMES)
     assert all(hasattr(aiocompress, name) for name in NAMES)
-    assert sorted(sync.__all__) == sorted(VERBS)
+    assert sorted(sync.__all__) == sorted([*VERBS, *OBJECTS, "open"])
     assert all(hasattr(aiocompress.Engine, name) for name in (*VERBS, *OBJECTS))
     namespace: dict[str, Any] = {}
     exec("from aiocompress import *", namespace)
     assert set(NAMES) <= set(namespace)
 
 
-LATE = vars(archive) | vars(folders) | vars(writer)
+LATE = vars(archive) | vars(folders) | vars(opening) | vars(writer)
 """Names that are imported when they are asked for."""
 
 

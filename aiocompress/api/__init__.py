@@ -17,6 +17,7 @@ from aiocompress.api.functions import (
     decompress_file,
     decompress_folder,
     decompress_stream,
+    open,  # noqa: A004 - the name that ``gzip.open`` has
     open_archive,
     recover,
     test,
@@ -47,6 +48,7 @@ from aiocompress.storage.base import Positional
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
+    from aiocompress.api.file import AsyncFile
     from aiocompress.api.member import MemberFile
     from aiocompress.api.writer import ArchiveWriter
 
@@ -64,12 +66,14 @@ __all__ = [
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
+    "open",
     "open_archive",
     "recover",
     "test",
     # what they give
     "Archive",
     "ArchiveWriter",
+    "AsyncFile",
     "ByteStream",
     "Member",
     "MemberFile",
@@ -96,7 +100,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names of archives when they are asked for: files start sooner without."""
+    """Import the names of what stays open when they are asked for: verbs start sooner without."""
     if name in {"Archive", "Members", "MemberFile"}:
         from aiocompress.api import archive
 
@@ -105,5 +109,9 @@ def __getattr__(name: str) -> Any:
         from aiocompress.api import writer
 
         return writer.ArchiveWriter
+    if name == "AsyncFile":
+        from aiocompress.api.file import AsyncFile
+
+        return AsyncFile
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

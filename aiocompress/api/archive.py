@@ -6,10 +6,10 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from typing import Self
 
-from aiocompress.api.iterating import Iterating
 from aiocompress.api.member import MemberFile
 from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
 from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
+from aiocompress.verbs.iterating import Iterating
 from aiocompress.verbs.options import Reading, make_reading, make_restoring, make_writing
 from aiocompress.workers.pool import WorkerPool
 

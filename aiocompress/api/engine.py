@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import Executor
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from aiocompress.api.stream import ByteStream, compressed_stream, decompressed_stream
 from aiocompress.formats import names
@@ -34,6 +34,8 @@ from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.file import AsyncFile
+    from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
     from aiocompress.api.writer import ArchiveWriter
 
 
@@ -524,6 +526,96 @@ class Engine:
             chunk_size=chunk_size,
             on_exists=on_exists,
             fsync=fsync,
+        )
+
+    @overload
+    def open(
+        self,
+        file: AnyFile,
+        mode: BinaryMode = "rb",
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        atomic: bool = False,
+    ) -> AsyncFile[bytes]: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyFile,
+        mode: TextMode,
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        atomic: bool = False,
+    ) -> AsyncFile[str]: ...
+
+    @overload
+    def open(
+        self,
+        file: AnyFile,
+        mode: str,
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        atomic: bool = False,
+    ) -> AsyncFile[Any]: ...
+
+    def open(
+        self,
+        file: AnyFile,
+        mode: str = "rb",
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+        atomic: bool = False,
+    ) -> AsyncFile[Any]:
+        """Open a compressed file as if it were not: ``async with engine.open(path) as file``.
+
+        It is read and written in place, as by ``gzip.open``, in parallel, and a block ahead of
+        whoever reads. ``await engine.open(path)`` opens it, too, and then it must be closed.
+
+        To append puts a container of its own behind what is there, whose bytes are never touched:
+        every reader takes the two for one. Where no table says that the file is whole, it is read
+        to its end first. While a file is written, others can read it up to its last ``flush``; that
+        it was cut off shows only once it was closed.
+
+        :param file: a path; a descriptor, which is closed with the file; to read, an object with
+            ``async size()`` and ``async read_at(offset, n)``, or any source of
+            ``decompress_stream``, which cannot be sought; to write, one with ``async write(data)``.
+        :param mode: "r", "w" (replace), "x" (must not exist) or "a" (append), and "b" for bytes,
+            which is the default, or "t" for text.
+        :param codec: "zstd" or "gzip"; default: as the suffix says, and zstd for what has no path.
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param encoding: of text, as for ``io.TextIOWrapper``; so are ``errors`` and ``newline``.
+        :param atomic: the file appears under its name when it is closed, and an error in the body
+            of ``async with`` leaves what was there before.
+        :raises ValueError: there is no such mode, codec or level; an argument that means nothing in
+            this mode; the suffix is unknown.
+        :raises LookupError: there is no such encoding. When opened: ``OSError``; and, to append,
+            ``CorruptError`` and ``FormatError`` if nobody would find what is appended.
+        """
+        from aiocompress.api.opening import open_file
+
+        return open_file(
+            self._pool,
+            file,
+            mode,
+            codec=codec,
+            compression_level=compression_level,
+            encoding=encoding,
+            errors=errors,
+            newline=newline,
+            atomic=atomic,
         )
 
     async def test(

@@ -7,7 +7,7 @@ function passes them on as they are, and a type checker still knows each of them
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 from aiocompress.api.engine import Engine, new_pool
 from aiocompress.api.stream import ByteStream
@@ -30,6 +30,8 @@ from aiocompress.verbs.tree import FolderSource
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.file import AsyncFile
+    from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
     from aiocompress.api.writer import ArchiveWriter
 
 
@@ -83,6 +85,22 @@ class CreateOptions(TypedDict, total=False):
     chunk_size: Size | None
     on_exists: OnExists
     fsync: bool | None
+
+
+class FileOptions(TypedDict, total=False):
+    """See ``Engine.open``."""
+
+    codec: str | None
+    compression_level: int | None
+    atomic: bool
+
+
+class TextFileOptions(FileOptions, total=False):
+    """Of a file of text; see ``Engine.open``."""
+
+    encoding: str | None
+    errors: str | None
+    newline: str | None
 
 
 class ReadOptions(TypedDict, total=False):
@@ -275,3 +293,48 @@ def create_archive(
     from aiocompress.api.writer import created
 
     return created(new_pool(None, None, "thread"), destination, owns_pool=True, **options)
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: BinaryMode = "rb",
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[FileOptions],
+) -> AsyncFile[bytes]: ...
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: TextMode,
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[str]: ...
+
+
+@overload
+def open(
+    file: AnyFile,
+    mode: str,
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[Any]: ...
+
+
+def open(
+    file: AnyFile,
+    mode: str = "rb",
+    *,
+    engine: Engine | None = None,
+    **options: Unpack[TextFileOptions],
+) -> AsyncFile[Any]:
+    """Open a compressed file; see ``Engine.open``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.open(file, mode, **options)
+    from aiocompress.api.opening import open_file
+
+    return open_file(new_pool(None, None, "thread"), file, mode, owns_pool=True, **options)

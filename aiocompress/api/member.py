@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Generator
 from contextlib import aclosing
-from typing import Self
+from typing import Final, Self
 
+from aiocompress.api.reading import BinaryReading
 from aiocompress.errors import ClosedError, CorruptError, FormatError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import to_bytes
-from aiocompress.model import Buffer, Member
+from aiocompress.model import KIB, Member
 from aiocompress.storage.positional import SourceError
 from aiocompress.verbs.archive.frame import UnlikeIndexError, is_same
 from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.decode import DAMAGE
 from aiocompress.verbs.select import plain
 
+_AT_ONCE: Final = 64 * KIB
+"""Bytes that are read for lines. Of other reads nothing is kept: hundreds may be open."""
 
-class MemberFile:
+
+class MemberFile(BinaryReading):
     """The content of a member; ``async with archive.open(name) as file``, or await it.
 
     It is for one task at a time. A hard link has the content of the file that it is linked to.
     """
 
     def __init__(self, archive: OpenedArchive, name: str) -> None:
+        super().__init__()
         self._archive, self.name = archive, name
         self._member: Member | None = None
         self._closed = False
@@ -106,43 +110,18 @@ class MemberFile:
         """Bytes of the content."""
         return self._opened().size
 
-    async def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes, fewer at the end; all the rest if it is negative.
-
-        :raises CorruptError: the frame that holds them is damaged.
-        :raises ClosedError: the file is not open.
-        """
-        left = max(0, self._opened().size - self._at)
-        left = left if size < 0 else min(size, left)
-        parts = []
-        while left:
-            part = await self._read_some(left)
-            parts.append(part)
-            left -= len(part)
-        return b"".join(parts)
-
-    async def readinto(self, room: Buffer) -> int:
-        """Read into ``room``, a writable buffer; returns the number of bytes, 0 at the end."""
-        view = memoryview(room).cast("B")
-        data = await self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
-
-    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset in bytes, counted as ``io.IOBase.seek`` does; returns the new one.
-
-        :raises ValueError: it is before the beginning.
-        """
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._opened().size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"cannot seek to {base + offset}, before the beginning")
-        self._at = base + offset
-        return self._at
-
-    async def tell(self) -> int:
-        """Return the offset of the next byte."""
+    def _check(self) -> None:
         self._opened()
-        return self._at
+
+    def _move(self, offset: int) -> None:
+        self._at = offset
+
+    async def _size(self) -> int:
+        return self._opened().size
+
+    async def _next(self, size: int) -> bytes:
+        left = self._opened().size - self._at
+        return await self._read_some(min(left, size or _AT_ONCE)) if left > 0 else b""
 
     async def _read_some(self, size: int) -> bytes:
         """Return some of the next bytes; a sparse member has holes between its extents."""

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from typing import Final, Self, cast
 
-from aiocompress.api.iterating import Iterating
 from aiocompress.errors import AiocompressError, ClosedError
 from aiocompress.model import KIB, Buffer, Report
 from aiocompress.storage.pipes import PipeSink, PipeSource
@@ -18,6 +17,7 @@ from aiocompress.verbs.archive.pack import TreeSource
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
+from aiocompress.verbs.iterating import Iterating
 from aiocompress.verbs.options import Packing, Reading, Recipe, Streaming, Writing
 from aiocompress.verbs.single import compressed_whole
 from aiocompress.verbs.tree import FolderSource, roots_of

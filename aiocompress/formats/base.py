@@ -130,6 +130,17 @@ class Writer(Protocol):
         ...
 
 
+class Draft(Writer, Protocol):
+    """Writes a container that others read while it grows: nothing in it demands an end.
+
+    Such a container may also follow another one, in the same file.
+    """
+
+    def seal(self) -> tuple[int, bytes] | None:
+        """Return what to write at which offset once all is written, so that a cut shows."""
+        ...
+
+
 Request: TypeAlias = tuple[int, int]
 """Offset and size, in bytes, of a part of the file."""
 
@@ -140,12 +151,14 @@ class FrameTable(NamedTuple):
     ``starts`` and ``raws`` are the compressed and raw offsets of the frames that hold data, and
     ``sizes`` their compressed sizes; ``raws`` ends with the raw size of the whole container.
     ``blocks`` are (offset, size) of the places that store an archive's index blocks, in order.
+    ``begin`` is where the container begins, if another one stands before it in the file.
     """
 
     starts: array[int]
     sizes: array[int]
     raws: array[int]
     blocks: list[Request]
+    begin: int = 0
 
     def find(self, raw_offset: int) -> int:
         """Return the number of the frame that holds the byte at a raw offset."""
@@ -336,8 +349,11 @@ class Container(NamedTuple):
 
     reader: type[Reader]
     writer: Callable[[], Writer] | None = None
+    draft: Callable[[], Draft] | None = None
     search: Callable[[int], Search] | None = None
     """Looks for the table of frames of a file of that many bytes."""
+    begins: Callable[[bytes, int, int], bool] = lambda _head, _compressed, _raw: False
+    """Whether a frame of these sizes may begin with these bytes (up to 32)."""
     index_payload: Callable[[bytes], bytes | None] = lambda _: None
     """Unpacks an archive's index block from the bytes that store it; None: they store none."""
     is_frame: Callable[[memoryview, int], bool] = lambda _data, _raw_size: False

@@ -108,10 +108,10 @@ class ReaderSource(_Parts):
 
 
 class PositionalSource(_Parts):
-    """A ``Positional``, read from its beginning; it is never asked for bytes behind its end."""
+    """A ``Positional``, read from an offset on; it is never asked for bytes behind its end."""
 
-    def __init__(self, positional: Positional) -> None:
-        self._positional, self._at = Checked.of(positional), 0
+    def __init__(self, positional: Positional, offset: int = 0) -> None:
+        self._positional, self._at = Checked.of(positional), offset
         self.name = self._positional.name
 
     async def _next(self, size: int) -> Buffer:

@@ -237,12 +237,13 @@ async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
     if writing.on_exists == "skip" and await call(files, os.path.lexists, path):
         run.kept = path
         return None
-    if await call(files, _is_special, path):
+    if await call(files, is_special, path):
         return await NamedPipeSink.open(path)
     return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.fsync)
 
 
-def _is_special(path: str) -> bool:
+def is_special(path: str) -> bool:
+    """Whether a path is that of a pipe or a device, which is written as it is."""
     return os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path))
 
 

@@ -6,6 +6,7 @@ import mmap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
 from aiocompress.storage.base import Source
 from aiocompress.storage.files import Spool
@@ -19,25 +20,35 @@ from aiocompress.workers.pool import WorkerPool
 
 
 async def compressed(
-    pool: WorkerPool, source: Source, recipe: Recipe, tally: Tally, *, detach: bool = False
+    pool: WorkerPool,
+    source: Source,
+    recipe: Recipe,
+    tally: Tally,
+    *,
+    detach: bool = False,
+    writer: Writer | None = None,
+    bare: bool = True,
 ) -> AsyncGenerator[tuple[Buffer, ...]]:
     """Yield the container's bytes, a frame at a time; valid until the next one is asked for.
 
     :param detach: the reader may be slow: no slot waits for it.
+    :param writer: puts the container together; None: a new one.
+    :param bare: whether a small file may be one frame, and nothing else.
     :raises ValueError: the chunks are too small for this source.
     """
     if recipe.chunk_size < source.least_chunk:
         least, size = source.least_chunk, recipe.chunk_size
         raise ValueError(f"chunk_size of an archive must be at least {least} bytes, not {size}")
-    make_writer = recipe.format.container.writer
-    assert make_writer is not None
-    writer = make_writer()
+    if writer is None:
+        make_writer = recipe.format.container.writer
+        assert make_writer is not None
+        writer = make_writer()
     lane = Lane(pool, detach=detach)
     chunks = _chunks(lane, source, recipe)
     async with aclosing(in_order(chunks, lane.window)) as items, Spool.opened(pool.files) as late:
         async for job, (blocks, is_whole) in items:
             await job.result()
-            if is_whole and recipe.format.is_bare(job.used):
+            if bare and is_whole and recipe.format.is_bare(job.used):
                 # A cut through its only frame shows, so it needs no mark, and no table.
                 tally.add(job.used, len(job.data), 1)
                 yield (job.data,)

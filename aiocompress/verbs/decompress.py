@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from aiocompress import formats
+from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.verbs.base import Tally
@@ -24,10 +25,14 @@ who is not, and twice that again where they need no room in a slot."""
 
 
 class Block(NamedTuple):
-    """Raw bytes in order; ``data`` is None where a worker has written them already."""
+    """Raw bytes in order; ``data`` is None where a worker has written them already.
+
+    ``start`` is the offset of the frame that the first of them begin, None within a frame.
+    """
 
     size: int
     data: Buffer | None
+    start: int | None = None
 
 
 async def decompressed(
@@ -37,6 +42,7 @@ async def decompressed(
     tally: Tally,
     *,
     head: bytes = b"",
+    form: Format | None = None,
     target: str | None = None,
     detach: bool = False,
     strict: bool = False,
@@ -47,14 +53,15 @@ async def decompressed(
     that follows a frame that was not as its index said, until a frame ends where a piece does.
 
     :param head: bytes that were read already, ``formats.HEAD_SIZE`` at least if there are so many.
+    :param form: the format, if it is known; None: the head tells.
     :param target: a path that workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
     """
-    if not head:
+    if not head and form is None:
         room = bytearray(formats.HEAD_SIZE)
         head = bytes(room[: await source.fill(memoryview(room))])
-    form = formats.detect(head)
+    form = form or formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
     lane = Lane(pool, small=small, detach=detach)
     if detach:
@@ -100,10 +107,13 @@ async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerato
     if result is not None and not stream.is_open:
         assert item.job is not None
         tally.add(result.size, item.size, item.frames)
-        yield Block(result.size, None if result.written else item.job.data)
+        data = None if result.written else item.job.data
+        yield Block(result.size, data, item.piece.offset)
         return
+    start = None if stream.is_open else item.piece.offset
     async with aclosing(stream.decode(item)) as blocks:
         async for data in blocks:
             tally.add(len(data), 0, 0)
-            yield Block(len(data), data)
+            yield Block(len(data), data, start)
+            start = None
     tally.add(0, item.size, item.frames)

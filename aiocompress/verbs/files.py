@@ -65,7 +65,7 @@ async def decompress_file(
             target = None if file is None else file.reach
             blocks = decompressed(pool, data, reading, run.tally, target=target, detach=sink.waits)
             async with aclosing(blocks):
-                async for size, block in blocks:
+                async for size, block, _ in blocks:
                     if block is not None:
                         await sink.write(block)
                     elif file is not None:

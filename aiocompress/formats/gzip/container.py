@@ -38,6 +38,8 @@ _HEADER: Final = struct.Struct("<4sIBBH2sHI")
 """Magic and flags, time, extra flags, system, FEXTRA length, subfield, its length, member size."""
 _UNKNOWN_SYSTEM: Final = 255
 _MARK: Final = b"aiocompress\0"
+_NO_MARK: Final = b"written now\0"
+"""In its place, while a file grows."""
 _EMPTY: Final = b"\x03\0" + bytes(8)
 _SMALLEST: Final = 20
 HIGHEST_RATIO: Final = 1032
@@ -93,9 +95,9 @@ class Writer:
     """Plain gzip members to ``.gz``; see ``base.Writer``."""
 
     index_last = True
+    _mark = _MARK
 
     def __init__(self) -> None:
-        self._mark = _MARK
         self._position = 0
         self._sizes = array("I")
         self._has_index = False
@@ -116,6 +118,15 @@ class Writer:
         if not self._has_index:
             return _END
         return _index_members(_packed(self._sizes)) + _tail(self._position)
+
+
+class Draft(Writer):
+    """The same without the mark, for which there is room; see ``base.Draft``."""
+
+    _mark = _NO_MARK
+
+    def seal(self) -> tuple[int, bytes] | None:
+        return (_HEADER.size, _MARK) if self._position else None
 
 
 def _packed(sizes: array[int]) -> bytes:
@@ -162,6 +173,11 @@ def _table(payload: bytes, end: int, blocks: list[tuple[int, int]]) -> FrameTabl
         return None
     starts, raws = (array("Q", accumulate(pairs[column::2], initial=0)) for column in (0, 1))
     return FrameTable(starts, pairs[::2], raws, blocks) if starts.pop() == end else None
+
+
+def begins(head: bytes, compressed: int, _raw: int) -> bool:
+    """Whether a member of that compressed size begins so; see ``Container``."""
+    return indexed_size(head) == compressed
 
 
 def is_frame(data: memoryview, raw_size: int) -> bool:
@@ -344,5 +360,13 @@ class Reader(base.Reader):
 
 
 CONTAINER: Final = base.Container(
-    Reader, Writer, search, index_payload, is_frame, has_bare_files=True, whole=whole
+    Reader,
+    Writer,
+    Draft,
+    search,
+    begins,
+    index_payload,
+    is_frame,
+    has_bare_files=True,
+    whole=whole,
 )

@@ -78,9 +78,12 @@ class Writer:
         if not len(self._table):
             header = zstd.parse_header(frame)
             assert header is not None
-            parts = (zstd.mark_header(header), frame[header.size :])
+            parts = (self._first(header), frame[header.size :])
         self._table.add(sum(map(len, parts)), raw_size, frame[-4:])
         return parts
+
+    def _first(self, header: FrameHeader) -> bytes:
+        return zstd.mark_header(header)
 
     def index(self, block: bytes) -> bytes:
         self._table.add_skippable(SKIPPABLE.size + len(block))
@@ -88,6 +91,23 @@ class Writer:
 
     def finish(self) -> bytes:
         return bytes(self._table)
+
+
+class Draft(Writer):
+    """The same without the mark, for which there is room; see ``base.Draft``."""
+
+    _seal: tuple[int, bytes] | None = None
+
+    def _first(self, header: FrameHeader) -> bytes:
+        marked = zstd.mark_header(header)
+        if marked == header.data:
+            return marked
+        at = len(zstd.MAGIC) + 1
+        self._seal = at, marked[at : at + 1]
+        return marked[:at] + bytes([marked[at] & ~7]) + marked[at + 1 :]
+
+    def seal(self) -> tuple[int, bytes] | None:
+        return self._seal
 
 
 def search(size: int) -> Search:
@@ -104,13 +124,15 @@ def search(size: int) -> Search:
     head = SKIPPABLE.pack(TABLE_MAGIC, table_size - SKIPPABLE.size)
     if len(data) != table_size or not data.startswith(head):
         return None
-    return _table(ENTRY.iter_unpack(data[SKIPPABLE.size : -FOOTER.size]), start)
+    entries = data[SKIPPABLE.size : -FOOTER.size]
+    begin = start - sum(little_endian(array("I", entries))[:: ENTRY.size // 4])
+    return _table(ENTRY.iter_unpack(entries), begin) if begin >= 0 else None
 
 
-def _table(entries: Iterable[tuple[int, ...]], end: int) -> FrameTable | None:
-    """Add up the entries; they must cover all that stands before the table."""
-    table = FrameTable(array("Q"), array("Q"), array("Q", [0]), [])
-    at = raw = 0
+def _table(entries: Iterable[tuple[int, ...]], begin: int) -> FrameTable:
+    """Add up the entries of a container that begins there."""
+    table = FrameTable(array("Q"), array("Q"), array("Q", [0]), [], begin)
+    at, raw = begin, 0
     for compressed, decompressed, checksum in entries:
         if decompressed or checksum != EMPTY_CHECKSUM:
             raw += decompressed
@@ -120,7 +142,18 @@ def _table(entries: Iterable[tuple[int, ...]], end: int) -> FrameTable | None:
         else:
             table.blocks.append((at, compressed))
         at += compressed
-    return table if at == end else None
+    return table
+
+
+def begins(head: bytes, _compressed: int, raw: int) -> bool:
+    """Whether a frame of that raw size may begin so; see ``Container``."""
+    if not head.startswith(zstd.MAGIC):
+        return False
+    try:
+        header = zstd.parse_header(head)
+    except CorruptError:
+        return False
+    return header is not None and header.content_size == raw
 
 
 def is_frame(data: memoryview, raw_size: int) -> bool:
@@ -280,5 +313,13 @@ class Reader(base.Reader):
 
 
 CONTAINER: Final = base.Container(
-    Reader, Writer, search, index_payload, is_frame, has_bare_files=True, whole=whole
+    Reader,
+    Writer,
+    Draft,
+    search,
+    begins,
+    index_payload,
+    is_frame,
+    has_bare_files=True,
+    whole=whole,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiocompress.formats.base import AT_ONCE
+from aiocompress.formats.base import AT_ONCE, FrameTable, Search
 from aiocompress.model import KIB
 from aiocompress.storage.positional import Checked
 
@@ -47,6 +47,16 @@ class Ending:
                 self._start, self._end = start, end
         at = offset - start
         return end[at : at + size]
+
+    async def searched(self, steps: Search) -> FrameTable | None:
+        """Look for a table of frames; None: there is no credible one."""
+        try:
+            request = next(steps)
+            while True:
+                request = steps.send(bytes(await self.read_at(*request)))
+        except StopIteration as stop:
+            table: FrameTable | None = stop.value
+        return table
 
     def forget(self) -> None:
         """Keep nothing any more."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats import FORMATS
-from aiocompress.formats.base import Format, FrameTable, Search
+from aiocompress.formats.base import Format, FrameTable
 from aiocompress.formats.tar.header import END
 from aiocompress.formats.tar.index import Record, Records, unpack
 from aiocompress.model import MIB, Buffer
@@ -259,17 +259,7 @@ async def open_indexed(pool: WorkerPool, ending: Ending, name: str | None) -> In
     """
     for form in FORMATS.values():
         if form.container.search is not None:
-            table = await _searched(form.container.search(ending.size), ending)
-            if table is not None and table.blocks and len(table.starts):
+            table = await ending.searched(form.container.search(ending.size))
+            if table is not None and table.blocks and len(table.starts) and not table.begin:
                 return Indexed(pool, ending, form, table, name)
     return None
-
-
-async def _searched(steps: Search, ending: Ending) -> FrameTable | None:
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(bytes(await ending.read_at(*request)))
-    except StopIteration as stop:
-        table: FrameTable | None = stop.value
-    return table

@@ -150,7 +150,7 @@ class _Back:
         reading = self.reading._replace(max_output=None)  # that is of all files together
         blocks = decompressed(self._pool, source, reading, tally, target=target)
         async with aclosing(blocks):
-            async for size, data in blocks:
+            async for size, data, _ in blocks:
                 self.reading.check_output(before + tally.raw_bytes)
                 self.bounds.check_size(tally.raw_bytes)
                 if data is None:

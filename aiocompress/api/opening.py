@@ -1,0 +1,227 @@
+"""The files that ``open`` returns: for each direction, of bytes and of text."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+from typing import Any, AnyStr, Literal, TypeAlias, cast
+
+from aiocompress.api.file import AsyncFile
+from aiocompress.api.reading import BinaryReading
+from aiocompress.api.text import TextEncoder, TextOptions, TextReading
+from aiocompress.formats import names
+from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, PathLike
+from aiocompress.storage.in_place import WriteMode
+from aiocompress.verbs.file.reading import FileReader, Readable
+from aiocompress.verbs.file.writing import FileWriter, Writable
+from aiocompress.verbs.options import make_reading, make_recipe
+from aiocompress.workers.pool import WorkerPool
+
+AnyFile: TypeAlias = Readable | Writable
+BinaryMode: TypeAlias = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
+TextMode: TypeAlias = Literal["rt", "wt", "xt", "at"]
+
+
+class _FromFile:
+    """What files for reading have in common."""
+
+    _file: FileReader
+    _check = AsyncFile._check  # noqa: SLF001 - which stands behind theirs
+
+    async def _open(self) -> None:
+        await self._file.open()
+
+    async def _finish(self, *, failed: bool) -> None:  # noqa: ARG002 - nothing was written
+        await self._file.aclose()
+
+    def seekable(self) -> bool:
+        return self._file.seekable
+
+    def _move(self, offset: int) -> None:
+        self._file.move(offset)
+
+    async def _size(self) -> int:
+        return await self._file.size()
+
+
+class BinaryReader(_FromFile, BinaryReading, AsyncFile[bytes]):
+    """A file of bytes that is read."""
+
+    def __init__(self, pool: WorkerPool, mode: str, file: FileReader, *, owns_pool: bool) -> None:
+        AsyncFile.__init__(self, pool, mode, owns_pool=owns_pool)
+        BinaryReading.__init__(self)
+        self._file, self.name = file, file.name
+
+    async def _next(self, size: int) -> bytes:  # noqa: ARG002 - a hint
+        return await self._file.next()
+
+
+class TextReader(_FromFile, TextReading, AsyncFile[str]):
+    """A file of text that is read."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        mode: str,
+        file: FileReader,
+        options: TextOptions,
+        *,
+        owns_pool: bool,
+    ) -> None:
+        AsyncFile.__init__(self, pool, mode, owns_pool=owns_pool)
+        TextReading.__init__(self, options)
+        self._file, self.name = file, file.name
+
+    async def _next_bytes(self) -> bytes:
+        return await self._file.next()
+
+
+class _Writer(AsyncFile[AnyStr]):
+    """What files for writing have in common."""
+
+    def __init__(self, pool: WorkerPool, mode: str, file: FileWriter, *, owns_pool: bool) -> None:
+        super().__init__(pool, mode, owns_pool=owns_pool)
+        self._file, self.name = file, file.name
+        self._buffer, self._chunk_size = bytearray(), file.chunk_size
+        self._sent = 0
+        self._turn = asyncio.Lock()
+        """Held while a chunk is on its way, so that what others write stands behind it."""
+
+    async def _open(self) -> None:
+        await self._file.open()
+
+    async def _finish(self, *, failed: bool) -> None:
+        if failed and self._file.atomic:
+            await self._file.abort()
+        else:
+            await self._file.finish(self._buffer)
+
+    def _leave(self) -> None:
+        self._file.leave()
+
+    async def _put(self, data: Buffer) -> None:
+        """Write more than there is room for in the chunk."""
+        view = memoryview(data)
+        async with self._turn:
+            while view:
+                room = self._chunk_size - len(self._buffer)
+                self._buffer += view[:room]
+                view = view[room:]
+                if len(self._buffer) == self._chunk_size:
+                    await self._send()
+
+    async def _send(self) -> None:
+        chunk, self._buffer = self._buffer, bytearray()
+        self._sent += len(chunk)
+        await self._file.put(chunk)
+
+    async def flush(self) -> None:
+        self._check()
+        async with self._turn:
+            if self._buffer:
+                await self._send()
+        await self._file.written()
+
+    async def tell(self) -> int:
+        self._check()
+        return self._sent + len(self._buffer)
+
+    async def writelines(self, lines: Iterable[AnyStr]) -> None:
+        for line in lines:
+            await self.write(line)
+
+    def writable(self) -> bool:
+        return True
+
+
+class BinaryWriter(_Writer[bytes]):
+    """A file of bytes that is written."""
+
+    async def write(self, data: Buffer) -> int:
+        # Most data are short lines: a few hundred nanoseconds each, and nothing to wait for.
+        if not self._opened:
+            self._check()
+        if type(data) is not bytes:
+            data = memoryview(data).cast("B")
+        size, buffer = len(data), self._buffer
+        if len(buffer) + size < self._chunk_size and not self._turn.locked():
+            buffer += data
+        else:
+            await self._put(data)
+        return size
+
+
+class TextWriter(_Writer[str]):
+    """A file of text that is written."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        mode: str,
+        file: FileWriter,
+        options: TextOptions,
+        *,
+        owns_pool: bool,
+    ) -> None:
+        super().__init__(pool, mode, file, owns_pool=owns_pool)
+        self.encoding, self.errors = options.encoding, options.errors
+        self._encoder = TextEncoder(options)
+
+    async def _open(self) -> None:
+        await super()._open()
+        if self._file.follows:
+            self._encoder.follow()
+
+    async def write(self, data: str) -> int:
+        if not self._opened:
+            self._check()
+        encoded, buffer = self._encoder.encode(data), self._buffer
+        if len(buffer) + len(encoded) < self._chunk_size and not self._turn.locked():
+            buffer += encoded
+        else:
+            await self._put(encoded)
+        return len(data)
+
+
+def open_file(
+    pool: WorkerPool,
+    file: AnyFile,
+    mode: str,
+    *,
+    codec: str | None = None,
+    compression_level: int | None = None,
+    encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
+    atomic: bool = False,
+    owns_pool: bool = False,
+) -> AsyncFile[Any]:
+    """Check the arguments of ``Engine.open``, and return the file, which is not open yet."""
+    kinds, text = mode.replace("t", "", 1).replace("b", "", 1), None
+    if kinds not in {"r", "w", "x", "a"} or ("t" in mode and "b" in mode):
+        raise ValueError(
+            f"mode must be one of 'rb', 'wb', 'xb', 'ab', 'rt' and so on, not {mode!r}"
+        )
+    if "t" in mode:
+        text = TextOptions.of(encoding, errors, newline)
+    elif (encoding, errors, newline) != (None, None, None):
+        raise ValueError(f"encoding, errors and newline have no meaning in mode {mode!r}: add 't'")
+    if kinds == "r":
+        if (codec, compression_level, atomic) != (None, None, False):
+            msg = f"codec, compression_level and atomic have no meaning in mode {mode!r}"
+            raise ValueError(msg)
+        reader = FileReader(pool, cast("Readable", file), make_reading(None, DEFAULT_MAX_WINDOW))
+        if text is None:
+            return BinaryReader(pool, mode, reader, owns_pool=owns_pool)
+        return TextReader(pool, mode, reader, text, owns_pool=owns_pool)
+    if codec is None:
+        is_path = isinstance(file, str | os.PathLike)
+        codec = names.codec_for(cast("PathLike", file)) if is_path else "zstd"
+    recipe = make_recipe(codec, compression_level, None)
+    writer = FileWriter(
+        pool, cast("Writable", file), cast("WriteMode", kinds), recipe, atomic=atomic
+    )
+    if text is None:
+        return BinaryWriter(pool, mode, writer, owns_pool=owns_pool)
+    return TextWriter(pool, mode, writer, text, owns_pool=owns_pool)

@@ -1,0 +1,36 @@
+"""The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
+
+Each call runs an event loop in a thread of its own, so that it also works where a loop is running
+already, as in a notebook. ``loop`` holds that thread, ``held`` gives an async object one for as
+long as it is used, and each kind of object has a module, which says only what is different in it.
+"""
+
+from aiocompress.api import functions as verbs
+from aiocompress.sync.file import open  # noqa: A004 - the name that ``gzip.open`` has
+from aiocompress.sync.loop import plain
+from aiocompress.sync.stream import plain_stream
+
+__all__ = [
+    "compress",
+    "compress_file",
+    "compress_folder",
+    "compress_stream",
+    "decompress",
+    "decompress_file",
+    "decompress_folder",
+    "decompress_stream",
+    "open",
+    "recover",
+    "test",
+]
+
+compress = plain(verbs.compress)
+decompress = plain(verbs.decompress)
+compress_file = plain(verbs.compress_file)
+decompress_file = plain(verbs.decompress_file)
+compress_folder = plain(verbs.compress_folder)
+decompress_folder = plain(verbs.decompress_folder)
+recover = plain(verbs.recover)
+test = plain(verbs.test)
+compress_stream = plain_stream(verbs.compress_stream)
+decompress_stream = plain_stream(verbs.decompress_stream)

@@ -1,0 +1,272 @@
+"""The raw bytes of a compressed file, a block at a time, from any offset on.
+
+Blocks are decoded ahead of the reader, within the window of the engine. Whoever goes back, or far
+ahead, begins again at the nearest frame that is known: by the table of the file, or because it was
+met while reading. A file that is one frame is read again from its beginning.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Final, TypeAlias
+
+from aiocompress import formats
+from aiocompress.errors import AiocompressError
+from aiocompress.formats.base import Format
+from aiocompress.model import MIB
+from aiocompress.storage.anywhere import Anywhere, FileAnywhere, ObjectAnywhere
+from aiocompress.storage.base import Positional, Source
+from aiocompress.storage.pipes import OpenedPipe
+from aiocompress.storage.sources import AnySource, opened
+from aiocompress.verbs.base import Tally
+from aiocompress.verbs.decompress import Block, decompressed
+from aiocompress.verbs.file.places import Place, Places, Table
+from aiocompress.verbs.iterating import Iterating
+from aiocompress.verbs.options import Reading
+from aiocompress.workers.forks import Begun
+from aiocompress.workers.pool import WorkerPool
+from aiocompress.workers.threads import call
+
+Readable: TypeAlias = AnySource | Positional | int
+"""What is opened for reading; an int is a descriptor."""
+
+_NEAR: Final = 4 * MIB
+"""Raw bytes that are decoded and dropped rather than passed over: they are on their way already."""
+
+
+class FileReader:
+    """A compressed file that is open for reading."""
+
+    def __init__(self, pool: WorkerPool, file: Readable, reading: Reading) -> None:
+        self._pool, self._file, self._reading = pool, file, reading
+        self.name = name_of(file)
+        self._stack = AsyncExitStack()
+        self._anywhere: Anywhere | None = None
+        self._source: Source | None = None
+        self._form: Format | None = None
+        self._places = Places()
+        self._table: Table | None = None
+        self._table_of: int | None = None
+        """Bytes of the file when its tables were looked for."""
+        self._blocks: Iterating[Block] | None = None
+        self._at = 0
+        """Raw offset of the block that comes next."""
+        self._wanted = 0
+        """Raw offset of the byte that the caller wants next."""
+        self._begun = Place()
+        self._process = Begun("the file")
+        self._end: Place | None = None
+        """The end, when it was last met: raw bytes, and bytes of the file."""
+
+    # Open and close.
+
+    async def open(self) -> None:
+        """Open the file.
+
+        :raises OSError: it cannot be opened; ``IsADirectoryError`` if it is a folder.
+        :raises TypeError: bytes cannot be read from it.
+        """
+        self._pool.check()
+        if isinstance(self._file, str | os.PathLike):
+            await self._open_path(os.fspath(self._file))
+        elif isinstance(self._file, int):
+            await self._open_descriptor(self._file)
+        elif isinstance(self._file, Positional):
+            self._anywhere = ObjectAnywhere(self._file)
+        else:
+            self._source = await self._stack.enter_async_context(opened(self._file, self._pool))
+        if self._anywhere is not None:
+            self._stack.push_async_callback(self._anywhere.aclose)
+
+    async def _open_path(self, path: str) -> None:
+        mode = (await call(self._pool.files, os.stat, path)).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if stat.S_ISREG(mode):
+            self._anywhere = await FileAnywhere.open(path, self._pool.files)
+        else:
+            self._source = await self._stack.enter_async_context(opened(path, self._pool))
+
+    async def _open_descriptor(self, descriptor: int) -> None:
+        name = f"descriptor {descriptor}"
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            base = os.lseek(descriptor, 0, os.SEEK_CUR)
+            self._anywhere = FileAnywhere(descriptor, name, self._pool.files, base)
+        else:
+            pipe = OpenedPipe.adopt(descriptor, name)
+            self._source = await self._stack.enter_async_context(opened(pipe, self._pool))
+            self._stack.push_async_callback(pipe.aclose)
+
+    async def aclose(self) -> None:
+        """Close the file, unless the caller opened it; closing twice does no harm."""
+        try:
+            await self._stop()
+        finally:
+            await self._stack.aclose()
+
+    @property
+    def is_left(self) -> bool:
+        """Whether blocks are on their way that nobody takes."""
+        return self._blocks is not None and self._blocks.is_left
+
+    # Read.
+
+    @property
+    def seekable(self) -> bool:
+        """Whether it can be read from any offset on."""
+        return self._anywhere is not None
+
+    def move(self, offset: int) -> None:
+        """Have the next bytes come from that raw offset."""
+        self._wanted = offset
+
+    async def next(self) -> bytes:
+        """Return the next bytes, at least one; none at the end.
+
+        The end of a file that grows may be met again and again. After an error the position is
+        what it was, and reading may be tried again.
+
+        :raises CorruptError: the file is damaged; ``TruncatedError``: it ends within a frame.
+        :raises FormatError: it is not compressed, or in a way that is unknown here.
+        :raises AiocompressError: the file was begun in the process of which this is a fork.
+        """
+        self._pool.check()
+        while await self._find():
+            assert self._blocks is not None
+            try:
+                block = await self._blocks.next()
+            except StopAsyncIteration:
+                self._blocks = None
+                break
+            except BaseException:
+                await self._stop()
+                raise
+            before, self._at = self._at, self._at + block.size
+            if block.start is not None:
+                self._places.add(Place(before, self._begun.start + block.start))
+            if self._at > self._wanted:
+                data = bytes(block.data or b"")[self._wanted - before :]
+                self._wanted = self._at
+                return data
+        return b""
+
+    async def size(self) -> int:
+        """Return the raw bytes of the whole file, for which it may have to be read to its end.
+
+        :raises CorruptError: and so on, as ``next``.
+        """
+        assert self._anywhere is not None
+        size = await self._anywhere.size()
+        if self._end is None or self._end.start != size:
+            table = await self._tables()
+            if table is not None and await table.before(table.size) is not None:
+                return table.size
+            wanted, self._wanted = self._wanted, sys.maxsize
+            try:
+                await self.next()
+            finally:
+                self._wanted = wanted
+        assert self._end is not None
+        return self._end.raw
+
+    async def _find(self) -> bool:
+        """Have the next blocks lead to the byte that is wanted; False: that is behind the end."""
+        if self._blocks is not None and self._process.is_here:
+            ahead = self._wanted - self._at
+            if 0 <= ahead <= _NEAR or self._anywhere is None:
+                return True
+        elif self._anywhere is None:
+            if self._blocks is None and self._end is None:
+                self._begin(Place())
+            return self._end is None
+        if (
+            self._end is not None
+            and self._end.raw <= self._wanted
+            and await self._anywhere.size() <= self._end.start
+        ):
+            return False
+        place = await self._nearest()
+        if self._blocks is None or not place.raw <= self._at <= self._wanted:
+            await self._stop()
+            self._begin(place)
+        return True
+
+    async def _nearest(self) -> Place:
+        """Return the last place from which the byte that is wanted can be reached."""
+        wanted, places = self._wanted, [self._places.before(self._wanted)]
+        if self._end is not None and self._end.raw <= wanted:
+            places.append(self._end)
+        if wanted - max(places).raw > _NEAR and (table := await self._tables()) is not None:
+            places += [place for place in [await table.before(wanted)] if place is not None]
+        place = max(places)
+        if place.start:
+            await self.detect()
+        return place
+
+    async def _tables(self) -> Table | None:
+        """Return the file's tables; they are looked for again when it has grown."""
+        assert self._anywhere is not None
+        size = await self._anywhere.size()
+        if self._table_of != size:
+            self._table = await Table.read(self._anywhere, await self.detect())
+            self._table_of = size
+        return self._table
+
+    async def detect(self) -> Format:
+        """Return the format of the file.
+
+        :raises FormatError: it is of none that is known here.
+        """
+        if self._form is None:
+            assert self._anywhere is not None
+            head = await self._anywhere.read_at(0, formats.HEAD_SIZE)
+            try:
+                self._form = formats.detect(bytes(head))
+            except AiocompressError as error:
+                raise error.located(file=self.name) from None
+        return self._form
+
+    def _begin(self, place: Place) -> None:
+        self._begun, self._at = place, place.raw
+        self._process = Begun("the file")
+        self._blocks = Iterating(self._decode(place), "the file")
+
+    async def _decode(self, place: Place) -> AsyncGenerator[Block]:
+        """Yield the blocks from a place on, to the end as it is then."""
+        source = self._source if self._anywhere is None else self._anywhere.source(place.start)
+        assert source is not None
+        form = self._form if place.start else None
+        tally = Tally(self._pool)
+        try:
+            blocks = decompressed(self._pool, source, self._reading, tally, form=form, detach=True)
+            async with aclosing(blocks):
+                async for block in blocks:
+                    yield block
+        except AiocompressError as error:
+            if place.start:
+                error.located(base=place.start).frame = None
+            raise error.located(file=self.name) from error.__cause__
+        finally:
+            if self._anywhere is not None:
+                await source.aclose()
+        self._end = Place(place.raw + tally.raw_bytes, place.start + tally.read_bytes)
+
+    async def _stop(self) -> None:
+        blocks, self._blocks = self._blocks, None
+        if blocks is not None and blocks.is_left:
+            await blocks.aclose()
+
+
+def name_of(file: object) -> str | None:
+    """Return the path, or the name that an object says it has."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    if isinstance(file, int):
+        return f"descriptor {file}"
+    name = getattr(file, "name", None)
+    return name if isinstance(name, str) else None
