@@ -205,6 +205,9 @@ class Reader:
         self.warnings = Lines()
         self.frames = 0
         """How many frames were given out; a stream whose frames cannot be found counts as one."""
+        self.gives_cut = False
+        """Whether what there is of a frame that is cut off comes before the error: its writer may
+        have flushed it."""
         self._whole, self._max_window, self._strict = whole, max_window, strict
         self._run_size = run
         self._store = self._buffer = memoryview(bytearray())

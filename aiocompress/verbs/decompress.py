@@ -46,6 +46,7 @@ async def decompressed(
     target: str | None = None,
     detach: bool = False,
     strict: bool = False,
+    growing: bool = False,
 ) -> AsyncGenerator[Block]:
     """Yield the raw bytes in order; a block's data is valid until the next one is asked for.
 
@@ -57,6 +58,7 @@ async def decompressed(
     :param target: a path that workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
+    :param growing: of a last frame that is cut off, what is there comes before the error.
     """
     if not head and form is None:
         room = bytearray(formats.HEAD_SIZE)
@@ -74,6 +76,7 @@ async def decompressed(
         max_window=reading.max_window,
         strict=strict,
     )
+    reader.gives_cut = growing
     tally.warnings = reader.warnings
     lane.window.when_stuck = reader.let_go
     reader.feed(head)

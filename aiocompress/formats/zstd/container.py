@@ -223,7 +223,10 @@ class Reader(base.Reader):
             if walk.ended and walk.size <= len(self._buffer):
                 break
             if not (yield from self._need(walk.size + (0 if walk.ended else 3))):
-                raise self._cut_off()
+                if not self.gives_cut:
+                    raise self._cut_off()
+                yield from self._stream(header, walk)
+                return
         frames, size = [(walk.size, raw)], walk.size
         self._count(header, size, self._buffer[size - 4 : size])
         while exact and not self._is_full(frames, size) and (frame := self._follower(size, raw)):

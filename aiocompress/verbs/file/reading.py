@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import Final, TypeAlias
 
 from aiocompress import formats
-from aiocompress.errors import AiocompressError
+from aiocompress.errors import AiocompressError, TruncatedError
 from aiocompress.formats.base import Format
 from aiocompress.model import MIB
 from aiocompress.storage.anywhere import Anywhere, FileAnywhere, ObjectAnywhere
@@ -60,6 +60,7 @@ class FileReader:
         """Raw offset of the byte that the caller wants next."""
         self._begun = Place()
         self._process = Begun("the file")
+        self._tally = Tally(pool)
         self._end: Place | None = None
         """The end, when it was last met: raw bytes, and bytes of the file."""
 
@@ -141,8 +142,13 @@ class FileReader:
             try:
                 block = await self._blocks.next()
             except StopAsyncIteration:
-                self._blocks = None
-                break
+                self._blocks = None  # the file may have grown since its end was met
+                continue
+            except TruncatedError:
+                await self._stop()
+                if await self._has_grown():
+                    continue
+                raise
             except BaseException:
                 await self._stop()
                 raise
@@ -173,6 +179,11 @@ class FileReader:
                 self._wanted = wanted
         assert self._end is not None
         return self._end.raw
+
+    async def _has_grown(self) -> bool:
+        """Whether there are bytes now that could not be read ahead."""
+        met = self._begun.start + self._tally.read_bytes
+        return self._anywhere is not None and await self._anywhere.size() > met
 
     async def _find(self) -> bool:
         """Have the next blocks lead to the byte that is wanted; False: that is behind the end."""
@@ -241,9 +252,11 @@ class FileReader:
         source = self._source if self._anywhere is None else self._anywhere.source(place.start)
         assert source is not None
         form = self._form if place.start else None
-        tally = Tally(self._pool)
+        tally = self._tally = Tally(self._pool)
         try:
-            blocks = decompressed(self._pool, source, self._reading, tally, form=form, detach=True)
+            blocks = decompressed(
+                self._pool, source, self._reading, tally, form=form, detach=True, growing=True
+            )
             async with aclosing(blocks):
                 async for block in blocks:
                     yield block

@@ -160,7 +160,7 @@ class FileWriter:
         self._process.check()
         if self._task is None:
             self._task = asyncio.create_task(self._write(), name="aiocompress-write")
-            self._task.add_done_callback(lambda _: self._chunks.taken.set())
+            self._task.add_done_callback(self._ended)
         if not self._task.done():
             self._unwritten.append(asyncio.get_running_loop().create_future())
             self._chunks.put(chunk, last=last)
@@ -177,6 +177,13 @@ class FileWriter:
         """
         if self._unwritten:
             await asyncio.shield(self._unwritten[-1])
+        if self._task is not None and self._task.done():
+            self._task.result()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._chunks.taken.set()
+        if not task.cancelled():
+            task.exception()  # seen: each call from now on raises it
 
     async def _write(self) -> None:
         """Compress the chunks, and write the frames, until the last one."""
