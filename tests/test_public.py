@@ -55,7 +55,7 @@ NAMES = [
     "WorkerError",
     "__version__",
 ]
-OBJECTS = ("create_archive", "open_archive")
+OBJECTS = ("create_archive", "open", "open_archive")
 """Functions that make no engine for one call, and take one."""
 VERBS = [name for name in NAMES if name.islower() and not name.startswith("_")]
 VERBS = [name for name in VERBS if name not in OBJECTS]
@@ -65,7 +65,7 @@ def test_exported_names() -> None:
     """A name more or less is a decision, not an accident."""
     assert sorted(aiocompress.__all__) == sorted(NAMES)
     assert all(hasattr(aiocompress, name) for name in NAMES)
-    assert sorted(sync.__all__) == sorted([*VERBS, *OBJECTS, "open"])
+    assert sorted(sync.__all__) == sorted([*VERBS, *OBJECTS])
     assert all(hasattr(aiocompress.Engine, name) for name in (*VERBS, *OBJECTS))
     namespace: dict[str, Any] = {}
     exec("from aiocompress import *", namespace)

@@ -13,7 +13,7 @@ from aiocompress.verbs.base import Destination, name_of
 from aiocompress.verbs.options import make_recipe, make_writing
 from aiocompress.workers.pool import WorkerPool
 
-__all__ = ["ArchiveWriter", "created"]
+__all__ = ["ArchiveWriter", "Destination", "created"]
 
 
 class ArchiveWriter:
