@@ -187,7 +187,8 @@ class FileReader:
 
     async def _find(self) -> bool:
         """Have the next blocks lead to the byte that is wanted; False: that is behind the end."""
-        if self._blocks is not None and self._process.is_here:
+        is_here = self._process.is_here
+        if self._blocks is not None and is_here:
             ahead = self._wanted - self._at
             if 0 <= ahead <= _NEAR or self._anywhere is None:
                 return True
@@ -202,7 +203,7 @@ class FileReader:
         ):
             return False
         place = await self._nearest()
-        if self._blocks is None or not place.raw <= self._at <= self._wanted:
+        if self._blocks is None or not is_here or not place.raw <= self._at <= self._wanted:
             await self._stop()
             self._begin(place)
         return True
