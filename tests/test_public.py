@@ -11,7 +11,7 @@ import pytest
 
 import aiocompress
 from aiocompress import sync
-from aiocompress.api import archive, opening
+from aiocompress.api import archive, opening, writer
 from aiocompress.cli import commands as cli
 from aiocompress.verbs import folders
 
@@ -22,6 +22,7 @@ NAMES = [
     "compress_file",
     "compress_folder",
     "compress_stream",
+    "create_archive",
     "decompress",
     "decompress_file",
     "decompress_folder",
@@ -31,6 +32,7 @@ NAMES = [
     "recover",
     "test",
     "Archive",
+    "ArchiveWriter",
     "AsyncFile",
     "ByteStream",
     "Member",
@@ -53,21 +55,24 @@ NAMES = [
     "WorkerError",
     "__version__",
 ]
-VERBS = [name for name in NAMES if name.islower() and not name.startswith(("_", "open"))]
+OBJECTS = ("create_archive", "open", "open_archive")
+"""Functions that make no engine for one call, and take one."""
+VERBS = [name for name in NAMES if name.islower() and not name.startswith("_")]
+VERBS = [name for name in VERBS if name not in OBJECTS]
 
 
 def test_exported_names() -> None:
     """A name more or less is a decision, not an accident."""
     assert sorted(aiocompress.__all__) == sorted(NAMES)
     assert all(hasattr(aiocompress, name) for name in NAMES)
-    assert sorted(sync.__all__) == sorted([*VERBS, "open"])
-    assert all(hasattr(aiocompress.Engine, name) for name in VERBS)
+    assert sorted(sync.__all__) == sorted([*VERBS, *OBJECTS])
+    assert all(hasattr(aiocompress.Engine, name) for name in (*VERBS, *OBJECTS))
     namespace: dict[str, Any] = {}
     exec("from aiocompress import *", namespace)
     assert set(NAMES) <= set(namespace)
 
 
-LATE = vars(archive) | vars(folders) | vars(opening)
+LATE = vars(archive) | vars(folders) | vars(opening) | vars(writer)
 """Names that are imported when they are asked for."""
 
 
@@ -122,6 +127,14 @@ def test_one_spelling_everywhere(name: str) -> None:
     function = _parameters(getattr(aiocompress, name))
     function.pop("num_workers", None)
     assert method == function
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_objects_with_an_engine_or_without(name: str) -> None:
+    """Engine and module take the same arguments; functions take an engine, too."""
+    function = _parameters(getattr(aiocompress, name))
+    del function["engine"]
+    assert _parameters(getattr(aiocompress.Engine, name)) == function
 
 
 def _parameters(function: Any) -> dict[str, Any]:

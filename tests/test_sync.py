@@ -77,7 +77,7 @@ def test_in_threads(tmp_path: Path) -> None:
 
 def test_the_same_verbs() -> None:
     """They take what the module functions take."""
-    for name in {*sync.__all__} - {"open"}:
+    for name in {*sync.__all__} - {"create_archive", "open", "open_archive"}:
         ours, theirs = getattr(sync, name), getattr(aiocompress, name)
         assert inspect.signature(ours) == inspect.signature(theirs)
         assert ours.__doc__ == theirs.__doc__

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         compress_file,
         compress_folder,
         compress_stream,
+        create_archive,
         decompress,
         decompress_file,
         decompress_folder,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     )
     from aiocompress.api.member import MemberFile
     from aiocompress.api.stream import ByteStream
+    from aiocompress.api.writer import ArchiveWriter
 
 __all__ = [
     # the engine
@@ -60,6 +62,7 @@ __all__ = [
     "compress_file",
     "compress_folder",
     "compress_stream",
+    "create_archive",
     "decompress",
     "decompress_file",
     "decompress_folder",
@@ -70,6 +73,7 @@ __all__ = [
     "test",
     # what they give
     "Archive",
+    "ArchiveWriter",
     "AsyncFile",
     "ByteStream",
     "Member",
@@ -98,6 +102,7 @@ __all__ = [
 
 _HOMES: Final = {
     "Archive": "archive",
+    "ArchiveWriter": "writer",
     "AsyncFile": "file",
     "ByteStream": "stream",
     "Engine": "engine",

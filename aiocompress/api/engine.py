@@ -27,7 +27,7 @@ from aiocompress.model import (
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
 from aiocompress.verbs import jobs, options
-from aiocompress.verbs.base import Destination, Tally
+from aiocompress.verbs.base import Destination, Tally, name_of
 from aiocompress.verbs.options import FolderSource
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
+    from aiocompress.api.writer import ArchiveWriter
 
 
 def new_pool(
@@ -268,7 +269,7 @@ class Engine:
         """
         from aiocompress.verbs import files
 
-        codec = names.codec_for(_name_of(destination)) if codec is None else codec
+        codec = names.codec_for(name_of(destination)) if codec is None else codec
         recipe = options.make_recipe(codec, compression_level, chunk_size)
         writing = options.make_writing(on_exists, fsync, progress)
         return await files.compress_file(self._pool, source, destination, recipe, writing)
@@ -363,7 +364,7 @@ class Engine:
         """
         from aiocompress.verbs import folders
 
-        name = _name_of(destination)
+        name = name_of(destination)
         kind = names.layout_for(name, layout)
         if codec is None:
             codec = names.codec_for(name) if kind == "archive" else "zstd"
@@ -500,6 +501,45 @@ class Engine:
         reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         return Archive(self._pool, source, reading)
 
+    def create_archive(
+        self,
+        destination: Destination,
+        *,
+        codec: str | None = None,
+        compression_level: int | None = None,
+        chunk_size: Size | None = None,
+        on_exists: OnExists = "error",
+        fsync: bool | None = None,
+    ) -> ArchiveWriter:
+        """Make an archive: ``async with engine.create_archive(path) as writer``.
+
+        Members come from memory, downloads, databases, files and folders: ``await
+        writer.add(name, source)``. It has the same index as what ``compress_folder`` packs, and the
+        same bytes if it has the same members. They depend on nothing else but ``codec``,
+        ``compression_level`` and ``chunk_size``.
+
+        :param destination: as for ``compress_file``; an object gets a ``.tar.zst`` by default.
+        :param codec: "zstd" or "gzip"; default: as the suffix says.
+        :param compression_level: as for ``compress_file``.
+        :param chunk_size: as for ``compress_folder``.
+        :param on_exists: "error", or "replace": what was there stays until the archive is whole.
+        :param fsync: as for ``compress_file``.
+        :raises ValueError: an argument has no such value, or the suffix is unknown. When opened:
+            ``OSError``, ``FileExistsError``, and ``TypeError`` if the destination is neither a path
+            nor has an ``async write``.
+        """
+        from aiocompress.api.writer import created
+
+        return created(
+            self._pool,
+            destination,
+            codec=codec,
+            compression_level=compression_level,
+            chunk_size=chunk_size,
+            on_exists=on_exists,
+            fsync=fsync,
+        )
+
     @overload
     def open(
         self,
@@ -617,8 +657,3 @@ class Engine:
 
         reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         return await check.test(self._pool, source, reading, progress)
-
-
-def _name_of(destination: Destination) -> str:
-    """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
-    return os.fspath(destination) if isinstance(destination, str | os.PathLike) else ".tar.zst"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, ArchiveSource
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
+    from aiocompress.api.writer import ArchiveWriter
 
 
 class WriteOptions(TypedDict, total=False):
@@ -73,6 +74,16 @@ class CompressStreamOptions(TreeOptions, total=False):
     single: bool
     flush_after: float | None
     progress: ProgressOption
+
+
+class CreateOptions(TypedDict, total=False):
+    """See ``Engine.create_archive``."""
+
+    codec: str | None
+    compression_level: int | None
+    chunk_size: Size | None
+    on_exists: OnExists
+    fsync: bool | None
 
 
 class FileOptions(TypedDict, total=False):
@@ -270,6 +281,17 @@ def open_archive(
 
     reading = make_reading(None, max_window, max_metadata=max_metadata)
     return Archive(new_pool(None, None, "thread"), source, reading, owns_pool=True)
+
+
+def create_archive(
+    destination: Destination, *, engine: Engine | None = None, **options: Unpack[CreateOptions]
+) -> ArchiveWriter:
+    """Make an archive; see ``Engine.create_archive``. Without an engine it works in threads."""
+    if engine is not None:
+        return engine.create_archive(destination, **options)
+    from aiocompress.api.writer import created
+
+    return created(new_pool(None, None, "thread"), destination, owns_pool=True, **options)
 
 
 @overload

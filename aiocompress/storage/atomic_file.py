@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from aiocompress.model import Buffer, OnExists
+from aiocompress.workers.forks import Begun
 
 _MOST_BUFFERS: Final = 512
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -34,8 +35,11 @@ class AtomicFile:
     :raises OSError: it cannot be created there; the error has the name that the caller passed.
     """
 
+    descriptor = -1
+
     def __init__(self, path: str, on_exists: OnExists, *, follow: bool = True) -> None:
         self.position = 0
+        self._begun = Begun("the file")
         self.path = path
         self._on_exists = on_exists
         self._final = os.path.realpath(path) if follow else path
@@ -112,6 +116,11 @@ class AtomicFile:
                     os.unlink(self._name, dir_fd=self._folder)
             os.close(self._folder)
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        # Whoever should have closed it may have ended with its event loop.
+        if self.descriptor >= 0 and self._begun.is_here:
+            self.close()
 
 
 # Names, and the attributes of a finished file.

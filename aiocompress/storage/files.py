@@ -20,13 +20,13 @@ from typing import Any, Final, Self
 import aiofiles
 import aiofiles.os
 
-from aiocompress.model import MIB, Buffer, OnExists
+from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
 from aiocompress.storage.base import Sink, Source, naming
-from aiocompress.workers.threads import FileThreads, call, ended, settled
+from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
 _SYNC_EVERY: Final = 64 * MIB
-_SPOOL_MEMORY: Final = MIB
+_SPOOL_MEMORY: Final = 256 * KIB
 
 
 class FileSource(Source):
@@ -164,7 +164,7 @@ class FileSink(Sink):
                 return
             self._syncing.result()  # the system reports an error only once
         self._synced = position
-        self._syncing = asyncio.ensure_future(call(self._executor, self._temporary.sync))
+        self._syncing = begin(call(self._executor, self._temporary.sync), f"syncs {self.name}")
 
     async def commit(self, like: os.stat_result | None) -> None:
         if self._syncing is not None:
@@ -172,7 +172,7 @@ class FileSink(Sink):
         await self._threads.call(self._temporary.commit, like, self._fsync)
 
     async def aclose(self) -> None:
-        await settled(asyncio.ensure_future(self._close()))
+        await settled(begin(self._close(), f"closes {self.name}"))
 
     async def _close(self) -> None:
         if self._syncing is not None:

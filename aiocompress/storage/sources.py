@@ -27,7 +27,7 @@ from aiocompress.storage.pipes import OpenedPipe
 from aiocompress.storage.plain import Pump, apart
 from aiocompress.storage.positional import Checked
 from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call, ended
+from aiocompress.workers.threads import begin, call, ended
 
 _ROOM_IN_TIME: Final = 64 * KIB
 
@@ -149,7 +149,7 @@ class SourceInTime(_Parts):
     async def _has_come(self, seconds: float | None) -> bool:
         """Wait for bytes, which are in ``_left`` then; False: it is the end, or too late."""
         if self._reading is None:
-            self._reading = asyncio.ensure_future(self._source.readinto(self._room))
+            self._reading = begin(self._source.readinto(self._room), "waits for a source")
         await asyncio.wait([self._reading], timeout=seconds)
         if not self._reading.done():
             return False
@@ -239,7 +239,8 @@ def _made_of(source: object) -> Source:
 async def _open_path(path: str, pool: WorkerPool) -> Source:
     mode = (await call(pool.files, os.stat, path)).st_mode
     if stat.S_ISDIR(mode):
-        raise FormatError("is a folder", file=path, hint="compress_folder makes an archive of it")
+        hint = "compress_folder makes an archive of it, add_folder adds it to one"
+        raise FormatError("is a folder", file=path, hint=hint)
     if stat.S_ISREG(mode):
         return await FileSource.open(path, pool.files)
     flags = os.O_RDONLY | os.O_NONBLOCK

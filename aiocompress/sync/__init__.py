@@ -5,21 +5,28 @@ already, as in a notebook. ``loop`` holds that thread, ``held`` gives an async o
 long as it is used, and each kind of object has a module, which says only what is different in it.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from aiocompress.api import functions as verbs
 from aiocompress.sync.file import open  # noqa: A004 - the name that ``gzip.open`` has
 from aiocompress.sync.loop import plain
 from aiocompress.sync.stream import plain_stream
+
+if TYPE_CHECKING:
+    from aiocompress.sync.archive import create_archive, open_archive
 
 __all__ = [
     "compress",
     "compress_file",
     "compress_folder",
     "compress_stream",
+    "create_archive",
     "decompress",
     "decompress_file",
     "decompress_folder",
     "decompress_stream",
     "open",
+    "open_archive",
     "recover",
     "test",
 ]
@@ -34,3 +41,13 @@ recover = plain(verbs.recover)
 test = plain(verbs.test)
 compress_stream = plain_stream(verbs.compress_stream)
 decompress_stream = plain_stream(verbs.decompress_stream)
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is about archives when it is asked for: files start sooner without."""
+    if name in {"create_archive", "open_archive"}:
+        from aiocompress.sync import archive
+
+        return getattr(archive, name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -14,6 +14,7 @@ from typing import IO, Any, BinaryIO, Final, TextIO, TypeAlias, Unpack, cast, ov
 from aiocompress.api import functions
 from aiocompress.api.file import AsyncFile
 from aiocompress.api.functions import FileOptions, TextFileOptions
+from aiocompress.api.member import MemberFile
 from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
 from aiocompress.model import MIB, Buffer
 from aiocompress.sync.held import Held
@@ -24,14 +25,19 @@ _BUFFER: Final = MIB
 PlainFile: TypeAlias = AnyFile | IO[bytes]
 
 
-class _Raw(io.RawIOBase):
-    """An ``AsyncFile`` of bytes, below the buffer."""
+class Raw(io.RawIOBase):
+    """An ``AsyncFile`` of bytes, or a member of an archive, below the buffer.
 
-    def __init__(self, file: AsyncFile[bytes]) -> None:
-        self._held = Held(file)
+    :param within: the archive.
+    """
+
+    def __init__(
+        self, file: AsyncFile[bytes] | MemberFile, within: Held[Any] | None = None
+    ) -> None:
+        self._held = Held(file, within)
         self._held.__enter__()
-        self._file = file
-        self.name, self.mode = file.name, file.mode
+        self._file = cast("AsyncFile[bytes]", file)  # it is read in the same way
+        self.name, self.mode = file.name, getattr(file, "mode", "rb")
         self.failed: type[BaseException] | None = None
         """What has ended the body of ``with``."""
 
@@ -62,11 +68,8 @@ class _Raw(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed and hasattr(self, "_file"):
-            try:
-                if self.failed is not None:
-                    self._held.run(partial(self._file.__aexit__, self.failed))
-            finally:
-                self._held.close()
+            self._held.failed = self.failed
+            self._held.close()
         super().close()
 
 
@@ -79,7 +82,7 @@ async def _read_some(file: AsyncFile[bytes], room: memoryview) -> int:
 class _Writer(io.BufferedWriter):
     """The buffer of a file for writing: ``flush`` ends the frame, but ``close`` does not."""
 
-    raw: _Raw
+    raw: Raw
     is_closing = False
 
     def flush(self) -> None:
@@ -120,6 +123,11 @@ class _TextWriter(io.TextIOWrapper):
         super().__exit__(kind, error, trace)
 
 
+def reading(raw: Raw) -> io.BufferedReader:
+    """Return a file to read."""
+    return io.BufferedReader(raw, _BUFFER)
+
+
 class _Written:
     """A caller's binary file, to write to; it may block the loop, which works for nobody else."""
 
@@ -147,8 +155,8 @@ class _Sought:
         return self._file.read(size)
 
 
-def _adapted(file: PlainFile, mode: str) -> AnyFile:
-    """Return what ``Engine.open`` takes for a binary file of ``io``, and all else as it is."""
+def adapted(file: Any, mode: str = "rb") -> Any:
+    """Return what an engine takes for a binary file of ``io``, and all else as it is."""
     if not isinstance(file, io.IOBase):
         return file
     plain = cast("IO[bytes]", file)
@@ -186,13 +194,13 @@ def open(
     :returns: an ``io.BufferedReader`` or ``io.BufferedWriter``, of text an ``io.TextIOWrapper``.
         Their ``flush`` ends the frame.
     """
-    adapted, is_text = _adapted(file, mode), "t" in mode
+    given, is_text = adapted(file, mode), "t" in mode
     how: FileOptions = {"codec": codec, "compression_level": compression_level, "atomic": atomic}
-    opened = functions.open(adapted, mode, encoding=encoding, errors=errors, newline=newline, **how)
+    opened = functions.open(given, mode, encoding=encoding, errors=errors, newline=newline, **how)
     if is_text:  # which was only to check the arguments
-        opened = functions.open(adapted, mode.replace("t", "b"), **how)
-    raw = _Raw(opened)
-    buffer = io.BufferedReader(raw, _BUFFER) if raw.readable() else _Writer(raw, _BUFFER)
+        opened = functions.open(given, mode.replace("t", "b"), **how)
+    raw = Raw(opened)
+    buffer = reading(raw) if raw.readable() else _Writer(raw, _BUFFER)
     if not is_text:
         return buffer
     kind = io.TextIOWrapper if raw.readable() else _TextWriter

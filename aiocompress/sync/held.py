@@ -11,23 +11,30 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial, wraps
+from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from aiocompress.errors import ClosedError
 from aiocompress.sync.loop import LoopThread
 
 
-class Closable(Protocol):
+class Managed(Protocol):
     """What every async object of this library is."""
 
     async def __aenter__(self) -> Any: ...
 
-    async def aclose(self) -> None: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
-A = TypeVar("A", bound=Closable)
+A = TypeVar("A", bound=Managed)
 _AT_ONCE = 256
 """How many items an iterator takes of the loop at a time: each time costs two switches of threads,
 and what one item costs in the loop is mostly less."""
@@ -40,6 +47,9 @@ class Held(Generic[A]):
 
     :param within: what it was opened from, whose loop it shares; None: it has its own.
     """
+
+    failed: type[BaseException] | None = None
+    """What has ended the body of ``with``."""
 
     def __init__(self, held: A, within: Held[Any] | None = None) -> None:
         self._held = held
@@ -54,6 +64,17 @@ class Held(Generic[A]):
         :raises ClosedError: the object was closed.
         """
         return self.running().run(_awaited(step))
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a plain function of the object, which wants to be called in its loop.
+
+        :raises ClosedError: the object was closed.
+        """
+
+        async def step() -> T:
+            return function()
+
+        return self.run(step)
 
     def running(self) -> LoopThread:
         """Return the loop, which begins with the first step.
@@ -77,7 +98,8 @@ class Held(Generic[A]):
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.failed = kind
         self.close()
 
     def close(self) -> None:
@@ -94,7 +116,7 @@ class Held(Generic[A]):
                 loop = self._within.running()
         if loop is not None and loop.is_here:  # in a fork, it is the parent's
             try:
-                loop.run(self._held.aclose())
+                loop.run(self._held.__aexit__(self.failed, None, None))
             finally:
                 if self._within is None:
                     loop.__exit__()
@@ -127,7 +149,7 @@ def iterator(
 
     @wraps(function)
     def run(self: Held[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        items = function(self._held, *args, **kwargs)
+        items = self.call(partial(function, self._held, *args, **kwargs))
         try:
             while True:
                 some, error = self.run(partial(_some, items))

@@ -8,6 +8,7 @@ nothing behind.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
 import time
@@ -17,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
-from aiocompress.model import PathLike, Progress, Report
+from aiocompress.model import PathLike, Progress, Report, printable
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -25,16 +26,22 @@ from aiocompress.verbs.found import Found
 from aiocompress.verbs.meter import Meter
 from aiocompress.verbs.options import Writing
 from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call, ended
+from aiocompress.workers.threads import begin, call, ended
 
 if TYPE_CHECKING:
     from aiocompress.storage.atomic_folder import AtomicFolder
 
+_log = logging.getLogger("aiocompress")
 Destination: TypeAlias = PathLike | AsyncWriter | Sink
 
 
 Amount: TypeAlias = tuple[int, int]
 """How much there is to do: bytes of the source, and files."""
+
+
+def name_of(destination: Destination) -> str:
+    """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
+    return os.fspath(destination) if isinstance(destination, str | os.PathLike) else ".tar.zst"
 
 
 class Verb:
@@ -46,6 +53,8 @@ class Verb:
         self.tally = tally
         self.name: str | None = None
         """The source, for whoever is told the progress."""
+        self.target: str | None = None
+        """The destination, if it has a name."""
         self.total: int | None = None
         """Bytes of the source, if they are known."""
         self.total_files: int | None = 1 if tally.is_single else None
@@ -68,7 +77,7 @@ class Verb:
         :param count: looks at the source once more; if it cannot, the totals stay unknown.
         """
         if self._meter.listens:
-            self._counting = asyncio.ensure_future(self._count(count()))
+            self._counting = begin(self._count(count()), f"counts {self.name}")
 
     async def _count(self, counting: Awaitable[Amount]) -> None:
         with suppress(AiocompressError, OSError):  # which the work meets, too
@@ -107,12 +116,41 @@ class Verb:
             await ended(self._counting)
         await self._meter.aclose()
 
+    def log(self, error: BaseException | None = None) -> None:
+        """Log, in a line, what was done, or why not."""
+        if not is_logged():
+            return
+        what = f"{self._stage} {self.name or 'a stream'}"
+        if self.target is not None:
+            what += f" to {self.target}"
+        seconds = time.perf_counter() - self._begun
+        if error is None:
+            log(what, self.tally.raw_bytes, self.tally.compressed_bytes, seconds)
+        else:
+            why = f"{type(error).__name__} {error}".rstrip()
+            _log.debug("%s: %s, after %.3f s", printable(what), printable(why), seconds)
+
     def report(self) -> Report:
         """Sum it up."""
         report = self.tally.report(time.perf_counter() - self._begun)
         if self.kept is None:
             return report
         return report._replace(files=0, skipped=(self.kept,), skipped_count=1)
+
+
+def is_logged() -> bool:
+    """Whether anybody listens to what ``log`` tells: most callers do not."""
+    return _log.isEnabledFor(logging.DEBUG)
+
+
+def log(what: str, raw: int, compressed: int, seconds: float) -> None:
+    """Log what a verb has done.
+
+    :param what: the verb, its source and its destination.
+    :param raw: bytes on the raw side, as ``compressed`` on the other.
+    """
+    text = "%s: %d bytes raw, %d compressed, %.3f s"
+    _log.debug(text, printable(what), raw, compressed, seconds)
 
 
 @asynccontextmanager
@@ -126,7 +164,7 @@ async def verb(
     back: bool = False,
     file: str | None = None,
 ) -> AsyncGenerator[Verb]:
-    """Count what a verb does, show its progress, and name its source in its errors.
+    """Count what a verb does, show its progress, log it, and name its source in its errors.
 
     :param stage: what is being done: "compressing", say.
     :param found: takes note of files and of what is left out; None: the verb is about one file.
@@ -140,10 +178,13 @@ async def verb(
     try:
         yield run
         await run.finish()
-    except AiocompressError as error:
-        if file is not None:
+    except BaseException as error:
+        if file is not None and isinstance(error, AiocompressError):
             error.located(file=file)
+        run.log(error)
         raise
+    else:
+        run.log()
     finally:
         await run.aclose()
 
@@ -157,6 +198,8 @@ async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGene
     :raises TypeError: it is neither a path nor an object with ``async write``.
     :raises ValueError: it is the source.
     """
+    if isinstance(destination, str | os.PathLike):
+        run.target = os.fspath(destination)
     sink = await _open_sink(run, source, destination)
     if sink is None:
         yield None
@@ -230,7 +273,7 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     """
     from aiocompress.storage.atomic_folder import AtomicFolder
 
-    files, writing = run.pool.files, run.writing
+    files, writing, run.target = run.pool.files, run.writing, path
     build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:
         with naming(path):

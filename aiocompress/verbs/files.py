@@ -9,10 +9,9 @@ from aiocompress.model import ProgressOption, Report
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs import jobs
-from aiocompress.verbs.base import Amount, Destination, into, verb
+from aiocompress.verbs.base import Amount, Destination, Tally, into, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
-from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Reading, Recipe, Writing
 from aiocompress.workers.pool import WorkerPool
 
@@ -23,16 +22,16 @@ async def compress_file(
     destination: Destination,
     recipe: Recipe,
     writing: Writing,
-    found: Found | None = None,
+    tally: Tally | None = None,
     count: Callable[[], Awaitable[Amount]] | None = None,
 ) -> Report:
     """Compress a source into a container of its own.
 
-    :param found: what the source says that it has found, if it is a tree.
+    :param tally: what counts, if the source is a tree, which says what it has found.
     :param count: finds out how much there is in the tree.
     """
     async with (
-        verb(pool, "compressing", writing, found=found) as run,
+        verb(pool, "compressing", writing, tally=tally) as run,
         opened(source, pool) as data,
         into(run, data, destination) as sink,
     ):

@@ -12,7 +12,7 @@ from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.archive.pack import TreeSource
-from aiocompress.verbs.base import Destination
+from aiocompress.verbs.base import Destination, Tally
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
@@ -39,7 +39,7 @@ async def compress_folder(
         tree = TreeSource(packing, pool.files)
         count = partial(amount, packing, pool.files, as_tar=True)
         return await files.compress_file(
-            pool, tree, destination, recipe, writing, tree.found, count
+            pool, tree, destination, recipe, writing, Tally(pool, tree.found), count
         )
     if layout == "framed":
         return await framed_out.compress_tree(pool, packing, destination, recipe, writing)

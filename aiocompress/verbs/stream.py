@@ -12,7 +12,7 @@ from aiocompress.storage.sources import AnySource, in_time, is_paths, opened
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
-from aiocompress.verbs.options import FolderSource, Packing, Reading, Recipe, Streaming
+from aiocompress.verbs.options import FolderSource, Packing, Reading, Recipe, Streaming, Writing
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -35,7 +35,7 @@ async def compressed_bytes(
         in_time(opened_source, streaming.flush_after) as timely,
     ):
         yield b""
-        run.total = timely.size
+        run.name, run.total = timely.name, timely.size
         if recipe.single:
             from aiocompress.verbs.single import compressed_whole
 
@@ -73,7 +73,11 @@ async def decompressed_bytes(
     pool: WorkerPool, source: AnySource, reading: Reading, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield nothing when the source is open, and then raw bytes, a block at a time."""
-    async with opened(source, pool) as data:
+    async with (
+        verb(pool, "decompressing", Writing(), tally=tally, back=True) as run,
+        opened(source, pool) as data,
+    ):
+        run.name = data.name
         yield b""
         blocks = decompressed(pool, data, reading, tally, detach=True)
         async with aclosing(blocks):

@@ -19,7 +19,7 @@ from contextlib import aclosing
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiocompress.workers.arena import Slots
-from aiocompress.workers.threads import ended
+from aiocompress.workers.threads import begin, ended
 
 
 class _Releasable(Protocol):
@@ -122,7 +122,8 @@ async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGener
             if not isinstance(error, Exception):
                 raise
 
-    producer = asyncio.ensure_future(produce())
+    reader = asyncio.current_task()
+    producer = begin(produce(), f"reads ahead for {reader and reader.get_name()}")
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):

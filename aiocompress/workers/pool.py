@@ -28,7 +28,7 @@ from aiocompress.workers.arena import Slot, Slots
 from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
-from aiocompress.workers.threads import Threads, settled
+from aiocompress.workers.threads import Threads, begin, settled
 from aiocompress.workers.turns import Turns
 
 if TYPE_CHECKING:
@@ -250,7 +250,7 @@ class WorkerPool:
                 return  # by ``close``
             self._bind()
             self._closed = True
-            self._closing = asyncio.ensure_future(self._close())
+            self._closing = begin(self._close(), "closes the engine")
         await settled(self._closing)
 
     async def _close(self) -> None:
@@ -367,7 +367,7 @@ class WorkerPool:
         if workers is None:
             self._settle(job, WorkerError("the executor cannot run a chunk", hint=_said(error)))
             return
-        task = asyncio.ensure_future(self._redo(job, workers))
+        task = begin(self._redo(job, workers), "does a chunk again")
         self._repairs.add(task)
         task.add_done_callback(self._repairs.discard)
 

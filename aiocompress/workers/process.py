@@ -75,6 +75,8 @@ class Workers:
             with self._context.signals_blocked():
                 self._first = [self.executor.submit(ready) for _ in range(number)]
             self._minder: threading.Thread = self.executor._executor_manager_thread  # type: ignore[assignment]  # noqa: SLF001
+            self._minder.name = "aiocompress-workers"
+            self._minder.name = "aiocompress-workers"
             for _ in range(number):
                 gate.release()
         except BaseException:

@@ -234,4 +234,4 @@ def end_with(descriptor: int) -> None:
             os.read(descriptor, 1)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, name="aiocompress-watch", daemon=True).start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -106,6 +106,14 @@ async def call(
 ) -> T:
     """Run a blocking function in a thread; if cancelled, ``undo`` what it returned."""
     return await FileThreads(executor).call(function, *arguments, undo=undo)
+
+
+def begin(work: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
+    """Begin a task.
+
+    :param what: what it does, for whoever meets it in a debugger: "reads ahead", say.
+    """
+    return asyncio.create_task(work, name=f"aiocompress {what}")
 
 
 async def settled(work: asyncio.Future[T]) -> T:

@@ -331,6 +331,21 @@ def archive_to_folder(bench: Bench) -> Iterator[Row]:
         yield time_row(first, result, bar, bench.corpus)
 
 
+def members_from_memory(bench: Bench) -> Iterator[Row]:
+    """Add small members one by one, without an engine, against what Python has for it."""
+    contenders = [
+        Contender(
+            *(name, ((*_PROGRAMS, "members", who, str(bench.ram / who), "20000"),)),
+            bench.ram / "seconds",
+            writes_stdout=True,
+            tells_seconds=True,
+        )
+        for name, who in (("aiocompress", "ours"), ("tarfile through zstandard", "theirs"))
+    ]
+    first, second = alternate(contenders, bench.rounds)
+    yield time_row(first, second, 0.6, None, "20,000, up to 1 KB each")
+
+
 def look_into_archive(bench: Bench) -> Iterator[Row]:
     """List our archive; read one member out of the middle."""
     made = once(our_folder("compress", tree_of(bench), bench.ram / "made.tar.zst"))
@@ -499,6 +514,7 @@ GROUPS: Final[Mapping[str, Group]] = {
     "folder to archive": folder_to_archive,
     "archive to folder": archive_to_folder,
     "look into an archive": look_into_archive,
+    "members from memory": members_from_memory,
     "mirrored tree": mirrored_tree,
     "folder memory": folder_memory,
     "memory": memory,

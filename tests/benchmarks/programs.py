@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import multiprocessing
 import os
 import random
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Barrier
-from typing import Final
+from typing import Any, Final
 
 import aiofiles
+import zstandard
 
 import aiocompress
 from aiocompress.formats import FORMATS
@@ -174,6 +177,40 @@ def write_by_backports(path: str) -> None:
                 file.write(line)
 
 
+def members(who: str, path: str, number: str) -> None:
+    """Print the seconds that it takes to make an archive of small members in memory."""
+    lines = b"".join(b"line %d of a small file\n" % line for line in range(50))
+    bodies = {
+        f"{at % 100}/{at:06}.txt": b"%d " % at + lines[: at % 1000] for at in range(int(number))
+    }
+    start = time.perf_counter()
+    if who == "ours":
+        asyncio.run(_add_all(path, bodies))
+    else:
+        _add_all_by_tarfile(path, bodies)
+    sys.stdout.write(f"{time.perf_counter() - start}\n")
+
+
+async def _add_all(path: str, bodies: Mapping[str, bytes]) -> None:
+    options: Any = {"codec": "zstd", "on_exists": "replace", "fsync": False}
+    async with aiocompress.create_archive(path, **options) as writer:
+        for name, body in bodies.items():
+            await writer.add(name, body)
+
+
+def _add_all_by_tarfile(path: str, bodies: Mapping[str, bytes]) -> None:
+    compressor = zstandard.ZstdCompressor(LEVEL)
+    with (
+        Path(path).open("wb") as file,
+        compressor.stream_writer(file) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for name, body in bodies.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(body), time.time()
+            archive.addfile(info, io.BytesIO(body))
+
+
 PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "limit": limit,
     "slow": slow,
@@ -185,6 +222,7 @@ PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "plain lines": plain_lines,
     "write": write,
     "write by backports": write_by_backports,
+    "members": members,
 }
 
 if __name__ == "__main__":

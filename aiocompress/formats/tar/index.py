@@ -104,7 +104,9 @@ class Record(NamedTuple):
 
 def in_range(mtime_ns: int) -> int:
     """Return the nearest time that the index can hold: from the year 1677 to 2262."""
-    return max(-_LATEST, min(mtime_ns, _LATEST))
+    if -_LATEST <= mtime_ns <= _LATEST:
+        return mtime_ns
+    return _LATEST if mtime_ns > 0 else -_LATEST
 
 
 def _device(link: bytes) -> tuple[int, int]:

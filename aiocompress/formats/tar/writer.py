@@ -11,8 +11,17 @@ from collections.abc import Generator
 from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import DEVICES, DIRECTORY, FILE, LETTERS, OwnerRow, Records
-from aiocompress.model import Member
+from aiocompress.formats.tar.index import (
+    DEVICES,
+    DIRECTORY,
+    FILE,
+    LETTERS,
+    OwnerRow,
+    Record,
+    Records,
+    in_range,
+)
+from aiocompress.model import Buffer, Member
 
 _UNCUT: Final = 8
 """A member of at most this fraction of a chunk is not cut."""
@@ -37,9 +46,20 @@ class Writer:
         self._closed: list[bytes] = []
         """The blocks of the index that stand behind the last chunk."""
         self._view = memoryview(b"")
-        self._at = 0
+        self._laid, self._at = start, 0
+        """Raw bytes before the chunk, and in it."""
         self._pending: tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
         """The member whose head was made last, as ``Records.add`` takes it."""
+
+    @property
+    def has_chunk(self) -> bool:
+        """Whether it is in a chunk."""
+        return len(self._view) > 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the index lists has been laid: no member is begun and not ended."""
+        return self._laid + self._at == self._records.end
 
     def begin_chunk(self, view: memoryview) -> None:
         """Go on in the next chunk."""
@@ -50,7 +70,9 @@ class Writer:
         self._view = memoryview(b"")
         if not self.ended and self._records.is_full:
             self._close_block()
-        return self._at
+        size, self._at = self._at, 0
+        self._laid += size
+        return size
 
     def take_index(self) -> list[bytes]:
         """Return the blocks of the index that stand behind the last chunk, once."""
@@ -70,7 +92,6 @@ class Writer:
         self._view[: len(END)] = END
         self._at = len(END)
         yield
-        self._at = 0
 
     def head(
         self,
@@ -137,6 +158,42 @@ class Writer:
         self._at = end + pad
         self.open()
 
+    def place_with(self, head: bytes, data: Buffer) -> bool:
+        """Lay a member and its content, if there is room; returns whether there was."""
+        room = self.room(head)
+        if room is None:
+            return False
+        room[: len(data)] = data
+        self.place(head)
+        return True
+
+    def begin(self, head: bytes) -> Generator[None, None, memoryview | None]:
+        """Begin a member that does not fit into the rest of the chunk.
+
+        :returns: its ``room`` in the next chunk, if it is not to be cut. None: its head is laid,
+            and its content, with padding, is to be laid next.
+        """
+        if self.is_uncut(len(head) + self._pending[3] + BLOCK):
+            yield
+            if (room := self.room(head)) is not None:
+                return room
+        self.open()
+        yield from self.lay(head)
+        return None
+
+    @property
+    def offset(self) -> int:
+        """Where the next member begins, in raw bytes."""
+        return self._records.end
+
+    @property
+    def latest(self) -> Member:
+        """The member that was put into the index last, its content laid."""
+        name, *about, mtime_ns, who, link = self._pending
+        _, blocks, size, _ = about
+        offset = self._records.end - BLOCK * blocks - size - padding(size)
+        return Record._make((name, link, *about, in_range(mtime_ns), who, offset)).member()
+
     def open(self) -> None:
         """Put the member into the index; the caller lays its head and content next.
 
@@ -158,7 +215,7 @@ class Writer:
         """Whether a member of that many bytes belongs into the next chunk, instead of into two."""
         return self._at > 0 and size <= max(len(self._view) // _UNCUT, 1)
 
-    def lay(self, data: bytes) -> Generator[None]:
+    def lay(self, data: Buffer) -> Generator[None]:
         """Lay bytes, in as many chunks as they need."""
         left = memoryview(data)
         while left:

@@ -15,12 +15,13 @@ from concurrent.futures import Executor
 from functools import cache
 from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import BLOCK, END, Owner, owner, padding
+from aiocompress.formats.tar.header import END, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
 from aiocompress.storage.base import Source, naming
 from aiocompress.storage.walk import Entry, Skip, kind_of
+from aiocompress.verbs.archive.taken import Taken
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
 from aiocompress.verbs.tree import Tree, open_file
@@ -40,9 +41,6 @@ _DEVICES: Final = b"34"
 class TreeSource(Source):
     """Folders and files as one tar.
 
-    ``_lay_all`` is one generator for the whole tree: it stops where a chunk is full, perhaps within
-    a member, and goes on there in the next chunk.
-
     :param executor: the file threads, which look at the tree and read it.
     """
 
@@ -50,12 +48,9 @@ class TreeSource(Source):
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
-        self._packing, self._executor = packing, executor
-        self._tree, self._writer = Tree(packing, self.found), Writer()
-        self.name = self._tree.name
-        self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
-        """Of files with several names: that of the member, and how many are yet to come."""
-        self._owner = cache(self._find_owner)
+        self._executor, self._writer = executor, Writer()
+        self._packer = Packer(packing, self._writer, self.found)
+        self.name = self._packer.tree.name
         self._steps = self._lay_all()
 
     async def check(self) -> None:
@@ -64,7 +59,7 @@ class TreeSource(Source):
         :raises OSError: one cannot be opened.
         """
         with naming(self.name):
-            await call(self._executor, self._tree.check)
+            await call(self._executor, self._packer.tree.check)
 
     def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
         return not self._writer.ended
@@ -73,7 +68,7 @@ class TreeSource(Source):
         return self._writer.take_index()
 
     def leave_out(self, status: os.stat_result) -> None:
-        self._tree.leave_out(status)
+        self._packer.tree.leave_out(status)
 
     async def fill(self, view: memoryview) -> int:
         """Lay the next chunk; returns how many bytes it has, 0 at the end."""
@@ -85,7 +80,7 @@ class TreeSource(Source):
     async def aclose(self) -> None:
         await call(self._executor, self._steps.close)
 
-    # In a file thread: plain blocking code.
+    # In a file thread.
 
     def _lay_chunk(self, view: memoryview) -> int:
         self._writer.begin_chunk(view)
@@ -93,28 +88,62 @@ class TreeSource(Source):
         return self._writer.end_chunk()
 
     def _lay_all(self) -> Generator[None]:
-        with contextlib.closing(self._tree.entries()) as entries:
+        yield from self._packer.lay()
+        yield from self._writer.finish()
+
+
+class Packer:
+    """Lays the members of a tree; plain blocking code, for a file thread.
+
+    ``lay`` is one generator for the whole tree: it stops where a chunk is full, perhaps within a
+    member, and goes on there in the next chunk.
+
+    :param found: where to note what was packed, and what was not.
+    :param taken: the names in the archive, if it has other members, too.
+    """
+
+    def __init__(
+        self, packing: Packing, writer: Writer, found: Found, taken: Taken | None = None
+    ) -> None:
+        self.tree = Tree(packing, found)
+        self.count = 0
+        """How many members there are."""
+        self._packing, self._writer, self._found, self._taken = packing, writer, found, taken
+        self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
+        """Of files with several names: that of the member, and how many are yet to come."""
+        self._owner = cache(self._find_owner)
+
+    def lay(self) -> Generator[None]:
+        """Lay all members.
+
+        :raises OSError: something cannot be read, and the caller wants the error.
+        :raises ValueError: a name is taken.
+        """
+        with contextlib.closing(self.tree.entries()) as entries:
             for entry in entries:
                 if (steps := self._lay_entry(entry)) is not None:
                     yield from steps
-        yield from self._writer.finish()
 
     def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
         if isinstance(entry, Skip):
-            self._tree.skip(entry.name, entry.error)
+            self.tree.skip(entry.name, entry.error)
+            return None
+        if not entry.name:
+            return None  # the only source, whose members stand there by themselves
+        if self._taken is not None and not self._taken.admits(
+            entry.name, is_folder=entry.is_folder
+        ):
             return None
         try:
             return self._lay_folder(entry) if entry.is_folder else self._lay_file(entry)
         except OSError as error:
-            self._tree.skip(entry.name, error)
+            self.tree.skip(entry.name, error)
             return None
 
     # Each of these lays a member that fits into the chunk, or returns the steps that lay it: most
     # members fit, and generators for them would cost more than the rest of the work.
 
     def _lay_folder(self, entry: Entry) -> Generator[None] | None:
-        if not entry.name:
-            return None  # the members of the only source stand there by themselves
         status = os.fstat(entry.descriptor)
         return self._lay_head(entry, status, DIRECTORY, self._xattrs(entry.descriptor))
 
@@ -135,7 +164,7 @@ class TreeSource(Source):
             return self._lay_other(entry, status)
         steps = None
         try:
-            if self._tree.is_output(entry.name, status):
+            if self.tree.is_output(entry.name, status):
                 return None
             if status.st_nlink > 1 and (first := self._first_link(status)):
                 return self._lay_head(entry, status, HARDLINK, link=first)
@@ -161,12 +190,22 @@ class TreeSource(Source):
         room = self._writer.room(head)
         if room is None:
             return self._lay_large(entry, descriptor, status, head)
+        self._lay_small(entry, descriptor, status, head, room)
+        return None
+
+    def _lay_small(
+        self,
+        entry: Entry,
+        descriptor: int,
+        status: os.stat_result,
+        head: bytes,
+        room: memoryview,
+    ) -> None:
         done = os.readv(descriptor, [room])  # room for a byte too many: the file may have grown
         if done != status.st_size:
             self._finish_short(entry, descriptor, room, done)
         self._writer.place(head)
         self._count(entry.name, FILE, status)
-        return None
 
     def _finish_short(self, entry: Entry, descriptor: int, view: memoryview, done: int) -> None:
         """Read on after a read that gave less, or more, than the file's size."""
@@ -180,28 +219,25 @@ class TreeSource(Source):
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
         what = "shrank" if done < size else "grew"
         kept = f"its first {size} bytes are packed" if done > size else f"padded to {size} bytes"
-        self.found.change(f"{self._tree.shown(name)}: {what} while it was read, {kept}")
+        self._found.change(f"{self.tree.shown(name)}: {what} while it was read, {kept}")
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
     ) -> Generator[None]:
         try:
             size, name, writer = status.st_size, entry.name, self._writer
-            if writer.is_uncut(len(head) + size + BLOCK):
-                yield
-                if writer.room(head) is not None:
-                    yield from self._lay_content(entry, descriptor, status) or ()
-                    return
-            writer.open()
+            room = yield from writer.begin(head)
+            if room is not None:
+                self._lay_small(entry, descriptor, status, head, room)
+                return
             self._count(name, FILE, status)
-            yield from writer.lay(head)
             yield from self._lay_stream(name, descriptor, size)
             yield from writer.lay_zeros(padding(size))
             after = os.fstat(descriptor)
             if after.st_size > size:
                 self._tell_changed(name, after.st_size, size)
             elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
-                self.found.change(f"{self._tree.shown(name)}: changed while it was read")
+                self._found.change(f"{self.tree.shown(name)}: changed while it was read")
         finally:
             os.close(descriptor)
 
@@ -225,9 +261,9 @@ class TreeSource(Source):
     def _fail(self, name: bytes, error: OSError, offset: int) -> None:
         """Raise or report a read error: the zeros that follow must not pass for content."""
         if self._packing.on_error == "raise":
-            raise OSError(error.errno, error.strerror, self._tree.shown(name)) from None
-        text = f"{self._tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
-        self.found.change(text)
+            raise OSError(error.errno, error.strerror, self.tree.shown(name)) from None
+        text = f"{self.tree.shown(name)}: {error.strerror} at byte {offset}, the rest is zeros"
+        self._found.change(text)
 
     def _lay_head(
         self,
@@ -269,8 +305,8 @@ class TreeSource(Source):
         about = name, kind, mode, size, time, who, link
         head = self._writer.head(*about, xattrs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
-            self.found.change(
-                f"{self._tree.shown(name)}: its attributes are too large, and not packed"
+            self._found.change(
+                f"{self.tree.shown(name)}: its attributes are too large, and not packed"
             )
             return self._writer.head(*about)
         return head
@@ -282,9 +318,12 @@ class TreeSource(Source):
         return owner(uid, gid, *_names(uid, gid), device)
 
     def _count(self, name: bytes, kind: int, status: os.stat_result) -> None:
-        self.found.latest = name
+        self._found.latest = name
+        self.count += 1
+        if self._taken is not None:
+            self._taken.take(name, is_folder=kind == DIRECTORY)
         if kind != DIRECTORY:
-            self.found.files += 1
+            self._found.files += 1
         if kind == FILE and status.st_nlink > 1:
             self._links[status.st_dev, status.st_ino] = name, status.st_nlink - 1
 

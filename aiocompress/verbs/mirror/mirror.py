@@ -97,7 +97,7 @@ async def _mirror(
     excluded: Excluded | None,
     on_error: OnError,
 ) -> None:
-    files = run.pool.files
+    files, run.target = run.pool.files, destination
     trees = await call(files, Trees, source, destination, run.writing, undo=Trees.close)
     try:
         twins = Twins(trees, way.naming, excluded, on_error)

@@ -71,7 +71,7 @@ async def recover(
     found = Found(skipped=Lines(_MOST_NAMED, _MOST_NAMES))
     try:
         async with verb(pool, "recovering", writing, found=found, back=True, file=path) as run:
-            run.total = file.size
+            run.total, run.target = file.size, target
             rescue = _Rescue(run, file, path, keep_damaged=keep_damaged)
             if is_archive:
                 await _into_archive(run, rescue, target)
