@@ -190,7 +190,7 @@ def test_a_missing_file(verb: Any, tmp_path: Path) -> None:
     before = threading.active_count()
     with pytest.raises(FileNotFoundError), verb(tmp_path / "none"):
         pass
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_a_stream_as_a_source(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial, wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from aiocompress.errors import AiocompressError
 
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -24,21 +26,26 @@ class LoopThread:
     """An event loop in a thread, for the work of any number of other threads."""
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
         # A daemon, so that the program can end although a stream was never read to its end.
-        self._thread = threading.Thread(target=self._serve, name="aiocompress-loop", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        serve = self._loop.run_forever
+        self._thread = threading.Thread(target=serve, name="aiocompress-loop", daemon=True)
         try:
-            self._thread.start()
+            self._start()
         except BaseException:  # an interrupt, right now
             self._stop()
             raise
         return self
 
-    def _serve(self) -> None:
-        # The system may deliver a signal to any thread. If this one took it, the caller's, which
-        # waits, would not wake up: so this thread and those that it starts block signals.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
-        self._loop.run_forever()
+    def _start(self) -> None:
+        # The system may deliver a signal to any thread. If that of the loop took it, the caller's,
+        # which waits, would not wake up: so it starts with signals blocked, as do all that it
+        # starts. Nor does one then interrupt the start itself, halfway.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __exit__(self, *_: object) -> None:
         if sys.is_finalizing() or not self.is_here:
@@ -55,7 +62,8 @@ class LoopThread:
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        with suppress(RuntimeError):  # an interrupt came before the thread was started
+            self._thread.join()
         self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
