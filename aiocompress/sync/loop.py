@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, wait
 from functools import partial, wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from aiocompress.errors import AiocompressError
 
@@ -20,21 +20,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_A_MOMENT: Final = 1.0
+"""Seconds in which a thread that was started begins to run."""
+
+
 class LoopThread:
     """An event loop in a thread, for the work of any number of other threads."""
 
     def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
+        self._loop, self._serving = asyncio.new_event_loop(), threading.Event()
         # A daemon, so that the program can end although a stream was never read to its end.
         self._thread = threading.Thread(target=self._serve, name="aiocompress-loop", daemon=True)
         try:
             self._thread.start()
-        except BaseException:  # an interrupt, right now
-            self._stop()
+        except BaseException:  # an interrupt, right now; or there can be no thread
+            if self._serving.wait(_A_MOMENT):
+                self._stop()
+            else:
+                self._loop.close()
             raise
         return self
 
     def _serve(self) -> None:
+        self._serving.set()
         # The system may deliver a signal to any thread. If this one took it, the caller's, which
         # waits, would not wake up: so this thread and those that it starts block signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGALRM))
