@@ -209,6 +209,8 @@ class FileWriter:
             seal = None if writer is None else writer.seal()
             if isinstance(sink, InPlaceSink) and seal is not None and not sink.appends:
                 await sink.overwrite(*seal)
+            while self._unwritten:  # the last chunk may have had no bytes
+                self._unwritten.popleft().set_result(None)
         except Exception as error:
             for waiting in self._unwritten:
                 waiting.set_exception(error)
