@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("aiocompress")
 Destination: TypeAlias = PathLike | AsyncWriter | Sink
-
-
 Amount: TypeAlias = tuple[int, int]
 """How much there is to do: bytes of the source, and files."""
 

@@ -114,6 +114,40 @@ def small_files(folder: str, number: str) -> None:
             (inside / f"{count:08}.txt").write_text(f"file number {count}\n")
 
 
+def members(who: str, path: str, number: str) -> None:
+    """Print the seconds that it takes to make an archive of small members in memory."""
+    lines = b"".join(b"line %d of a small file\n" % line for line in range(50))
+    bodies = {
+        f"{at % 100}/{at:06}.txt": b"%d " % at + lines[: at % 1000] for at in range(int(number))
+    }
+    start = time.perf_counter()
+    if who == "ours":
+        asyncio.run(_add_all(path, bodies))
+    else:
+        _add_all_by_tarfile(path, bodies)
+    sys.stdout.write(f"{time.perf_counter() - start}\n")
+
+
+async def _add_all(path: str, bodies: Mapping[str, bytes]) -> None:
+    options: Any = {"codec": "zstd", "on_exists": "replace", "fsync": False}
+    async with aiocompress.create_archive(path, **options) as writer:
+        for name, body in bodies.items():
+            await writer.add(name, body)
+
+
+def _add_all_by_tarfile(path: str, bodies: Mapping[str, bytes]) -> None:
+    compressor = zstandard.ZstdCompressor(LEVEL)
+    with (
+        Path(path).open("wb") as file,
+        compressor.stream_writer(file) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for name, body in bodies.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(body), time.time()
+            archive.addfile(info, io.BytesIO(body))
+
+
 def log(path: str, size: str) -> None:
     """Make a log of that many bytes."""
     source, left = random.Random(0), int(size)
@@ -177,52 +211,18 @@ def write_by_backports(path: str) -> None:
                 file.write(line)
 
 
-def members(who: str, path: str, number: str) -> None:
-    """Print the seconds that it takes to make an archive of small members in memory."""
-    lines = b"".join(b"line %d of a small file\n" % line for line in range(50))
-    bodies = {
-        f"{at % 100}/{at:06}.txt": b"%d " % at + lines[: at % 1000] for at in range(int(number))
-    }
-    start = time.perf_counter()
-    if who == "ours":
-        asyncio.run(_add_all(path, bodies))
-    else:
-        _add_all_by_tarfile(path, bodies)
-    sys.stdout.write(f"{time.perf_counter() - start}\n")
-
-
-async def _add_all(path: str, bodies: Mapping[str, bytes]) -> None:
-    options: Any = {"codec": "zstd", "on_exists": "replace", "fsync": False}
-    async with aiocompress.create_archive(path, **options) as writer:
-        for name, body in bodies.items():
-            await writer.add(name, body)
-
-
-def _add_all_by_tarfile(path: str, bodies: Mapping[str, bytes]) -> None:
-    compressor = zstandard.ZstdCompressor(LEVEL)
-    with (
-        Path(path).open("wb") as file,
-        compressor.stream_writer(file) as stream,
-        tarfile.open(fileobj=stream, mode="w|") as archive,
-    ):
-        for name, body in bodies.items():
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(body), time.time()
-            archive.addfile(info, io.BytesIO(body))
-
-
 PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "limit": limit,
     "slow": slow,
     "application": application,
     "read": read_member,
     "files": small_files,
+    "members": members,
     "log": log,
     "lines": lines,
     "plain lines": plain_lines,
     "write": write,
     "write by backports": write_by_backports,
-    "members": members,
 }
 
 if __name__ == "__main__":
