@@ -22,7 +22,9 @@ from aiocompress.model import (
     ProgressOption,
     Report,
     Size,
+    is_url,
     parse_size,
+    public_url,
 )
 from aiocompress.storage.base import naming
 from aiocompress.storage.sources import AnySource
@@ -474,12 +476,15 @@ class Engine:
     ) -> Archive:
         """Open an archive: ``async with engine.open_archive(path) as archive``.
 
-        :param source: a path; or an object with ``async size()`` and ``async read_at(offset, n)``;
-            or any source of ``decompress_stream``, which can be read only once.
+        :param source: a path; a URL, with the extra ``remote``; an object with ``async size()`` and
+            ``async read_at(offset, n)``; or any source of ``decompress_stream``, which can be read
+            only once.
         :param max_window: the largest zstd window in bytes, an int or text.
         :param max_metadata: the most bytes of names and attributes before one member.
-        :raises ValueError: a size cannot be read. When opened: ``OSError``, and ``FormatError`` if
-            the source is not an archive.
+        :raises ValueError: a size cannot be read. When opened: ``OSError``, ``FormatError`` if the
+            source is not an archive, and ``AiocompressError`` for a URL without the extra. Of what
+            is elsewhere, everything may raise an ``OSError`` with its URL, and ``CorruptError`` if
+            it was replaced since.
         """
         from aiocompress.api.archive import Archive
 
@@ -517,4 +522,7 @@ class Engine:
 
 def _name_of(destination: Destination) -> str:
     """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
-    return os.fspath(destination) if isinstance(destination, str | os.PathLike) else ".tar.zst"
+    if not isinstance(destination, str | os.PathLike):
+        return ".tar.zst"
+    name = os.fspath(destination)
+    return public_url(name) if is_url(name) else name

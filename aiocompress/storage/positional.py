@@ -21,9 +21,13 @@ class SourceError(CorruptError):
 
 
 class Checked:
-    """A ``Positional`` that is asked for its size once, and for nothing at its end or behind it."""
+    """A ``Positional`` that is asked for its size once, and for nothing at its end or behind it.
 
-    def __init__(self, positional: Positional) -> None:
+    :param is_elsewhere: whether an answer may take longer than what it brings.
+    """
+
+    def __init__(self, positional: Positional, *, is_elsewhere: bool = True) -> None:
+        self.is_elsewhere = is_elsewhere
         name = getattr(positional, "name", None)
         self.name: str | None = name if isinstance(name, str) else None
         self._shown = self.name or type(positional).__name__

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
-from aiocompress.model import PathLike, Progress, Report
+from aiocompress.model import PathLike, Progress, Report, is_url, public_url
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
@@ -176,6 +176,8 @@ async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGene
 async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sink | None:
     if isinstance(destination, Sink):
         return destination
+    if is_url(destination):
+        return await _open_url(run, destination)
     if isinstance(destination, str | os.PathLike):
         return await _open_path(run, source, os.fspath(destination))
     if isinstance(destination, AsyncWriter):
@@ -185,6 +187,23 @@ async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sin
         f"{type(destination).__name__}"
     )
     raise TypeError(msg)
+
+
+async def _open_url(run: Verb, url: str) -> Sink | None:
+    """Begin an upload, whose parts are told among what waits for a slow reader."""
+    from aiocompress.storage import remote
+
+    on_exists, slots = run.writing.on_exists, run.pool.slots
+    upload = await remote.upload_to(url, "replace" if on_exists == "replace" else "error")
+    upload.counts = lambda size: slots.keep(size) if size > 0 else slots.drop(-size)
+    try:
+        await upload.__aenter__()
+    except FileExistsError:
+        if on_exists != "skip":
+            raise
+        run.kept = upload.name
+        return None
+    return upload
 
 
 async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
@@ -197,6 +216,15 @@ async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
     if await call(files, _is_special, path):
         return await NamedPipeSink.open(path)
     return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.fsync)
+
+
+def check_here(path: str) -> None:
+    """Refuse a URL where only files and folders of this machine will do.
+
+    :raises ValueError: it is one.
+    """
+    if is_url(path):
+        raise ValueError(f"{public_url(path)}: this takes files and folders of this machine only")
 
 
 def _is_special(path: str) -> bool:
@@ -226,6 +254,7 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     :raises OSError: it cannot be written.
     """
     files, writing = run.pool.files, run.writing
+    check_here(path)
     build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:
         with naming(path):
