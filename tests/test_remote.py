@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import importlib.metadata
 import io
@@ -13,7 +14,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
@@ -25,6 +26,10 @@ from .help.data import noise
 from .help.forks import forked
 from .help.hostile import Member
 from .help.tools import LIBRARY, module
+from .help.web import Site
+
+if TYPE_CHECKING:
+    from .help.s3 import Storage
 
 KIB = 1 << 10
 CSV = b"".join(b"%d,%d\n" % (n, n * n) for n in range(20_000))
@@ -181,8 +186,10 @@ def test_threads_pickles_and_closing(path: Path) -> None:
         assert file.read(10) == LARGE[600 * KIB : 600 * KIB + 10]
 
 
-def test_nobody_closes_it(path: Path) -> None:
+def test_nobody_closes_it(tmp_path: Path) -> None:
     """The last reference, or the end of the program, closes the archive: no warning."""
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(INDEXED)
     fs = ArchiveFileSystem(str(path), skip_instance_cache=True)
     file = fs.open("data/deep/b.bin")
     del fs
@@ -199,6 +206,22 @@ def test_nobody_closes_it(path: Path) -> None:
     command = (sys.executable, "-X", "dev", "-W", "error", "-c", code)
     done = subprocess.run(command, capture_output=True, env=LIBRARY, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"b'top'\n", b"")
+
+
+async def test_from_a_web_server() -> None:
+    """A member is two requests, its neighbour none; what is wrong has the URL, and no secret."""
+    async with Site(INDEXED) as site:
+        url = f"{site.url}?token=hunter2"
+        fs = ArchiveFileSystem(url)
+        assert await asyncio.to_thread(fs.cat_file, "top.txt") == b"top"
+        assert site.taken() == 1
+        assert await asyncio.to_thread(fs.cat_file, "data/deep/b.bin", 0, 10) == LARGE[:10]
+        assert site.taken() == 1
+        site.faults = [site.status(403)]
+        with pytest.raises(PermissionError, match=site.url) as caught:
+            await asyncio.to_thread(fs.cat_file, "data/deep/b.bin")
+        assert "hunter2" not in str(caught.value)
+        await asyncio.to_thread(fs.close)
 
 
 def test_forks(path: Path) -> None:
@@ -221,15 +244,15 @@ def test_forks(path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_pandas_and_dask(tmp_path: Path) -> None:
-    """As people write it, in threads and in processes."""
+def test_pandas_and_dask(storage: Storage) -> None:
+    """As people write it, out of S3, in threads and in processes."""
     pandas, frames = module("pandas"), module("dask.dataframe")
     parts = [Member(b"data/%d.csv" % n, data=b"n,square\n" + CSV) for n in range(3)]
-    (tmp_path / "a.tar.zst").write_bytes(hostile.indexed(parts))
-    sums: set[Any] = {sum(n * n for n in range(20_000))}
-    url = f"aiocompress://data/1.csv::{tmp_path}/a.tar.zst"
-    assert {pandas.read_csv(url)["square"].sum()} == sums
-    every = frames.read_csv(url.replace("1", "*", 1), blocksize="64KiB")
+    storage.put("a.tar.zst", hostile.indexed(parts))
+    total = sum(n * n for n in range(20_000))
+    one = pandas.read_csv("aiocompress://data/1.csv::s3://bucket/a.tar.zst")
+    assert one["square"].sum() == total
+    every = frames.read_csv("aiocompress://data/*.csv::s3://bucket/a.tar.zst", blocksize="64KiB")
     assert every.npartitions > 3
     for scheduler in ("threads", "processes"):
-        assert every["square"].sum().compute(scheduler=scheduler) == 3 * max(sums)
+        assert every["square"].sum().compute(scheduler=scheduler) == 3 * total

@@ -17,6 +17,7 @@ from aiocompress.storage.remote import requests
 from ...help import hostile
 from ...help.archives import KIB, two_threads
 from ...help.data import noise
+from ...help.forks import Fork
 from ...help.hostile import Member
 from ...help.web import Fault, Site
 
@@ -45,6 +46,40 @@ async def test_an_archive_by_its_url() -> None:
             await _whole(archive)
         assert all(headers["Accept-Encoding"] == "identity" for headers in site.headers)
         assert all(headers["If-Match"] == '"first"' for headers in site.headers[1:])
+
+
+MANY = [Member(b"d%02d/file-%03d" % divmod(n, 500), data=b"%d" % n) for n in range(20_000)]
+
+
+async def test_how_few_requests() -> None:
+    """Of 20,000 members: the first one in 3 requests, a second in 1; the list in 3 at most."""
+    frames = hostile.indexed(MANY, frame=1 << 20, in_block=8192)
+    async with Site(frames) as site, two_threads() as engine:
+        async with engine.open_archive(site.url) as archive:
+            assert await archive.read("d20/file-007") == b"10007"
+            assert site.taken() <= 3
+            assert await archive.read("d39/file-007") == b"19507"
+            assert site.taken() <= 1
+        async with engine.open_archive(site.url) as archive:
+            assert len([member async for member in archive.members()]) == len(MANY)
+            assert site.taken() <= 3
+
+
+async def test_forks() -> None:
+    """A child asks over a connection of its own, and leaves its parent's alone."""
+    async with (
+        Site(INDEXED) as site,
+        two_threads() as engine,
+        engine.open_archive(site.url) as archive,
+    ):
+        assert await archive.read("d/m0") == MEMBERS[0].data
+
+        async def read() -> bool:
+            return await archive.read("d/m5") == MEMBERS[5].data
+
+        child = await asyncio.to_thread(Fork, lambda: asyncio.run(read()))
+        assert await asyncio.to_thread(child.result)
+        await _whole(archive)
 
 
 async def test_a_small_archive() -> None:
