@@ -74,6 +74,11 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         self._opened = _Opened(partial(_source, fo, *self._target))
         weakref.finalize(self, _Opened.close, self._opened)
 
+    @classmethod
+    def _strip_protocol(cls, path: str) -> Any:
+        path = super()._strip_protocol(path)
+        return path.lstrip("/") if isinstance(path, str) else path
+
     def close(self) -> None:
         """Close the archive; what is read later opens it again."""
         self._opened.close()
@@ -293,16 +298,15 @@ async def _content(archive: Archive, path: str, start: int | None, end: int | No
 
 
 async def _entry_at(archive: Archive, path: str) -> Entry:
-    if not path:
-        return _folder("")
-    try:
-        return await _entry(archive, await archive.member(path))
-    except MemberNotFoundError:
+    # Where there is none, ``member`` would read all of an index for the closest names.
+    if path and (not archive.is_indexed or await archive.exists(path)):
+        with suppress(MemberNotFoundError):
+            return await _entry(archive, await archive.member(path))
+    async with archive.members(path + "/" if path else "") as members:
         # Some archives hold files, but no folders.
-        async with archive.members(path + "/") as members:
-            if await anext(members, None) is None:
-                raise
-        return _folder(path)
+        if path and await anext(members, None) is None:
+            raise FileNotFoundError(errno.ENOENT, "the archive has no such member", path)
+    return _folder(path)
 
 
 async def _entries(archive: Archive, folder: str, maxdepth: int | None) -> dict[str, Entry]:

@@ -84,6 +84,7 @@ def test_what_there_is(path: Path) -> None:
         "file",
     ]
     assert fs.ls("top.txt", detail=False) == ["top.txt"]
+    assert fs.ls("/data/deep", detail=False) == ["data/deep/b.bin"]
     about = fs.info("data/x.csv")
     assert about["size"] == len(CSV) + 9
     assert about["type"] == "file"

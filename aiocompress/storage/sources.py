@@ -125,10 +125,10 @@ class PositionalSource(_Parts):
         self._reads: deque[asyncio.Future[memoryview]] = deque()
         self._most = 1
 
-    async def _next(self, _: int) -> Buffer:
+    async def _next(self, room: int) -> Buffer:
         total = await self._positional.size()
         while len(self._reads) < self._most and self._at < total:
-            size = min(MIB, total - self._at)
+            size = min(room, MIB, total - self._at)
             self._reads.append(asyncio.ensure_future(self._positional.read_at(self._at, size)))
             self._at += size
         if not self._reads:

@@ -8,6 +8,7 @@ may.
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 
 from aiocompress.errors import AiocompressError
@@ -48,7 +49,7 @@ async def _check_installed(url: str) -> None:
     needed = ("s3fs",) if url.startswith("s3://") else ("fsspec", "aiohttp")
     try:
         for name in needed:
-            await apart(lambda name=name: import_module(name))  # type: ignore[misc]
+            await apart(partial(import_module, name))
     except ImportError:
         raise AiocompressError(
             "a URL needs an extra of this package",

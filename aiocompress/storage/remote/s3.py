@@ -15,6 +15,7 @@ from botocore import exceptions as boto
 from botocore.loaders import Loader, create_loader
 from botocore.parsers import ResponseParserError
 
+from aiocompress.model import KIB
 from aiocompress.storage.plain import apart
 from aiocompress.storage.remote.base import Answer, Store, Version
 from aiocompress.storage.remote.requests import (
@@ -43,6 +44,9 @@ _KNOWN: Final[list[Known]] = [
     ((aiohttp.ClientConnectionError, aiohttp.ClientPayloadError), cut_off),
     ((asyncio.IncompleteReadError, ConnectionError, ResponseParserError), cut_off),
 ]
+_CALL_SECONDS, _SLOWEST = CONNECT_SECONDS + READ_SECONDS, 32 * KIB
+"""Seconds of a call, and bytes a second of its body at least: nothing else ends one that is stuck
+in sending."""
 _BUSY: Final = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
 """What is worth another attempt, whatever the status: 400 and 200 among them."""
 
@@ -59,7 +63,10 @@ class S3Client:
 
     @classmethod
     async def make(cls, options: dict[str, Any]) -> Self:
-        """Return a client of its own, with the options of ``s3fs.S3FileSystem``."""
+        """Return a client of its own, with the options of ``s3fs.S3FileSystem``.
+
+        :raises Failure: the configuration of boto is wrong.
+        """
         config: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": READ_SECONDS,
@@ -70,17 +77,22 @@ class S3Client:
         fs = s3fs.S3FileSystem(asynchronous=True, **options)
         fs.retries = 1
         if fs.session is None:
-            fs.session = AioSession(**fs.kwargs)
-            fs.session.register_component("data_loader", await apart(_loader))
+            try:
+                fs.session = AioSession(**fs.kwargs)
+                fs.session.register_component("data_loader", await apart(_loader))
+            except boto.BotoCoreError as error:
+                raise _failure(error) from None
         return cls(fs)
 
-    async def call(self, method: str, **parameters: Any) -> Any:
+    async def call(self, method: str, *, sends: int = 0, **parameters: Any) -> Any:
         """Call a method of the S3 client.
 
+        :param sends: bytes of the body: the longer it is, the longer it may take.
         :raises Failure: it failed.
         """
         try:
-            return await self.fs._call_s3(method, **parameters)  # noqa: SLF001 - call_s3 blocks
+            async with asyncio.timeout(_CALL_SECONDS + sends / _SLOWEST):
+                return await self.fs._call_s3(method, **parameters)  # noqa: SLF001 - call_s3 blocks
         except Exception as error:  # noqa: BLE001 - whatever the libraries raise
             raise _failure(error) from None
 

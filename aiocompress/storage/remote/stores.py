@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any, Final
 
@@ -74,7 +75,8 @@ class FsspecArchive(RemoteArchive):
                 options["asynchronous"] = True
             fs = await apart(partial(self._kind, **options))
         assert fs is not None
-        return _AnyStore(fs, fs._strip_protocol(self._url))  # noqa: SLF001 - as all of fsspec does
+        path = fs._strip_protocol(self._url)  # noqa: SLF001 - as all of fsspec does
+        return _AnyStore(fs, path, owned=self._fs is None)
 
 
 def _is_s3(kind: type) -> bool:
@@ -84,12 +86,17 @@ def _is_s3(kind: type) -> bool:
 class _AnyStore(Store):
     """Asks a file system of fsspec for one object."""
 
-    def __init__(self, fs: fsspec.AbstractFileSystem, path: str) -> None:
-        self._fs, self._path = fs, path
+    def __init__(self, fs: fsspec.AbstractFileSystem, path: str, *, owned: bool) -> None:
+        self._fs, self._path, self._owned = fs, path, owned
         self._in_loop = isinstance(fs, AsyncFileSystem) and fs.asynchronous
 
     async def aclose(self) -> None:
-        """Leave it to the file system, which closes what it has when it is dropped."""
+        """Close what many of them keep under this name; others close when they are dropped."""
+        close = getattr(getattr(self._fs, "_session", None), "close", None)
+        if self._owned and self._in_loop and close is not None:
+            closing = close()
+            if isinstance(closing, Awaitable):
+                await closing
 
     async def get(self, start: int | None, size: int, seen: Version | None) -> Answer:
         try:

@@ -13,10 +13,12 @@ import errno
 import io
 import logging
 import os
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from aiocompress.errors import ClosedError
 from aiocompress.model import MIB, Buffer, OnExists
 from aiocompress.storage.base import Sink
 from aiocompress.storage.remote.base import named
@@ -28,12 +30,19 @@ if TYPE_CHECKING:
     from aiocompress.storage.remote.s3 import S3Client
 
 PART: Final = 8 * MIB
-_EVEN_PARTS, _STEP = 5000, 500
-"""So many parts are of one size, as some stores demand: 40 GB. After each further step they are
-twice as large, so that 10,000 of them, the most there may be, hold the largest object: 5 TB."""
+_EVEN_PARTS, _STEP = 4000, 667
+"""So many parts are of one size, as some stores demand: 31 GiB. With each further step they are
+twice as large, so that 10,000 of them, the most there may be, hold 5 TiB."""
 _MEMORY: Final = 3 * PART
 """Bytes of parts that are being sent, beside the one that is being filled."""
+_MARK: Final = "aiocompress-upload"
+"""The metadata by which an object is known to be that of this upload."""
 _log = logging.getLogger("aiocompress")
+
+
+def part_size(number: int) -> int:
+    """Return the bytes of a part, counted from 1."""
+    return PART << max(0, -(-(number - _EVEN_PARTS) // _STEP))
 
 
 class S3Upload(Sink):
@@ -62,13 +71,14 @@ class S3Upload(Sink):
         self._replaces = on_exists == "replace"
         self._client: S3Client | None = None
         self._connecting = asyncio.Lock()
-        self._which: dict[str, str] = {}
+        self._which: dict[str, Any] = {}
         self._creating: asyncio.Task[str] | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._tags: dict[int, str] = {}
         self._part = bytearray()
-        self._number, self._size = 1, 0
-        self._is_done = False
+        self._number = 1
+        self._is_done = self._is_closed = False
+        self._token = secrets.token_hex(16)
         self._begun = Begun("the upload")
         self.counts: Callable[[int], object] = lambda _: None
         """Told how many bytes of parts there are more, or fewer."""
@@ -80,16 +90,14 @@ class S3Upload(Sink):
         :raises OSError: the store refuses to tell.
         """
         try:
-            if not self._replaces:
-                await self._check_new()
+            exists = not self._replaces and await self.exists()
         except BaseException:
             await self.aclose()
             raise
+        if exists:
+            await self.aclose()
+            raise self._exists()
         return self
-
-    async def _check_new(self) -> None:
-        if await self.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.name)
 
     async def __aexit__(self, kind: object, *_: object) -> None:
         try:
@@ -112,22 +120,18 @@ class S3Upload(Sink):
         """Take bytes, and send what fills a part.
 
         :raises OSError: the store did not take them.
+        :raises ClosedError: the upload was committed, aborted or closed.
         """
-        self._begun.check()
+        self._check()
         for buffer in buffers:
             view = memoryview(buffer).cast("B")
             while view:
-                taken = view[: self._room - len(self._part)]
+                taken = view[: part_size(self._number) - len(self._part)]
                 self._part += taken
                 self.counts(len(taken))
                 view = view[len(taken) :]
-                if len(self._part) == self._room:
+                if len(self._part) == part_size(self._number):
                     await self._send()
-
-    @property
-    def _room(self) -> int:
-        """Bytes of the part that is being filled."""
-        return PART << max(0, -(-(self._number - _EVEN_PARTS) // _STEP))
 
     async def commit(self, like: os.stat_result | None = None) -> None:  # noqa: ARG002 - no modes
         """Make the object appear, whole; once that is done, doing it again does no harm.
@@ -135,9 +139,9 @@ class S3Upload(Sink):
         :raises FileExistsError: it exists by now, and is not to be replaced.
         :raises OSError: the store did not take it.
         """
-        self._begun.check()
         if self._is_done:
             return
+        self._check()
         if self._creating is not None:
             if self._part:
                 await self._send()
@@ -148,15 +152,11 @@ class S3Upload(Sink):
     async def _finish(self) -> None:
         if self._creating is None:
             body = bytes(self._part)
-            await self._last("put_object", lambda: {"Body": io.BytesIO(body)})
+            await self._last("put_object", lambda: self._marked | _body(body))
         else:
             parts = [{"PartNumber": n, "ETag": tag} for n, tag in sorted(self._tags.items())]
             about = {"UploadId": self._creating.result(), "MultipartUpload": {"Parts": parts}}
-            try:
-                await self._last("complete_multipart_upload", lambda: about)
-            except FileNotFoundError:
-                if not await self._is_there():
-                    raise
+            await self._last("complete_multipart_upload", lambda: about)
         self._is_done = True
 
     async def _last(self, method: str, parameters: Callable[[], dict[str, Any]]) -> None:
@@ -165,21 +165,30 @@ class S3Upload(Sink):
         try:
             await self._tried(method, lambda: parameters() | condition)
         except Failure as failure:
-            if failure.status == 412:
-                text = os.strerror(errno.EEXIST)
-                raise FileExistsError(errno.EEXIST, text, self.name) from None
-            if failure.status != 501 or self._replaces:
-                raise failure.error(self.name) from None
-            self._replaces = True  # this store knows no such condition, and was asked before
-            await self._last(method, parameters)
+            if failure.status == 501 and condition:
+                self._replaces = True  # this store knows no such condition, and was asked before
+                return await self._last(method, parameters)
+            # The answer of an earlier attempt may have got lost: then the object is this one.
+            if failure.status not in {404, 412} or not await self._is_there():
+                raise (
+                    self._exists() if failure.status == 412 else failure.error(self.name)
+                ) from None
 
     async def _is_there(self) -> bool:
-        """Whether the upload was completed by a call whose answer got lost."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             about = await self._call("head_object")
-            made_of = str(about.get("ETag", "")).strip('"').partition("-")[2]
-            return bool(about["ContentLength"] == self._size) and made_of == str(len(self._tags))
+            return bool(about.get("Metadata", {}).get(_MARK) == self._token)
         return False
+
+    @property
+    def _marked(self) -> dict[str, Any]:
+        """The parameters of the call that makes the object: what it is known by later on."""
+        assert self._client is not None
+        more = self._client.fs.s3_additional_kwargs.get("Metadata", {})
+        return {"Metadata": {**more, _MARK: self._token}}
+
+    def _exists(self) -> FileExistsError:
+        return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), self.name)
 
     async def aclose(self) -> None:
         """Abort what was not committed; closing twice does no harm."""
@@ -187,6 +196,7 @@ class S3Upload(Sink):
             await settled(asyncio.ensure_future(self._close()))
 
     async def _close(self) -> None:
+        self._is_closed = True
         for task in self._sending:
             task.cancel()
         for task in list(self._sending):
@@ -204,11 +214,16 @@ class S3Upload(Sink):
 
     async def _abort(self, upload: str) -> None:
         try:
-            await self._call("abort_multipart_upload", UploadId=upload)
+            await self._call("abort_multipart_upload", lambda: {"UploadId": upload})
         except FileNotFoundError:
             return
         except OSError as error:
             _log.warning("%s: an upload is left open (%s)", self.name, error.strerror)
+
+    def _check(self) -> None:
+        self._begun.check()
+        if self._is_done or self._is_closed:
+            raise ClosedError("the upload is closed", file=self.name)
 
     # The parts.
 
@@ -220,7 +235,6 @@ class S3Upload(Sink):
         room = max(0, _MEMORY - len(self._part))
         await self._sent(room // len(self._part))
         part, self._part = bytes(self._part), bytearray()
-        self._size += len(part)
         sending = self._send_part(self._number, part)
         task = asyncio.create_task(sending, name=f"aiocompress-part-{self._number}")
         task.add_done_callback(lambda _: self.counts(-len(part)))
@@ -243,32 +257,32 @@ class S3Upload(Sink):
                 task.result()
 
     async def _create(self) -> str:
-        answer = await self._call("create_multipart_upload")
+        answer = await self._call("create_multipart_upload", lambda: self._marked)
         return str(answer["UploadId"])
 
     async def _send_part(self, number: int, part: bytes) -> None:
         assert self._creating is not None
         about = {"UploadId": self._creating.result(), "PartNumber": number}
-        try:
-            answer = await self._tried("upload_part", lambda: about | {"Body": io.BytesIO(part)})
-        except Failure as failure:
-            raise failure.error(self.name) from None
+        answer = await self._call("upload_part", lambda: about | _body(part))
         self._tags[number] = answer["ETag"]
 
     # The calls.
 
-    async def _call(self, method: str, **parameters: Any) -> Any:
+    async def _call(self, method: str, parameters: Callable[[], dict[str, Any]] = dict) -> Any:
         """Call the store.
 
         :raises OSError: it refuses.
         """
         try:
-            return await self._tried(method, lambda: parameters)
+            return await self._tried(method, parameters)
         except Failure as failure:
             raise failure.error(self.name) from None
 
     async def _tried(self, method: str, parameters: Callable[[], dict[str, Any]]) -> Any:
-        """Call the store, several times if need be; each time with parameters of its own."""
+        """Call the store, several times if need be; each time with parameters of its own.
+
+        :raises Failure: it refuses.
+        """
         async with self._connecting:
             if self._client is None:
                 from aiocompress.storage.remote.s3 import S3Client
@@ -276,5 +290,10 @@ class S3Upload(Sink):
                 self._client = await S3Client.make(self._options)
                 bucket, key, _ = self._client.fs.split_path(self._path)
                 self._which = {"Bucket": bucket, "Key": key}
-        call = self._client.call
-        return await patiently(lambda: call(method, **self._which, **parameters()))
+        client = self._client
+        return await patiently(lambda: client.call(method, **(self._which | parameters())))
+
+
+def _body(data: bytes) -> dict[str, Any]:
+    """Return the parameters of a call that sends bytes: a file, from which aiohttp sends pieces."""
+    return {"Body": io.BytesIO(data), "sends": len(data)}

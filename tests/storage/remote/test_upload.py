@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from aiocompress import compress_file, compress_folder
+from aiocompress import ClosedError, compress_file, compress_folder
 from aiocompress.remote import S3Upload
-from aiocompress.storage.remote.upload import PART
+from aiocompress.storage.remote.upload import PART, part_size
 
 from ...help.archives import KIB, MIB, two_threads
 from ...help.data import noise
@@ -128,6 +128,9 @@ async def test_by_hand(storage: Storage) -> None:
         for number in range(100):
             await upload.write(b"%d\n" % number, b"")
     assert storage.get("x") == b"".join(b"%d\n" % number for number in range(100))
+    with pytest.raises(ClosedError, match="s3://bucket/x"):
+        await upload.write(b"more")
+    await upload.commit()
     for size in (1, PART, PART + 1):
         with pytest.raises(ZeroDivisionError):
             await _write(size, lambda: 1 // 0)
@@ -137,6 +140,15 @@ async def test_by_hand(storage: Storage) -> None:
         S3Upload("https://alice:hunter2@x/y")
     with pytest.raises(ValueError, match="on_exists"):
         S3Upload("s3://bucket/y", on_exists="skip")
+
+
+def test_sizes_of_parts() -> None:
+    """Even ones up to 31 GiB, as some stores demand; 10,000 hold 5 TiB, none more than it may."""
+    sizes = [part_size(number) for number in range(1, 10_001)]
+    assert set(sizes[:4000]) == {PART}
+    assert sizes == sorted(sizes)
+    assert sum(sizes) >= 5 << 40
+    assert max(sizes) <= 5 << 30
 
 
 # Faults.
@@ -150,12 +162,15 @@ async def test_calls_that_are_made_again(storage: Storage, proxy: Proxy, large: 
             proxy.faults.append((call, proxy.drop_after))
     await compress_folder(large, URL)
     assert not proxy.faults
+    proxy.faults = [("put", proxy.status(503)), ("put", proxy.drop_after)]
+    await compress_file(b"small", "s3://bucket/small.zst")
+    assert not proxy.faults
     async with two_threads() as engine, engine.open_archive(URL) as archive:
         assert await archive.read("large") == LARGE
     assert not storage.uploads()
 
 
-@pytest.mark.parametrize("call", [faults("head"), faults("create"), "part", "complete"])
+@pytest.mark.parametrize("call", [faults("head"), faults("create"), "part", faults("complete")])
 async def test_calls_that_are_refused(
     call: str, storage: Storage, proxy: Proxy, large: Path
 ) -> None:
@@ -186,7 +201,7 @@ async def test_a_source_that_fails(storage: Storage) -> None:
     assert not storage.uploads()
 
 
-@pytest.mark.parametrize("call", [faults("head"), "create", "part", "complete"])
+@pytest.mark.parametrize("call", [faults("head"), faults("create"), "part", "complete"])
 async def test_cancelled(call: str, storage: Storage, proxy: Proxy, large: Path) -> None:
     """At whatever call: all of the object or nothing of it, and no upload left open."""
     waits = asyncio.Event()
