@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ..help import hostile
+from ..help.data import noise
 from ..help.hostile import Member
-from ..help.programs import COMMAND, done, failed
+from ..help.programs import COMMAND, done, failed, started, until
 from ..help.tools import LIBRARY, run
 from ..help.web import Site
+
+if TYPE_CHECKING:
+    from ..help.s3 import Storage
 
 MEMBERS = [Member(b"d/a.txt", data=b"some text"), Member(b"d/b", data=b"b" * 1000)]
 
@@ -51,6 +58,27 @@ def test_cat_test_and_decompress(site: Site) -> None:
     assert b"d/a.txt" in Path("a.tar").read_bytes()
 
 
+@pytest.mark.faults
+def test_s3(storage: Storage, here: Path) -> None:
+    """A folder goes there and comes back; Ctrl-C leaves neither an object nor an upload."""
+    (here / "tree").mkdir()
+    (here / "tree" / "file").write_bytes(noise(9 << 20))
+    done("compress", "-q", "tree", "-o", "s3://bucket/tree.tar.zst")
+    failed("compress", "-q", "tree", "-o", "s3://bucket/tree.tar.zst", naming="File exists")
+    done("extract", "-q", "s3://bucket/tree.tar.zst", "-o", "back")
+    assert (here / "back" / "file").read_bytes() == noise(9 << 20)
+    command = (*COMMAND, "compress", "-q", "-o", "s3://bucket/pipe.zst")
+    with started(*command, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(noise(9 << 20) * 4)
+        process.stdin.flush()
+        until(lambda: storage.uploads() == ["pipe.zst"])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+    assert not storage.uploads()
+    assert storage.keys() == ["tree.tar.zst"]
+
+
 def test_errors(site: Site) -> None:
     """One line that names the URL, and no secret; flags that would do nothing are refused."""
     secret = site.url.replace("//", "//alice:hunter2@") + "?hunter2"
@@ -73,8 +101,6 @@ def test_without_the_extra(site: Site, tmp_path: Path) -> None:
         "from aiocompress.__main__ import main\n"
         "main()"
     )
-    import subprocess
-
     for url in (site.url, "s3://bucket/a.tar.zst"):
         command = (COMMAND[0], "-c", code, "list", url)
         ended = subprocess.run(command, capture_output=True, env=LIBRARY, timeout=60, check=False)

@@ -29,6 +29,8 @@ class Site:
         """The ranges, in the order of the requests."""
         self.headers: list[dict[str, str]] = []
         self.at_once = self.most_at_once = 0
+        self.arrived = asyncio.Semaphore(0)
+        """One more for each request."""
 
     async def __aenter__(self) -> Self:
         application = web.Application()
@@ -53,6 +55,7 @@ class Site:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.headers.get("Range"))
         self.headers.append(dict(request.headers))
+        self.arrived.release()
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:

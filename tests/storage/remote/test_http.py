@@ -134,6 +134,25 @@ async def test_streams_of_a_url() -> None:
         assert await stream.read() == b"some text"
 
 
+async def test_cancelled(tmp_path: Path) -> None:
+    """Whoever is cancelled leaves at once, and takes no connection along; others go on."""
+    async with Site(INDEXED) as site, two_threads() as engine:
+        async with engine.open_archive(site.url) as archive:
+            site.latency = 60
+            reads = [asyncio.create_task(archive.read(f"d/m{number}")) for number in range(4)]
+            reads.append(asyncio.create_task(archive.extract(tmp_path / "out", fsync=False)))
+            for _ in range(1 + 4):  # one has opened it
+                await site.arrived.acquire()
+            for read in reads:
+                read.cancel()
+            ended = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 10)
+            assert {type(error) for error in ended} == {asyncio.CancelledError}
+            site.latency = 0
+            await _whole(archive)
+        assert engine.statistics().slots_in_use == 0
+        assert not os.listdir(tmp_path)
+
+
 # Again.
 
 FAULTS: dict[str, Callable[[Site], Fault]] = {
