@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -15,8 +15,9 @@ import pytest
 from aiohttp import web
 from moto.server import ThreadedMotoServer
 
+from .web import Fault, Server
+
 BUCKET = "bucket"
-Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Storage:
@@ -97,45 +98,30 @@ def call_of(request: web.Request) -> str:
     return request.method.lower()
 
 
-class Proxy:
-    """Stands before the server at ``endpoint``; a fault is taken for the next call of that name."""
+class Proxy(Server):
+    """Stands before the server; a fault is taken for the next call of that name."""
 
     def __init__(self, storage: Storage) -> None:
+        super().__init__()
         self._storage = storage
         self.faults: list[tuple[str, Fault]] = []
         self.calls: Counter[str] = Counter()
-        self.latency = 0.0
         self.stalled = asyncio.Event()
-        self.at_once = self.most_at_once = 0
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(auto_decompress=False)
-        application = web.Application(client_max_size=1 << 30)
-        application.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.endpoint = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
+        return await super().__aenter__()
 
     async def __aexit__(self, *_: object) -> None:
-        await self._runner.cleanup()
+        await super().__aexit__()
         await self._session.close()
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    def take_fault(self, request: web.Request) -> Fault | None:
         call = call_of(request)
         self.calls[call] += 1
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await asyncio.sleep(self.latency)
-            if self.faults and self.faults[0][0] == call:
-                return await self.faults.pop(0)[1](request)
-            return await self.forward(request)
-        finally:
-            self.at_once -= 1
+        return self.faults.pop(0)[1] if self.faults and self.faults[0][0] == call else None
 
-    async def forward(self, request: web.Request) -> web.Response:
+    async def answer(self, request: web.Request) -> web.Response:
         """Have the server answer."""
         url = self._storage.endpoint + request.raw_path
         body = io.BytesIO(await request.read())
@@ -153,8 +139,6 @@ class Proxy:
             about.pop("Content-Length", None)
             return web.Response(status=answer.status, headers=about, body=await answer.read())
 
-    # Faults.
-
     def status(self, status: int, code: str = "") -> Fault:
         """Answer as S3 does when it refuses."""
 
@@ -164,28 +148,7 @@ class Proxy:
 
         return answer
 
-    async def drop(self, request: web.Request) -> web.StreamResponse:
-        """Cut the connection instead of an answer."""
-        assert request.transport is not None
-        request.transport.abort()
-        return web.Response()
-
-    async def drop_after(self, request: web.Request) -> web.StreamResponse:
-        """Have the server do it, and cut the connection before it can say so."""
-        await self.forward(request)
-        return await self.drop(request)
-
-    async def cut(self, request: web.Request) -> web.StreamResponse:
-        """Cut the connection in the middle of the body."""
-        whole = await self.forward(request)
-        assert isinstance(whole.body, bytes)
-        half = web.StreamResponse(status=whole.status, headers=whole.headers)
-        half.content_length = len(whole.body)
-        await half.prepare(request)
-        await half.write(whole.body[: len(whole.body) // 2])
-        return await self.drop(request)
-
-    async def stall(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - as others
+    async def stall(self, _: web.Request) -> web.StreamResponse:
         """Never answer."""
         self.stalled.set()
         await asyncio.Event().wait()

@@ -1,7 +1,7 @@
 """Objects of servers and stores elsewhere: read by ranges, and written in parts.
 
 Only a URL has this imported, and with it fsspec: the extra ``remote``. ``base`` holds an object to
-what was first seen of it, ``requests`` makes requests again where that helps; ``http``, ``s3`` and
+what was first seen of it, ``retries`` makes requests again where that helps; ``http``, ``s3`` and
 ``stores`` know how one kind of server is asked, and ``upload`` writes. May import what ``storage``
 may.
 """

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 
 from aiocompress.model import KIB, public_url
 from aiocompress.storage.positional import SourceError
-from aiocompress.storage.remote.requests import Failure, patiently
+from aiocompress.storage.remote.retries import Failure, patiently
 from aiocompress.workers.forks import Begun
 
 _END: Final = 256 * KIB

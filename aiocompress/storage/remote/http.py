@@ -13,7 +13,7 @@ from fsspec.implementations.http import HTTPFileSystem
 from yarl import URL
 
 from aiocompress.storage.remote.base import Answer, RemoteArchive, Store, Version, named
-from aiocompress.storage.remote.requests import (
+from aiocompress.storage.remote.retries import (
     CONNECT_SECONDS,
     READ_SECONDS,
     Failure,

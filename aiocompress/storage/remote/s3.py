@@ -18,7 +18,7 @@ from botocore.parsers import ResponseParserError
 from aiocompress.model import KIB
 from aiocompress.storage.plain import apart
 from aiocompress.storage.remote.base import Answer, Store, Version
-from aiocompress.storage.remote.requests import (
+from aiocompress.storage.remote.retries import (
     CONNECT_SECONDS,
     READ_SECONDS,
     Failure,

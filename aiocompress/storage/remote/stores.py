@@ -12,7 +12,7 @@ from fsspec.asyn import AsyncFileSystem
 
 from aiocompress.storage.plain import apart
 from aiocompress.storage.remote.base import Answer, RemoteArchive, Store, Version, named
-from aiocompress.storage.remote.requests import (
+from aiocompress.storage.remote.retries import (
     Failure,
     Known,
     always,

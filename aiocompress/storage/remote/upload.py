@@ -22,7 +22,7 @@ from aiocompress.errors import ClosedError
 from aiocompress.model import MIB, Buffer, OnExists
 from aiocompress.storage.base import Sink
 from aiocompress.storage.remote.base import named
-from aiocompress.storage.remote.requests import Failure, patiently
+from aiocompress.storage.remote.retries import Failure, patiently
 from aiocompress.workers.forks import Begun
 from aiocompress.workers.threads import ended, settled
 

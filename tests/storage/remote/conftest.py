@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from aiocompress.storage.remote import requests
+from aiocompress.storage.remote import retries
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a hundredth as long before a request is made again."""
-    monkeypatch.setattr(requests, "_FIRST", requests._FIRST / 100)
+    monkeypatch.setattr(retries, "_FIRST", retries._FIRST / 100)

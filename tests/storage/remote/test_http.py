@@ -12,7 +12,7 @@ import pytest
 
 from aiocompress import AiocompressError, Archive, CorruptError, Engine, FormatError, open_archive
 from aiocompress.remote import FsspecArchive, HttpArchive
-from aiocompress.storage.remote import requests
+from aiocompress.storage.remote import retries
 
 from ...help import hostile
 from ...help.archives import KIB, two_threads
@@ -187,7 +187,7 @@ async def test_what_does_not_pass(fault: str) -> None:
             await engine.open_archive(site.url).__aenter__()
         assert caught.value.filename == site.url
         # aiohttp itself asks again where a connection that it had kept is cut.
-        assert site.taken() in {requests.ATTEMPTS, 2 * requests.ATTEMPTS}
+        assert site.taken() in {retries.ATTEMPTS, 2 * retries.ATTEMPTS}
         pickle.loads(pickle.dumps(caught.value))
         site.faults = []
         async with engine.open_archive(site.url) as archive:
@@ -323,7 +323,7 @@ async def test_a_server_without_suffixes() -> None:
 def _of_others(change: Callable[[dict[str, str]], object]) -> Callable[[Site], Fault]:
     def fault(site: Site) -> Fault:
         async def answer(request: object) -> object:
-            response = site.answer(request)  # type: ignore[arg-type]
+            response = await site.answer(request)  # type: ignore[arg-type]
             change(response.headers)  # type: ignore[arg-type]
             return response
 

@@ -6,7 +6,7 @@ import pytest
 
 from aiocompress import Archive, CorruptError, open_archive
 from aiocompress.remote import FsspecArchive
-from aiocompress.storage.remote.requests import ATTEMPTS
+from aiocompress.storage.remote.retries import ATTEMPTS
 
 from ...help import hostile
 from ...help.archives import KIB, two_threads

@@ -209,7 +209,7 @@ async def test_cancelled(call: str, storage: Storage, proxy: Proxy, large: Path)
     async def wait(request: object) -> object:
         waits.set()
         await asyncio.sleep(0.05)
-        return await proxy.forward(request)  # type: ignore[arg-type]
+        return await proxy.answer(request)  # type: ignore[arg-type]
 
     proxy.faults = [(call, wait)]  # type: ignore[list-item]
     async with two_threads() as engine:
