@@ -223,6 +223,25 @@ async def test_cancelled(call: str, storage: Storage, proxy: Proxy, large: Path)
     assert not storage.uploads()
 
 
+@pytest.mark.faults
+async def test_cancelled_at_any_moment(storage: Storage, large: Path) -> None:
+    """All of the object or nothing of it, no upload left open, and no task."""
+    async with two_threads() as engine:
+        before, step = asyncio.all_tasks(), 0
+        while not storage.keys():
+            task = asyncio.create_task(engine.compress_folder(large, URL))
+            await asyncio.sleep(0.01 * step)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert asyncio.all_tasks() == before
+            assert not storage.uploads()
+            assert engine.statistics().memory_waiting == 0
+            step += 1
+        async with engine.open_archive(URL) as archive:
+            assert await archive.read("large") == LARGE
+    assert step > 5
+
+
 async def test_a_stuck_part_is_given_up(storage: Storage, proxy: Proxy, large: Path) -> None:
     """Whoever is cancelled does not wait for a server that never answers."""
     proxy.faults = [("part", proxy.stall)]
