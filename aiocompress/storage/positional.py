@@ -21,16 +21,14 @@ class SourceError(CorruptError):
 
 
 class Checked:
-    """A ``Positional`` that is asked for its size once, and for nothing at its end or behind it.
+    """A ``Positional`` that is asked for its size once, and for nothing at its end or behind it."""
 
-    :param is_elsewhere: whether an answer may take longer than what it brings.
-    """
-
-    def __init__(self, positional: Positional, *, is_elsewhere: bool = True) -> None:
-        self.is_elsewhere = is_elsewhere
+    def __init__(self, positional: Positional) -> None:
         name = getattr(positional, "name", None)
         self.name: str | None = name if isinstance(name, str) else None
         self._shown = self.name or type(positional).__name__
+        self.at_once: int = max(1, getattr(positional, "at_once", 1))
+        """How many reads of one stream may be under way."""
         self._positional = positional
         self._size: int | None = None
 

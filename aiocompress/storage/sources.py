@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from aiocompress.storage.remote import RemoteArchive
 
 _ROOM_IN_TIME: Final = 64 * KIB
-_PARTS_AHEAD: Final = 4
 
 
 class _Parts(Source):
@@ -115,8 +114,8 @@ class ReaderSource(_Parts):
 class PositionalSource(_Parts):
     """A ``Positional``, read from its beginning; it is never asked for bytes behind its end.
 
-    It may take longer to answer than what it brings. So whoever goes on reading has a few parts
-    asked for ahead.
+    Where answers take longer than what they bring, whoever goes on reading has parts asked for
+    ahead: as many as the object answers at once.
     """
 
     def __init__(self, positional: Positional) -> None:
@@ -134,7 +133,7 @@ class PositionalSource(_Parts):
         if not self._reads:
             return b""
         await asyncio.wait([self._reads[0]])
-        self._most = min(_PARTS_AHEAD, 2 * self._most)
+        self._most = min(self._positional.at_once, 2 * self._most)
         return self._reads.popleft().result()
 
     async def aclose(self) -> None:

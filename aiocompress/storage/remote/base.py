@@ -72,6 +72,9 @@ class RemoteArchive(ABC):
     :param name: what errors call it.
     """
 
+    at_once: Final = 4
+    """How many reads of one stream may be under way: an answer takes longer than what it brings."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self._version: Version | None = None

@@ -117,7 +117,7 @@ class OpenedArchive(Contents):
                 return None
             file = await FilePositions.open(path, self._pool.files)
             stack.push_async_callback(file.aclose)
-            return Checked(file, is_elsewhere=False)
+            return Checked(file)
         return Checked(self._source) if isinstance(self._source, Positional) else None
 
     async def _find_index(self, positions: Checked) -> Indexed | None:

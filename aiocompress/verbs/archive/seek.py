@@ -35,8 +35,6 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
 _LARGEST_BLOCK: Final = 8 * MIB
-_READS_ELSEWHERE: Final = 4
-"""Frames that are asked for at once where an answer takes longer than what it brings."""
 
 
 class OfFrame(Protocol):
@@ -187,15 +185,14 @@ class Indexed:
     # The frames.
 
     async def read_all(self, wanted: AsyncGenerator[F]) -> AsyncGenerator[tuple[F, memoryview]]:
-        """Read frames that are wanted, in order; from elsewhere several at once.
+        """Read frames that are wanted, in order; several at once, if the source can.
 
         The slots lend the memory of those that are read ahead.
 
         :raises CorruptError: the archive became shorter.
         :raises UnlikeIndexError: a frame is too large to decode whole.
         """
-        table, slots = self.table, self._pool.slots
-        most = _READS_ELSEWHERE if self._ending.source.is_elsewhere else 1
+        table, slots, most = self.table, self._pool.slots, self._ending.source.at_once
         reads: deque[tuple[F, asyncio.Future[memoryview], int]] = deque()
         try:
             async for one in wanted:
