@@ -438,6 +438,20 @@ async def test_other_stores() -> None:
         HttpArchive(b"http://x")  # type: ignore[arg-type]
 
 
+async def test_other_stores_in_the_loop() -> None:
+    """An asynchronous file system works in the running loop, and its session is closed."""
+    async with (
+        Site(INDEXED) as site,
+        two_threads() as engine,
+        FsspecArchive(site.url) as source,
+        engine.open_archive(source) as archive,
+    ):
+        await _whole(archive)
+        site.faults = [site.status(404)]
+        with pytest.raises(FileNotFoundError, match="no such object"):
+            await source.read_at(0, 10)
+
+
 async def test_no_archive_there() -> None:
     """The format of what is there is named, with its URL."""
     async with Site(b"PK\3\4" + bytes(100)) as site, two_threads() as engine:
