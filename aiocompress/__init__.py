@@ -2,14 +2,14 @@
 
 The house, from the roof down; each floor imports only what stands below it:
 
-    __main__            ``python -m aiocompress``
-    cli | sync          doors: the command line; the verbs as plain functions
-    api                 what callers hold: Engine, functions, streams, archives, members
-    verbs               what one call does, out and back side by side
-    storage             files, folders and pipes of this machine
-    workers | formats   who computes | bytes to bytes
-    model               plain values
-    errors              what can go wrong
+    __main__                  ``python -m aiocompress``
+    cli | remote | sync       doors: the command line; members for fsspec; plain functions
+    api                       what callers hold: Engine, functions, streams, files, archives
+    verbs                     what one call does, out and back side by side
+    storage                   files, folders and pipes of this machine; objects elsewhere
+    workers | formats         who computes | bytes to bytes
+    model                     plain values
+    errors                    what can go wrong
 
 ``formats`` knows no file and no asyncio, ``workers`` no format and no verb.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias, TypeGuard
 
 __version__: Final = "0.2.0"
 
@@ -61,6 +61,21 @@ def printable(name: str) -> str:
     if name.isprintable():
         return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(path: object) -> TypeGuard[str]:
+    """Whether this is the URL of something elsewhere, and no path of this machine."""
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
+def public_url(url: str) -> str:
+    """Return a URL without what opens it: no user, password or token, and no signed query."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 class Progress(NamedTuple):

@@ -21,8 +21,9 @@ ROOT = Path(__file__).parent.parent
 HOUSE = Path(aiocompress.__file__).parent
 FOLDERS = sorted(path.parent for path in HOUSE.rglob("__init__.py"))
 MODULES = sorted(HOUSE.rglob("*.py"))
-MOST_ENTRIES = 9
-"""What can be known by heart, beside ``__init__`` and ``__main__``."""
+MOST_ENTRIES = 11
+"""What can be known by heart, beside ``__init__`` and ``__main__``: ``errors``, ``model``, five
+families, and four doors."""
 MOST_LINES = 450
 LONGER = {"api/engine.py"}
 """Every verb's arguments are spelled out there, and described."""

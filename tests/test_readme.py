@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from .help.tools import tool
+from .help.data import noise
+from .help.hostile import Member, indexed
+from .help.tools import LIBRARY, module, tool
+from .help.web import Site
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -19,7 +24,8 @@ COMMANDS = [block for kind, block in BLOCKS if kind == "sh"]
 INSTALLING = [block for block in COMMANDS if block.startswith("pip install")]
 USING = [block for block in COMMANDS if block not in INSTALLING]
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+ELSEWHERE = {"read_remote_archive.py", "pandas_from_archive.py"}
+EXAMPLES = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - ELSEWHERE)
 
 
 @pytest.fixture
@@ -89,6 +95,37 @@ def test_examples(name: str, folder: Path) -> None:
         assert run([sys.executable, script, "-d"], folder, output) == data
     else:
         assert output
+
+
+async def test_an_example_of_a_url() -> None:
+    """One member comes out of an archive on a web server, in two requests."""
+    data = indexed([Member(b"d/%d" % n, data=noise(100_000, n)) for n in range(20)])
+    async with Site(data) as site:
+        script = str(ROOT / "examples" / "read_remote_archive.py")
+        command = [sys.executable, "-W", "error", script, site.url, "d/3"]
+        output = await asyncio.to_thread(run, command, ROOT)
+        assert b"d/3 has 100000 bytes" in output
+        assert len(site.asked) == 2
+
+
+async def test_an_example_of_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CSV file comes out of an archive on a web server."""
+    module("pandas")
+    if not entry_points(group="fsspec.specs", name="aiocompress"):  # not installed here
+        about = tmp_path / "aiocompress_fsspec-0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Name: aiocompress-fsspec\nVersion: 0\n")
+        entry = "[fsspec.specs]\naiocompress = aiocompress.remote:ArchiveFileSystem\n"
+        assert entry.splitlines()[1].split(" = ")[1] in (ROOT / "pyproject.toml").read_text()
+        (about / "entry_points.txt").write_text(entry)
+        paths = [str(tmp_path), LIBRARY["PYTHONPATH"]]
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    data = indexed([Member(b"data/x.csv", data=b"n,square\n1,1\n2,4\n3,9\n")])
+    async with Site(data) as site:
+        script = str(ROOT / "examples" / "pandas_from_archive.py")
+        command = [sys.executable, script, site.url, "data/x.csv"]
+        output = await asyncio.to_thread(run, command, ROOT)
+    assert b"square" in output
 
 
 def test_every_flag_is_named() -> None:

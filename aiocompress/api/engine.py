@@ -167,9 +167,10 @@ class Engine:
 
         ``async with`` opens the source; without it, the first read does.
 
-        :param source: a path; bytes-like; an object with ``read(n)``, async or a binary file; an
-            iterable of bytes-like, async or not. What is not async is called in a thread. A folder
-            or a list of paths becomes an archive, as ``compress_folder`` makes it.
+        :param source: a path; a URL, with the extra ``remote``; bytes-like; an object with
+            ``read(n)``, async or a binary file; an iterable of bytes-like, async or not. What is
+            not async is called in a thread. A folder or a list of paths becomes an archive, as
+            ``compress_folder`` makes it.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
@@ -249,8 +250,9 @@ class Engine:
         and ``fsync`` have no effect; and what was written before an error stays written.
 
         :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
-        :param destination: a path, whose suffix says the codec unless ``codec`` does; or an object
-            with ``async write(data)``, which gets zstd unless ``codec`` says otherwise.
+        :param destination: a path, or ``s3://BUCKET/KEY`` with the extra ``remote``, whose suffix
+            says the codec unless ``codec`` does; or an object with ``async write(data)``, which
+            gets zstd unless ``codec`` says otherwise.
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
@@ -289,9 +291,9 @@ class Engine:
         """Decompress a zstd, gzip or zlib file of any writer; its content says which.
 
         :param source: a path, or any other source of ``compress_stream`` but a folder or a list.
-        :param destination: a path, which appears when everything is checked; or an object with
-            ``async write(data)``, as for ``compress_file``: it gets each run of frames once that
-            is checked, so that an error may come after good bytes.
+        :param destination: as for ``compress_file``. A file or an object of S3 appears when
+            everything is checked; an object with ``async write(data)`` gets each run of frames
+            once that is checked, so that an error may come after good bytes.
         :param chunk_size: bytes read at once; default: 2 MiB.
         :param max_output: the most bytes to write, an int or text.
         :param max_window: the largest zstd window in bytes, an int or text.
@@ -338,8 +340,9 @@ class Engine:
 
         :param source: a folder, whose members are named relative to it; or a file; or a list of
             folders and files, each of which is stored under its own name.
-        :param destination: a path; or, unless the layout is "mirror", an object with
-            ``async write(data)``, as for ``compress_file``: it gets a ``.tar.zst`` by default.
+        :param destination: a path; or, unless the layout is "mirror", ``s3://BUCKET/KEY`` or an
+            object with ``async write(data)``, as for ``compress_file``: this gets a ``.tar.zst`` by
+            default.
         :param chunk_size: as for ``compress_file``; at least 1,024 for an archive.
         :param layout: "archive"; "mirror": each file becomes FILE.zst or FILE.gz in a folder of
             the same structure; "framed": the plain container of the script that this project began
@@ -401,7 +404,7 @@ class Engine:
         writer, a framed container, or a folder of compressed files. See ``Archive.extract`` for
         what is restored, and what never happens.
 
-        :param source: a path.
+        :param source: a path; or the URL of an archive, with the extra ``remote``.
         :param destination: the path of a folder, which appears when it is whole.
         :param chunk_size: bytes read at once; default: 2 MiB.
         :param members: of an archive: names, folders or shell patterns; None: all.
@@ -489,12 +492,15 @@ class Engine:
     ) -> Archive:
         """Open an archive: ``async with engine.open_archive(path) as archive``.
 
-        :param source: a path; or an object with ``async size()`` and ``async read_at(offset, n)``;
-            or any source of ``decompress_stream``, which can be read only once.
+        :param source: a path; a URL, with the extra ``remote``; an object with ``async size()`` and
+            ``async read_at(offset, n)``; or any source of ``decompress_stream``, which can be read
+            only once.
         :param max_window: the largest zstd window in bytes, an int or text.
         :param max_metadata: the most bytes of names and attributes before one member.
-        :raises ValueError: a size cannot be read. When opened: ``OSError``, and ``FormatError`` if
-            the source is not an archive.
+        :raises ValueError: a size cannot be read. When opened: ``OSError``, ``FormatError`` if the
+            source is not an archive, and ``AiocompressError`` for a URL without the extra. Of what
+            is elsewhere, everything may raise an ``OSError`` with its URL, and ``CorruptError`` if
+            it was replaced since.
         """
         from aiocompress.api.archive import Archive
 

@@ -150,6 +150,7 @@ def cli() -> None:
     "  aiocompress compress -l 19 -o out.zst big.iso   smaller, slower\n"
     "  aiocompress compress folder                     to folder.tar.zst, indexed\n"
     "  aiocompress compress folder -o backup/          each file by itself, in the same tree\n"
+    "  aiocompress compress folder -o s3://bucket/folder.tar.zst\n"
     "  tar c . | aiocompress compress > all.tar.zst\n"
     "  tar -I 'aiocompress compress' -cf all.tar.zst ."
 )
@@ -223,7 +224,10 @@ def extract(archive: str, **flags: Any) -> None:
 
 
 @cli.command(
-    name="list", epilog="\b\nExample:\n  aiocompress list --long folder.tar.zst | grep src/"
+    name="list",
+    epilog="\b\nExamples:\n"
+    "  aiocompress list --long folder.tar.zst | grep src/\n"
+    "  aiocompress list https://example.org/folder.tar.zst",
 )
 @click.argument("archive", metavar="ARCHIVE|-")
 @_flag("--long", help="Modes, owners, sizes and times as well.")

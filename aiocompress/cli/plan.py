@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from aiocompress.formats import names
-from aiocompress.model import Layout, parse_size, printable
+from aiocompress.model import Layout, is_url, parse_size, printable, public_url
 
 STREAM: Final = "-"
 UNNAMED: Final = ""
@@ -100,6 +100,8 @@ def plan(options: Options) -> list[Task]:
         raise UsageError(str(error)) from None
     if options.remove and any(os.path.isdir(root) for task in tasks for root in task.roots):
         raise UsageError("--rm removes files, not folders")
+    if options.remove and any(map(is_url, sources)):
+        raise UsageError("--rm removes files of this machine only")
     if any(task.destination == STREAM for task in tasks):
         _check_stdout(options)
     if any(task.layout is None for task in tasks):
@@ -170,7 +172,7 @@ def _is_archive_of_files(options: Options, sources: tuple[str, ...]) -> bool:
 def _tree_task(options: Options, roots: tuple[str, ...], destination: str) -> Task:
     layout: Layout = "archive"
     if destination != STREAM:
-        layout = names.layout_for(destination, options.layout)
+        layout = names.layout_for(public(destination), options.layout)
     elif options.layout not in {None, "archive"}:
         raise UsageError("only an archive can go to stdout")
     codec = _codec(options, destination) if layout == "archive" else options.codec or "zstd"
@@ -190,7 +192,7 @@ def _extract_task(options: Options, source: str) -> Task:
     if destination is None:
         if source == STREAM:
             raise UsageError("name the folder for an archive from stdin with -o")
-        destination = names.stem(source) or UNNAMED
+        destination = names.stem(_local(source)) or UNNAMED
     if destination == STREAM:
         raise UsageError("-o must be a folder; `cat` writes members to stdout")
     return Task(source, destination, layout="archive", roots=(source,))
@@ -203,10 +205,10 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
     if destination is None or folder is not None:
         if source == STREAM:
             raise UsageError("name the file for stdin with -o")
-        base = os.path.basename(source)
+        base = os.path.basename(_local(source))
         added = names.suffix_of(options.codec or "zstd")
         name = base + added if options.verb == "compress" else names.restored(base)
-        place = folder or os.path.dirname(source)
+        place = folder or os.path.dirname(_local(source))
         destination = UNNAMED if name is None else os.path.join(place, name)
     codec = _codec(options, destination) if options.verb == "compress" else None
     return Task(source, destination, codec)
@@ -221,7 +223,7 @@ def _packs(options: Options) -> bool:
 def _codec(options: Options, destination: str) -> str:
     if options.codec is not None:
         return options.codec
-    return "zstd" if destination == STREAM else names.codec_for(destination)
+    return "zstd" if destination == STREAM else names.codec_for(public(destination))
 
 
 def _check_flags(options: Options, sources: tuple[str, ...]) -> None:
@@ -329,5 +331,15 @@ def is_large(task: Task) -> bool:
 
 
 def shown(name: str) -> str:
-    """Return the name of a source on one line."""
-    return "stdin" if name == STREAM else printable(name)
+    """Return the name of a source on one line; of a URL nothing that opens it."""
+    return "stdin" if name == STREAM else printable(public(name))
+
+
+def public(name: str) -> str:
+    """Return a name as it may be printed: a URL without what opens it."""
+    return public_url(name) if is_url(name) else name
+
+
+def _local(source: str) -> str:
+    """Return the path that a result is named after: that of a URL is in the current folder."""
+    return os.path.basename(public_url(source)) if is_url(source) else source

@@ -25,10 +25,11 @@ from aiocompress.cli.plan import (
     exclusions,
     is_large,
     plan,
+    public,
     shown,
 )
 from aiocompress.errors import AiocompressError, FormatError
-from aiocompress.model import OnExists, Report
+from aiocompress.model import OnExists, Report, is_url
 
 if TYPE_CHECKING:
     from aiocompress.api.functions import (
@@ -215,7 +216,7 @@ class _Session:
     def _remove(self, task: Task) -> None:
         """Remove a source, but only if its result is a file or a folder on the disk."""
         made = os.path.isdir if self._options.verb == "extract" else os.path.isfile
-        if task.destination is None or not made(task.destination):
+        if task.destination is None or not (is_url(task.destination) or made(task.destination)):
             raise UsageError(f"{shown(task.source)}: kept, its result is not a file")
         for source in task.roots or (task.source,):
             os.unlink(source)
@@ -311,7 +312,8 @@ class _Session:
         if options.as_json:
             import json  # importing it takes as long as compressing a small file
 
-            about = {"source": task.source, "destination": task.destination}
+            destination = None if task.destination is None else public(task.destination)
+            about = {"source": public(task.source), "destination": destination}
             text = json.dumps(about | report._asdict() | {"ratio": report.ratio})
             print(text, file=sys.stderr if task.destination == STREAM else sys.stdout)
         elif report.skipped_count and task.layout is None:

@@ -41,7 +41,8 @@ class Positional(Protocol):
     """Bytes that can be read at any offset: an object in a store, say.
 
     If it has a ``name``, errors tell it. An archive asks for the size once, and never for bytes
-    that are not there.
+    that are not there. Each task that reads asks for one part at a time; if the object has an
+    ``at_once``, a number, extracting and reading on ask for so many, each for up to a frame.
     """
 
     async def size(self) -> int:

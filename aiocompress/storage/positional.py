@@ -27,6 +27,8 @@ class Checked:
         name = getattr(positional, "name", None)
         self.name: str | None = name if isinstance(name, str) else None
         self._shown = self.name or type(positional).__name__
+        self.at_once: int = max(1, getattr(positional, "at_once", 1))
+        """How many reads of one stream may be under way."""
         self._positional = positional
         self._size: int | None = None
 

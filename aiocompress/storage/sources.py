@@ -7,6 +7,7 @@ import inspect
 import io
 import os
 import stat
+from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -17,10 +18,10 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeGuard
 
 from aiocompress.errors import AiocompressError, FormatError
-from aiocompress.model import KIB, MIB, Buffer, PathLike
+from aiocompress.model import KIB, MIB, Buffer, PathLike, is_url
 from aiocompress.storage.base import AsyncReader, PlainReader, Positional, Source
 from aiocompress.storage.files import FileSource
 from aiocompress.storage.pipes import OpenedPipe
@@ -28,6 +29,9 @@ from aiocompress.storage.plain import Pump, apart
 from aiocompress.storage.positional import Checked
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import begin, call, ended
+
+if TYPE_CHECKING:
+    from aiocompress.storage.remote import RemoteArchive
 
 _ROOM_IN_TIME: Final = 64 * KIB
 
@@ -108,16 +112,64 @@ class ReaderSource(_Parts):
 
 
 class PositionalSource(_Parts):
-    """A ``Positional``, read from an offset on; it is never asked for bytes behind its end."""
+    """A ``Positional``, read from an offset on; it is never asked for bytes behind its end.
+
+    Where answers take longer than what they bring, whoever goes on reading has parts asked for
+    ahead: as many as the object answers at once.
+    """
 
     def __init__(self, positional: Positional, offset: int = 0) -> None:
         self._positional, self._at = Checked.of(positional), offset
         self.name = self._positional.name
+        self._reads: deque[asyncio.Future[memoryview]] = deque()
+        self._most = 1
 
-    async def _next(self, size: int) -> Buffer:
-        data = await self._positional.read_at(self._at, min(size, MIB))
-        self._at += len(data)
-        return data
+    async def _next(self, room: int) -> Buffer:
+        total = await self._positional.size()
+        while len(self._reads) < self._most and self._at < total:
+            size = min(room, MIB, total - self._at)
+            self._reads.append(asyncio.ensure_future(self._positional.read_at(self._at, size)))
+            self._at += size
+        if not self._reads:
+            return b""
+        await asyncio.wait([self._reads[0]])
+        self._most = min(self._positional.at_once, 2 * self._most)
+        return self._reads.popleft().result()
+
+    async def aclose(self) -> None:
+        for read in self._reads:
+            read.cancel()
+        while self._reads:
+            await ended(self._reads.popleft())
+        await super().aclose()
+
+
+class RemoteSource(PositionalSource):
+    """An object elsewhere, read from its beginning."""
+
+    def __init__(self, remote: RemoteArchive, size: int) -> None:
+        super().__init__(remote)
+        self._remote, self.size = remote, size
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Ask for the object.
+
+        :raises OSError: it cannot be read.
+        :raises AiocompressError: the extra ``remote`` is not installed.
+        """
+        from aiocompress.storage import remote
+
+        opened = await remote.at(url)
+        try:
+            return cls(opened, await opened.size())
+        except BaseException:
+            await opened.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._remote.aclose()
 
 
 class SourceInTime(_Parts):
@@ -237,6 +289,8 @@ def _made_of(source: object) -> Source:
 
 
 async def _open_path(path: str, pool: WorkerPool) -> Source:
+    if is_url(path):
+        return await RemoteSource.open(path)
     mode = (await call(pool.files, os.stat, path)).st_mode
     if stat.S_ISDIR(mode):
         hint = "compress_folder makes an archive of it, add_folder adds it to one"

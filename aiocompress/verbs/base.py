@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
-from aiocompress.model import PathLike, Progress, Report, printable
+from aiocompress.model import PathLike, Progress, Report, is_url, printable, public_url
 from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -39,7 +39,10 @@ Amount: TypeAlias = tuple[int, int]
 
 def name_of(destination: Destination) -> str:
     """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
-    return os.fspath(destination) if isinstance(destination, str | os.PathLike) else ".tar.zst"
+    if not isinstance(destination, str | os.PathLike):
+        return ".tar.zst"
+    name = os.fspath(destination)
+    return public_url(name) if is_url(name) else name
 
 
 class Verb:
@@ -197,7 +200,7 @@ async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGene
     :raises ValueError: it is the source.
     """
     if isinstance(destination, str | os.PathLike):
-        run.target = os.fspath(destination)
+        run.target = name_of(destination)
     sink = await _open_sink(run, source, destination)
     if sink is None:
         yield None
@@ -219,6 +222,8 @@ async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGene
 async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sink | None:
     if isinstance(destination, Sink):
         return destination
+    if is_url(destination):
+        return await _open_url(run, destination)
     if isinstance(destination, str | os.PathLike):
         return await _open_path(run, source, os.fspath(destination))
     if isinstance(destination, AsyncWriter):
@@ -228,6 +233,23 @@ async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sin
         f"{type(destination).__name__}"
     )
     raise TypeError(msg)
+
+
+async def _open_url(run: Verb, url: str) -> Sink | None:
+    """Begin an upload, whose parts are told among what waits for a slow reader."""
+    from aiocompress.storage import remote
+
+    on_exists, slots = run.writing.on_exists, run.pool.slots
+    upload = await remote.upload_to(url, "replace" if on_exists == "replace" else "error")
+    upload.counts = lambda size: slots.keep(size) if size > 0 else slots.drop(-size)
+    try:
+        await upload.__aenter__()
+    except FileExistsError:
+        if on_exists != "skip":
+            raise
+        run.kept = upload.name
+        return None
+    return upload
 
 
 async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
@@ -240,6 +262,15 @@ async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
     if await call(files, is_special, path):
         return await NamedPipeSink.open(path)
     return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.fsync)
+
+
+def check_here(path: str) -> None:
+    """Refuse a URL where only files and folders of this machine will do.
+
+    :raises ValueError: it is one.
+    """
+    if is_url(path):
+        raise ValueError(f"{public_url(path)}: this takes files and folders of this machine only")
 
 
 def is_special(path: str) -> bool:
@@ -271,6 +302,7 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     """
     from aiocompress.storage.atomic_folder import AtomicFolder
 
+    check_here(path)
     files, writing, run.target = run.pool.files, run.writing, path
     build = await call(files, AtomicFolder, path, writing.on_exists, undo=AtomicFolder.close)
     try:

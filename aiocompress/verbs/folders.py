@@ -6,13 +6,13 @@ import os
 from functools import partial
 
 from aiocompress.formats.framed import container as framed
-from aiocompress.model import Layout, PathLike, Report
+from aiocompress.model import Layout, PathLike, Report, is_url
 from aiocompress.storage.base import naming
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.archive.pack import TreeSource
-from aiocompress.verbs.base import Destination, Tally
+from aiocompress.verbs.base import Destination, Tally, check_here
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
@@ -49,6 +49,7 @@ async def compress_folder(
     if others or name:
         raise ValueError("a mirrored tree has one folder as its source")
     target = os.fspath(destination)
+    check_here(target)
     with naming(target):
         return await mirror.compress_tree(
             pool,
@@ -83,6 +84,7 @@ async def decompress_folder(
     """Undo ``compress_folder``, whatever the layout; the content says which."""
     pool.check()
     path, target = os.fspath(source), os.fspath(destination)
+    check_here(target)
     about = pool, path, target, reading, writing
     on_error, bounds = restoring.on_error, restoring.bounds
     with naming(target):
@@ -102,7 +104,9 @@ def _check_all(restoring: Restoring, what: str) -> None:
 
 
 def _head(path: str) -> bytes:
-    """Return the first bytes of a regular file."""
+    """Return the first bytes of a regular file; what is elsewhere can only be an archive."""
+    if is_url(path):
+        return b""
     if not os.path.isfile(path):
         os.stat(path)
         return b""

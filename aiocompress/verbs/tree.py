@@ -28,7 +28,7 @@ from aiocompress.storage.walk import (
     walk,
     without_prefix,
 )
-from aiocompress.verbs.base import Amount
+from aiocompress.verbs.base import Amount, check_here
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import FolderSource, Packing
 from aiocompress.workers.threads import call
@@ -51,6 +51,7 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     roots: dict[str, str] = {}
     for given in paths:
         path = os.fspath(given)
+        check_here(path)
         os.lstat(path)
         if len(paths) == 1 and is_folder(path):
             return ((path, ""),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -77,6 +78,32 @@ async def test_what_is_asked(kind: str, tmp_path: Path) -> None:
             await use(archive, tmp_path)
     assert store.sizes == 1
     assert all(0 <= at < at + size <= len(store.data) for at, size in store.asked)
+
+
+@pytest.mark.parametrize("kind", ["indexed zst", "foreign zst"])
+@pytest.mark.parametrize("most", [None, 0, 3])
+async def test_how_much_at_once(most: int | None, kind: str, tmp_path: Path) -> None:
+    """One part after another, unless the object says that it can answer more at once."""
+    inside = seen = 0
+
+    class Slow(Store):
+        async def read_at(self, offset: int, size: int) -> Any:
+            nonlocal inside, seen
+            inside += 1
+            seen = max(seen, inside)
+            await asyncio.sleep(0.002)
+            inside -= 1
+            return await super().read_at(offset, size)
+
+    members = [Member(b"m%03d" % number, data=noise(60 * KIB, number)) for number in range(70)]
+    raw = hostile.indexed(members, frame=64 * KIB)
+    store = Slow(raw if kind == "indexed zst" else hostile.compressed(hostile.tar(members)))
+    if most is not None:
+        store.at_once = most  # type: ignore[attr-defined]
+    async with two_threads() as engine, engine.open_archive(store) as archive:
+        await archive.extract(tmp_path / "out", fsync=False)
+    assert (tmp_path / "out/m069").read_bytes() == members[69].data
+    assert seen == (most or 1)
 
 
 async def test_an_empty_object() -> None:

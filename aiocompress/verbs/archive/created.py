@@ -32,7 +32,7 @@ from aiocompress.verbs.archive.added import NewFile, now
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.archive.pushed import PushedSource
 from aiocompress.verbs.archive.taken import Taken
-from aiocompress.verbs.base import Destination, Tally
+from aiocompress.verbs.base import Destination, Tally, name_of
 from aiocompress.verbs.files import compress_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
@@ -62,7 +62,7 @@ class CreatedArchive:
     ) -> None:
         self._pool, self._owns_pool = pool, owns_pool
         self._about = destination, recipe, writing
-        self.name = os.fspath(destination) if isinstance(destination, str | os.PathLike) else None
+        self.name = name_of(destination) if isinstance(destination, str | os.PathLike) else None
         self._source = PushedSource()
         self._writer = self._source.writer
         self._found, self._taken = Found(), Taken()

@@ -167,10 +167,11 @@ class IndexedRestorer:
     async def _started(self) -> AsyncGenerator[Sent[Job, _Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         target, keeping = self._building.reach, self._restoring.keeping
-        async with aclosing(self._plan()) as plan:
-            async for wanted in plan:
+        archive, lane = self._archive, self._lane
+        async with aclosing(self._plan()) as plan, aclosing(archive.read_all(plan)) as frames:
+            async for wanted, data in frames:
                 about = wanted.parts, target, keeping
-                job = await self._archive.start(self._lane, wanted.frame, *about, follows=True)
+                job = await archive.start(lane, wanted.frame, data, *about, follows=True)
                 yield Sent(job, wanted)
 
     async def _plan(self) -> AsyncGenerator[_Wanted]:

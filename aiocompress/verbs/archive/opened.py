@@ -25,7 +25,7 @@ from aiocompress.errors import (
 )
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
-from aiocompress.model import Member, PathLike, ProgressOption, Report
+from aiocompress.model import Member, PathLike, ProgressOption, Report, is_url, public_url
 from aiocompress.storage.base import Positional
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
@@ -59,7 +59,8 @@ class OpenedArchive(Contents):
     ) -> None:
         self._source = os.fspath(source) if isinstance(source, os.PathLike) else source
         path = self._source if isinstance(self._source, str) else None
-        super().__init__(pool, path or getattr(source, "name", None))
+        shown = public_url(path) if is_url(path) else path
+        super().__init__(pool, shown or getattr(source, "name", None))
         self._reading, self._owns_pool = reading, owns_pool
         self._stack = AsyncExitStack()
         self._read_once = False
@@ -104,7 +105,11 @@ class OpenedArchive(Contents):
         await self._stack.aclose()
 
     async def _open_positions(self, stack: AsyncExitStack) -> Checked | None:
-        if isinstance(path := self._source, str):
+        if is_url(path := self._source):
+            from aiocompress.storage import remote
+
+            return Checked(await stack.enter_async_context(await remote.at(path)))
+        if isinstance(path, str):
             mode = (await call(self._pool.files, os.stat, path)).st_mode
             if stat.S_ISDIR(mode):
                 raise FormatError("is a folder, not an archive", file=path)
@@ -181,7 +186,7 @@ class OpenedArchive(Contents):
     def _again(self) -> AnySource:
         """Return a source of the archive's bytes from the first one on."""
         self.check()
-        if isinstance(self._source, Positional):
+        if isinstance(self._source, Positional) or is_url(self._source):
             assert self._positions is not None
             return PositionalSource(self._positions)
         if self._read_once and not isinstance(self._source, str):

@@ -7,9 +7,10 @@ as it reads them, and a member counts only if the header in front of its content
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats import FORMATS
@@ -31,9 +32,19 @@ from aiocompress.workers.job import Result
 from aiocompress.workers.kept import Shelf
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pool import WorkerPool
-from aiocompress.workers.threads import call
+from aiocompress.workers.threads import call, ended
 
 _LARGEST_BLOCK: Final = 8 * MIB
+
+
+class OfFrame(Protocol):
+    """Something that is wanted of a frame."""
+
+    @property
+    def frame(self) -> int: ...
+
+
+F = TypeVar("F", bound=OfFrame)
 
 
 class Indexed:
@@ -183,18 +194,49 @@ class Indexed:
 
     # The frames.
 
+    async def read_all(self, wanted: AsyncGenerator[F]) -> AsyncGenerator[tuple[F, memoryview]]:
+        """Read frames that are wanted, in order; several at once, if the source can.
+
+        The slots lend the memory of those that are read ahead.
+
+        :raises CorruptError: the archive became shorter.
+        :raises UnlikeIndexError: a frame is too large to decode whole.
+        """
+        table, slots, most = self.table, self._pool.slots, self._ending.source.at_once
+        reads: deque[tuple[F, asyncio.Future[memoryview], int]] = deque()
+        try:
+            async for one in wanted:
+                self.check_room(one.frame)
+                start, size = table.starts[one.frame], table.sizes[one.frame]
+                while reads and (len(reads) >= most or not slots.lend(size)):
+                    yield reads[0][0], await reads[0][1]
+                    slots.return_lent(reads.popleft()[2])
+                loan = size if reads else 0
+                reads.append((one, asyncio.ensure_future(self.read_at(start, size)), loan))
+            while reads:
+                yield reads[0][0], await reads[0][1]
+                slots.return_lent(reads.popleft()[2])
+        finally:
+            for _, reading, _ in reads:
+                reading.cancel()
+            for _, reading, loan in reads:
+                await ended(reading)
+                slots.return_lent(loan)
+
     async def start(
-        self, lane: Lane, number: int, *restoring: object, follows: bool | None = None
+        self,
+        lane: Lane,
+        number: int,
+        data: Buffer,
+        *restoring: object,
+        follows: bool | None = None,
     ) -> Job:
         """Start a job that decodes a frame, and restores members from it.
 
+        :param data: the frame.
         :param restoring: the last arguments of ``restore``.
-        :raises CorruptError: the archive became shorter.
-        :raises UnlikeIndexError: the frame is too large to decode whole.
         """
-        self.check_room(number)
         table, raw_size = self.table, self.table.raw_size(number)
-        data = await self.read_at(table.starts[number], table.sizes[number])
         about = self.format.name, (table.raws[number], raw_size)
         return await lane.start(data, raw_size, restore, *about, *restoring, follows=follows)
 

@@ -26,7 +26,7 @@ from aiocompress.model import MIB, Buffer, Member, OnExists, PathLike, Report
 from aiocompress.storage.atomic_file import hidden_name
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.verbs import folders
-from aiocompress.verbs.base import Verb, into_folder, verb
+from aiocompress.verbs.base import Verb, check_here, into_folder, verb
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Writing, make_recipe
 from aiocompress.verbs.recover.frames import DamagedFile, Raw, decoded, plain, scanned
@@ -62,6 +62,8 @@ async def recover(
     """
     pool.check()
     path, target = os.fspath(source), os.fspath(destination)
+    check_here(path)
+    check_here(target)
     is_archive = names.layout_for(target, None) == "archive"
     # A folder is checked when it is made.
     on_exists = writing.on_exists if is_archive else "replace"
