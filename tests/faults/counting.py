@@ -36,7 +36,8 @@ def quick_or_whole(
 
 
 def _named(row: tuple[Any, ...], much: str) -> str:
-    return "-".join(map(str, (*row, much)))
+    words = (getattr(value, "__name__", value) for value in (*row, much))
+    return "-".join(map(str, words))
 
 
 class Loss(AssertionError):  # noqa: N818 - it is what the sum counts
