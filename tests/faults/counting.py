@@ -60,6 +60,29 @@ def note(kind: str, text: str) -> None:
     notes[kind] = text
 
 
+def counted() -> dict[str, dict[str, Any]]:
+    """Return what this process has counted, in plain values."""
+    return {"tried": dict(tried), "lost": dict(lost), "notes": notes}
+
+
+def add(other: dict[str, dict[str, Any]]) -> None:
+    """Add what another process has counted."""
+    tried.update(other["tried"])
+    lost.update(other["lost"])
+    notes.update(other["notes"])
+
+
+def tell(terminal: Any) -> None:
+    """Tell how many faults were made, and what was lost."""
+    if not tried:
+        return
+    terminal.section("faults")
+    for kind in sorted(tried | lost):
+        note = f" ({notes[kind]})" if kind in notes else ""
+        terminal.write_line(f"{kind}: {tried[kind]:,} tried, {lost[kind] or 'none'} lost{note}")
+    terminal.write_line(f"in all: {tried.total():,} tried, {lost.total() or 'none'} lost")
+
+
 def dice(*about: Any) -> random.Random:
     """Return chance that is the same in every run."""
     return random.Random(f"{SEED} {about}")
