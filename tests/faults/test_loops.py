@@ -301,5 +301,5 @@ def test_left_open_at_the_exit(how: str, executor: str) -> None:
     command = (sys.executable, "-X", "dev", "-c", code)
     ended = subprocess.run(command, capture_output=True, check=False, timeout=30, env=LIBRARY)
     assert (ended.returncode, ended.stdout) == (0, b"end\n"), ended.stderr
-    warning = "sys:1: ResourceWarning: an Engine was not closed"
-    assert said_in_dev(ended) == ([] if how == "untouched" else [warning])
+    said = [line.partition(" ")[2] for line in said_in_dev(ended)]  # after the place, which varies
+    assert said == ([] if how == "untouched" else ["ResourceWarning: an Engine was not closed"])
