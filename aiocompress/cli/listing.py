@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from aiocompress.api.archive import Archive
 from aiocompress.api.stream import PipeSink
-from aiocompress.cli.plan import Options, shown
-from aiocompress.model import MIB, Member
+from aiocompress.cli.plan import Options
+from aiocompress.model import MIB, Member, printable
 
 _TYPES: Final = {
     "file": stat.S_IFREG,
@@ -24,15 +24,13 @@ _TYPES: Final = {
 
 async def list_members(archive: Archive, options: Options) -> None:
     """Write a line for each member: its name, or with ``--long`` and ``--json`` all about it."""
-    out = sys.stdout.buffer
+    out, end = sys.stdout.buffer, "\0" if options.null else "\n"
     if not (options.long or options.as_json):
         async for names in archive.names():
-            if options.null:
-                out.write(b"".join(_bytes(name) + b"\0" for name in names))
-            else:
-                out.write(_bytes("".join([shown(name) + "\n" for name in names])))
+            raw = options.null or "".join(names).isprintable()
+            lines = names if raw else map(printable, names)
+            out.write(_bytes(end.join([*lines, ""])))
         return
-    end = "\0" if options.null else "\n"
     async with archive.members() as members:
         async for member in members:
             text = as_json(member) if options.as_json else _long(member, escape=not options.null)
@@ -58,7 +56,7 @@ def _long(member: Member, *, escape: bool) -> str:
     if member.link:
         name += (" link to " if member.kind == "hardlink" else " -> ") + member.link
     if escape:
-        name = shown(name)
+        name = printable(name)
     mode = stat.filemode(_TYPES[member.kind] | member.mode)
     return f"{mode} {owner:<17} {member.size:>12} {time.strftime('%Y-%m-%d %H:%M', moment)} {name}"
 

@@ -207,8 +207,8 @@ class _Session:
             async with self._engine.decompress_stream(task.source, **self._window) as stream:
                 await anext(stream, None)
         except FormatError as error:
-            if task.layout is None or error.offset is None:
-                raise  # `extract` reads more than this: but nothing that is known by another name
+            if task.layout is None or error.hint is not None:
+                raise  # `extract` reads more than this: but nothing that another tool reads
         what = "result" if task.layout is None else "folder"
         raise UsageError(f"{shown(task.source)}: unknown suffix, name the {what} with -o")
 

@@ -32,8 +32,9 @@ def detect(head: bytes) -> Format:
     for row in FORMATS.values():
         if row.is_magic(head):
             return row
-    if (what := foreign.named(head)) is not None:
-        raise FormatError(f"is {what}")
+    if (named := foreign.named(head)) is not None:
+        what, tool = named
+        raise FormatError(f"is {what}", offset=0, hint=f"use {tool}")
     *others, last = FORMATS
     known = f"{', '.join(others)} or {last}"
     raise FormatError(

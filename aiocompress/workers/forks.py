@@ -50,7 +50,7 @@ os.register_at_fork(after_in_child=_begin_anew)
 def not_now() -> Iterator[None]:
     """Have forks by other threads wait: a child never gets a lock back that another thread held.
 
-    Python's tracker of semaphores has such a lock. Of the locks that a fork takes, ours comes
+    A module that is being imported has such a lock. Of the locks that a fork takes, ours comes
     first, as whoever holds it may want the others: what is registered last is called first.
     """
     with _busy:

@@ -49,6 +49,11 @@ def _user() -> tuple[int, int]:
     return os.geteuid(), os.getegid()
 
 
+def _said(error: BaseException) -> str:
+    """Return a hint with the text of an error, which may hold paths: a reason holds none."""
+    return f"the cause is {type(error).__name__}: {error}".removesuffix(": ")
+
+
 class WorkerPool:
     """Runs jobs in processes, threads or the caller's executor, within a memory limit.
 
@@ -351,7 +356,7 @@ class WorkerPool:
         elif isinstance(error, BrokenExecutor):
             self._failed(job, error)
         else:
-            self._settle(job, WorkerError(f"a worker failed ({error!r})"))
+            self._settle(job, WorkerError("a worker failed", hint=_said(error)))
 
     def _settle(self, job: Job, outcome: Result | BaseException) -> None:
         self._jobs.discard(job)
@@ -360,8 +365,7 @@ class WorkerPool:
     def _failed(self, job: Job, error: BaseException) -> None:
         workers, job.runs_on = job.runs_on, None
         if workers is None:
-            said = str(error) or type(error).__name__
-            self._settle(job, WorkerError(f"the executor cannot run a chunk ({said})"))
+            self._settle(job, WorkerError("the executor cannot run a chunk", hint=_said(error)))
             return
         task = asyncio.ensure_future(self._redo(job, workers))
         self._repairs.add(task)
@@ -371,7 +375,7 @@ class WorkerPool:
         try:
             await self._replace_and_run(job, broken)
         except Exception as error:  # noqa: BLE001 - the job must end, and its waiter hear of it
-            self._settle(job, WorkerError(f"worker processes cannot be replaced ({error})"))
+            self._settle(job, WorkerError("worker processes cannot be replaced", hint=_said(error)))
 
     async def _replace_and_run(self, job: Job, broken: Workers) -> None:
         async with self._changing:
@@ -411,10 +415,10 @@ class WorkerPool:
         self._wants_processes = False
 
     def _launch(self, *, fork: bool = False) -> Workers:
-        from aiocompress.workers.process import Workers  # imports multiprocessing
-
         self._user = _user()
-        with not_now():
+        with not_now():  # nor during the import: a fork could never import the module again
+            from aiocompress.workers.process import Workers  # imports multiprocessing
+
             workers = Workers(self.num_workers, self.slots.arena, self._preload, fork=fork)
         if not fork:
             try:

@@ -14,7 +14,8 @@ What stands here on names that Python does not promise, and why:
 - ``multiprocessing.context.set_spawning_popen``, ``reduction.ForkingPickler`` and ``DupFd``
   (undocumented): the queues of an executor can only be pickled for a process that is starting;
 - ``multiprocessing.spawn.get_command_line`` (undocumented): this interpreter and its options;
-- ``multiprocessing.util.is_exiting`` (undocumented): the queues of an executor work no more.
+- ``multiprocessing.util.is_exiting`` (undocumented): the queues of an executor work no more;
+- ``resource_tracker._resource_tracker._lock``: see ``_free_tracker``.
 
 Where a Python has lost one of them, starting fails, and the pool uses threads with one warning.
 """
@@ -30,7 +31,7 @@ from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
-from multiprocessing import context, util
+from multiprocessing import context, resource_tracker, util
 from multiprocessing.synchronize import Semaphore
 from typing import Any
 
@@ -39,6 +40,18 @@ from aiocompress.workers.arena import Arena
 from aiocompress.workers.forks import Begun
 
 _WATCH_SECONDS = 0.1
+
+
+def _free_tracker() -> None:
+    """In a fork: Python's tracker of semaphores is nobody's.
+
+    A thread that the fork has not got may have had its lock just then: wherever semaphores are
+    collected as garbage, the tracker is told. Nothing would ever give that lock back.
+    """
+    resource_tracker._resource_tracker._lock = threading.RLock()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+os.register_at_fork(after_in_child=_free_tracker)
 
 
 class Workers:

@@ -9,6 +9,8 @@ import asyncio
 import hashlib
 import io
 import json
+import re
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,6 +28,12 @@ from .sample import KIB, MIB, all_of, pieces
 
 RAW = text(MIB) * 6 + noise(MIB)
 """Two frames in the default form, of which some clients would read one."""
+PAGE = """<script type="module">
+    const data = await (await fetch("/")).arrayBuffer();
+    const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data)).toHex();
+    document.body.innerHTML = `<p>${digest} ${data.byteLength}</p>`;
+</script>"""
+"""What a browser runs."""
 CODECS: Any = ["zstd", "gzip"]
 every_codec = pytest.mark.parametrize("codec", CODECS)
 
@@ -41,6 +49,9 @@ class Download:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         responses = module("starlette.responses")
+        if scope["path"] == "/page":
+            await responses.HTMLResponse(PAGE)(scope, receive, send)
+            return
         try:
             async with self._make() as stream:
                 answer = responses.StreamingResponse(stream, headers=self._headers)
@@ -116,6 +127,17 @@ async def _with_node(url: str) -> tuple[str, int]:
     return digest, int(size)
 
 
+async def _with_chromium(url: str) -> tuple[str, int]:
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server")
+        home = f"--user-data-dir={folder}"
+        dump = ("--virtual-time-budget=30000", "--dump-dom")
+        out = await _ran(tool("chromium"), *flags, home, *dump, f"{url}page")
+    found = re.search(r"<p>(\w+) (\d+)</p>", out.decode())
+    assert found, out
+    return found[1], int(found[2])
+
+
 CLIENTS: Any = {
     "httpx, zstd": (_with_httpx, "zstd"),
     "httpx, gzip": (_with_httpx, "gzip"),
@@ -126,10 +148,18 @@ CLIENTS: Any = {
 }
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+BROWSERS: Any = {
+    "chromium, zstd": (_with_chromium, "zstd"),
+    "chromium, gzip": (_with_chromium, "gzip"),
+}
+
+
+@pytest.mark.parametrize(
+    "client", [*CLIENTS, *(pytest.param(name, marks=pytest.mark.faults) for name in BROWSERS)]
+)
 async def test_clients_read_it_whole(client: str, tmp_path: Path) -> None:
     """A single frame as ``Content-Encoding``, decoded by the client itself."""
-    fetch, codec = CLIENTS[client]
+    fetch, codec = (CLIENTS | BROWSERS)[client]
     async with engine_and_file(tmp_path) as (engine, path):
         application = Download(engine, path, codec, compression_level=1)
         async with served(application) as url:

@@ -137,35 +137,36 @@ def test_rm_of_what_is_packed_together() -> None:
 # What a file is.
 
 
-def _others() -> dict[str, bytes]:
+def _others() -> dict[str, tuple[str, str, bytes]]:
+    """By name: what the file is, what reads it, and its content."""
     with zipfile.ZipFile("x.zip", "w") as archive:
         archive.write("small")
+    legacy = "zstd with legacy support"
     return {
-        "x.xz: is an xz file: use xz": lzma.compress(SMALL),
-        "x.lzma: is an lzma file: use xz": lzma.compress(SMALL, lzma.FORMAT_ALONE),
-        "x.bz2: is a bzip2 file: use bzip2": bz2.compress(SMALL),
-        "x.zip: is a zip file: use unzip": Path("x.zip").read_bytes(),
-        "x.7z: is a 7z file: use 7z": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99),
-        "x.Z: is a Z file: use uncompress": b"\x1f\x9d\x90" + bytes(99),
-        "x.lz4: is an lz4 file: use lz4": b"\x04\x22\x4d\x18" + bytes(99),
-        "x.v05.zst: is a file of zstd 0.5": b"\x25\xb5\x2f\xfd" + bytes(99),
-        "x.v07.zst: is a file of zstd 0.7": b"\x27\xb5\x2f\xfd" + bytes(99),
+        "x.xz": ("an xz file", "xz", lzma.compress(SMALL)),
+        "x.lzma": ("an lzma file", "xz", lzma.compress(SMALL, lzma.FORMAT_ALONE)),
+        "x.bz2": ("a bzip2 file", "bzip2", bz2.compress(SMALL)),
+        "x.zip": ("a zip file", "unzip", Path("x.zip").read_bytes()),
+        "x.7z": ("a 7z file", "7z", b"7z\xbc\xaf\x27\x1c\0\4" + bytes(99)),
+        "x.Z": ("a Z file", "uncompress", b"\x1f\x9d\x90" + bytes(99)),
+        "x.lz4": ("an lz4 file", "lz4", b"\x04\x22\x4d\x18" + bytes(99)),
+        "x.v05.zst": ("a file of zstd 0.5,", legacy, b"\x25\xb5\x2f\xfd" + bytes(99)),
+        "x.v07.zst": ("a file of zstd 0.7,", legacy, b"\x27\xb5\x2f\xfd" + bytes(99)),
     }
 
 
 def test_what_others_write_is_named() -> None:
     """Whatever is asked for, the error says what the file is and what reads it."""
     others = _others()
-    names = [said.partition(":")[0] for said in others]
-    for name, data in zip(names, others.values(), strict=True):
+    for name, (_, _, data) in others.items():
         Path(name).write_bytes(data)
     for verb in ("decompress", "test"):
-        lines = ours(verb, *names).stderr.decode().splitlines()
-        assert len(lines) == len(others)
-        for line, said in zip(lines, others, strict=True):
-            assert line.startswith(f"aiocompress: {said}")
+        lines = ours(verb, *others).stderr.decode().splitlines()
+        for line, (name, (what, reader, _)) in zip(lines, others.items(), strict=True):
+            assert line.startswith(f"aiocompress: {name}: is {what}")
+            assert line.endswith(reader)
     for verb in ("list", "extract"):
-        failed(verb, "x.xz", naming="x.xz: is an xz file: use xz")
+        failed(verb, "x.xz", naming="x.xz: is an xz file at byte 0; use xz")
 
 
 def test_what_is_not_compressed() -> None:

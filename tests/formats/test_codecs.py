@@ -124,12 +124,12 @@ def test_detect_refuses_the_rest(head: bytes) -> None:
 @pytest.mark.parametrize(
     ("head", "named"),
     [
-        (b"\xfd7zXZ\0", "is an xz file: use xz"),
-        (b"BZh9", "is a bzip2 file: use bzip2"),
-        (b"\x04\x22\x4d\x18", "is an lz4 file: use lz4"),
-        (b"PK\3\4", "is a zip file: use unzip"),
-        (b"7z\xbc\xaf\x27\x1c", "is a 7z file: use 7z"),
-        (b"\x1f\x9d\x90", "is a Z file: use uncompress"),
+        (b"\xfd7zXZ\0", "is an xz file at byte 0; use xz"),
+        (b"BZh9", "is a bzip2 file at byte 0; use bzip2"),
+        (b"\x04\x22\x4d\x18", "is an lz4 file at byte 0; use lz4"),
+        (b"PK\3\4", "is a zip file at byte 0; use unzip"),
+        (b"7z\xbc\xaf\x27\x1c", "is a 7z file at byte 0; use 7z"),
+        (b"\x1f\x9d\x90", "is a Z file at byte 0; use uncompress"),
         *((bytes([0x20 + n]) + b"\xb5\x2f\xfd", f"is a file of zstd 0.{n},") for n in (5, 6, 7)),
     ],
 )
@@ -138,6 +138,7 @@ def test_detect_names_what_others_write(head: bytes, named: str) -> None:
     with pytest.raises(FormatError) as caught:
         detect(head + b"more of it")
     assert str(caught.value).startswith(named)
+    assert caught.value.offset == 0
 
 
 def test_detect_of_nothing() -> None:

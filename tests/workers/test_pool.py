@@ -118,7 +118,7 @@ async def test_errors(pool: WorkerPool) -> None:
     assert caught.value.filename == "name"
     job.release()
     job = await begin(pool, b"x", jobs.fail, KeyError("odd"))
-    with pytest.raises(WorkerError, match=r"KeyError\('odd'\)"):
+    with pytest.raises(WorkerError, match="KeyError: 'odd'"):
         await job.result()
     job.release()
     assert pool.slots.in_use == 0

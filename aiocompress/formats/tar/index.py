@@ -53,6 +53,8 @@ LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
 _KINDS: Final = {letter: kind for kind, letter in LETTERS.items()}
 _NO_FILE: Final = bytes(kind != FILE for kind in range(256))
 """For ``bytes.translate``: 1 for each letter of a type that has no content."""
+_IS_FOLDER: Final = bytes(kind == DIRECTORY for kind in range(256))
+"""The same for the letter of folders."""
 
 OwnerRow: TypeAlias = tuple[int, int, bytes, bytes]
 """uid, gid, user and group."""
@@ -201,10 +203,10 @@ class Records:
 
     def listing(self) -> list[str]:
         """Return all names as text; that of a folder ends with a slash."""
-        return [
-            to_text(name) + "/" if kind == DIRECTORY else to_text(name)
-            for name, kind in zip(self.names, self._kinds, strict=True)
-        ]
+        texts = to_text(b"\0".join(self.names)).split("\0") if self.names else []
+        for number in compress(range(len(texts)), self._kinds.translate(_IS_FOLDER)):
+            texts[number] += "/"
+        return texts
 
     def record(self, number: int, offset: int) -> Record:
         """Return one record, whose member begins at the raw offset ``offset``."""

@@ -35,7 +35,7 @@ class Summary(NamedTuple):
     @classmethod
     def of(cls, records: Records) -> Summary:
         """Return that of a block."""
-        places = list(map(order, records.names))
+        places = _places(records.names)
         in_order = all(map(le, places, islice(places, 1, None)))
         if places and in_order:
             low, high = places[0], places[-1]
@@ -61,3 +61,11 @@ class Summary(NamedTuple):
         if at < 0 or names[at] != name:
             return None
         return records.record(at, offsets[at])
+
+
+def _places(names: list[bytes]) -> list[bytes]:
+    """Return ``order`` of all names: of all at once, if no name holds a line end."""
+    text = b"\n".join(names)
+    if text.count(b"\n") < len(names):
+        return order(text).split(b"\n")
+    return list(map(order, names))

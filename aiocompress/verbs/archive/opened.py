@@ -130,7 +130,7 @@ class OpenedArchive(Contents):
         try:
             formats.detect(head)
         except (FormatError, TruncatedError) as error:
-            if head and error.offset is not None:  # it is of no format that has a name
+            if head and error.hint is None:  # it is of no format that has a name
                 error.reason = f"not an archive: {error.reason}"
             raise error.located(file=self.name) from None
 

@@ -55,6 +55,8 @@ class Indexed:
         """Types of the members in the blocks that were read, by number."""
         self._summaries: dict[int, Summary] = {}
         """What is remembered of the blocks that were searched, by number."""
+        self._fresh: dict[int, Summary] = {}
+        """The same of blocks that were just loaded for it."""
 
     def close(self) -> None:
         """Drop what is kept."""
@@ -140,36 +142,44 @@ class Indexed:
         return known
 
     async def _summarize(self, number: int) -> tuple[Summary, int]:
-        summary = await call(self._pool.files, Summary.of, await self._block(number))
+        records = await self._block(number, searched=True)
+        summary = self._fresh.pop(number, None)
+        if summary is None:
+            summary = await call(self._pool.files, Summary.of, records)
         return summary, len(summary.low) + len(summary.high)
 
     @property
     def _end_of_members(self) -> int:
         return self.table.raws[-1] - len(END)
 
-    async def _block(self, number: int) -> Records:
-        return await self._shelf.get(("block", number), partial(self._load_block, number))
+    async def _block(self, number: int, *, searched: bool = False) -> Records:
+        load = partial(self._load_block, number, searched=searched)
+        return await self._shelf.get(("block", number), load)
 
-    async def _load_block(self, number: int) -> tuple[Records, int]:
+    async def _load_block(self, number: int, *, searched: bool) -> tuple[Records, int]:
         offset, size = self.table.blocks[number]
         if size > _LARGEST_BLOCK:
             raise CorruptError("a block of the index is too large", offset=offset)
         data = bytes(await self._ending.read_at(offset, size))
-        records = await call(self._pool.files, self._decoded, data, offset)
+        records = await call(self._pool.files, self._decoded, data, number, searched)
         self._kinds[number] = records.kinds
         if len(self._kinds) == len(self.table.blocks):
             self._ending.forget()
         return records, records.memory
 
-    def _decoded(self, data: bytes, offset: int) -> Records:
+    def _decoded(self, data: bytes, number: int, searched: bool) -> Records:  # noqa: FBT001
         """Decode a block, in a thread: there are thousands of records in it."""
+        offset, _ = self.table.blocks[number]
         payload = self.format.container.index_payload(data)
         if payload is None:
             raise CorruptError("a block of the index is damaged", offset=offset)
         try:
-            return unpack(payload)
+            records = unpack(payload)
         except AiocompressError as error:
             raise error.located(base=offset) from None
+        if searched:
+            self._fresh[number] = Summary.of(records)
+        return records
 
     # The frames.
 
