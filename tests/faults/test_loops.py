@@ -19,6 +19,7 @@ from aiocompress import AiocompressError, ClosedError, Engine, sync
 from aiocompress.model import KIB
 
 from ..help.data import noise, text
+from ..help.engines import given_back
 from ..help.programs import alive, own_family, said_in_dev
 from ..help.tools import LIBRARY, module
 from .test_forks import packed
@@ -256,8 +257,7 @@ def test_closed_with_work_in_flight(where: str, executor: Any) -> None:
             await engine.compress(b"x")
         engine.close()
         await stream.aclose()
-        while engine.statistics().slots_in_use:  # threads end their chunks
-            await asyncio.sleep(0.01)
+        await given_back(engine)  # threads end their chunks
 
     asyncio.run(main())
     engine.close()
