@@ -1,7 +1,5 @@
 """No space, no descriptors, and a reader that goes away."""
 
-# They look at files, and wait for what has no event:
-
 from __future__ import annotations
 
 import os
