@@ -146,7 +146,9 @@ class Process:
     def start(self) -> None:
         context.set_spawning_popen(self)  # type: ignore[arg-type]
         try:
-            call = reduction.ForkingPickler.dumps(self._call)
+            # Not the view itself: with the frame of an error it may become garbage of which Python
+            # complains, as what it is a view of cannot be closed.
+            call = bytes(reduction.ForkingPickler.dumps(self._call))
         finally:
             context.set_spawning_popen(None)
         self._line, self.pid = self._server.fork(self._descriptors)

@@ -18,6 +18,7 @@ import aiocompress
 from aiocompress import CorruptError, Engine, Report
 
 from ..help.data import noise, text
+from ..help.engines import given_back
 from ..help.programs import done, failed
 
 CHUNK = 16 << 10
@@ -155,8 +156,7 @@ async def test_a_writer_that_raises(verb: str, engine: Engine, tree: Path) -> No
         await _verb(verb, engine, tree, full)
     assert full.writes == 2
     async with asyncio.timeout(20):
-        while engine.statistics().slots_in_use:
-            await asyncio.sleep(0.01)
+        await given_back(engine)
     assert await engine.decompress(await engine.compress(DATA)) == DATA
 
 

@@ -24,6 +24,7 @@ import aiocompress
 from aiocompress import AiocompressError, ClosedError, Engine, EngineStatistics, Progress, Report
 
 from ..help.data import text
+from ..help.engines import given_back
 from ..help.tools import run, tool
 from .sample import CHUNK, KIB, MIB, TEXT, all_of, pieces
 
@@ -185,7 +186,7 @@ async def test_progress_that_fails(tmp_path: Path) -> None:
         with pytest.raises(KeyError, match="mine"):
             await engine.compress_file(TEXT, tmp_path / "a.zst", progress=fail)
         assert not os.listdir(tmp_path)
-        assert engine.statistics().slots_in_use == 0
+        await given_back(engine)
 
 
 async def test_progress_of_a_pipe(tmp_path: Path) -> None:
@@ -270,8 +271,7 @@ async def test_a_stream_left_unclosed() -> None:
             engine.compress_stream(TEXT)
             Engine(1)
             gc.collect()
-        await asyncio.sleep(0.1)
-        assert engine.statistics().slots_in_use == 0
+        await given_back(engine)
 
 
 # Arguments.

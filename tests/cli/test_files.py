@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import sys
+import termios
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from ..help.programs import COMMAND, done, ours, started
+from ..help.programs import COMMAND, done, ours, started, until
 from ..help.tools import run, tool
 from .sample import LARGE, SMALL
 
@@ -198,11 +202,29 @@ def test_we_read_others(command: tuple[str, ...]) -> None:
     assert Path("y").read_bytes() == LARGE
 
 
+def _ticks(pid: int) -> int:
+    """Return the processor time that a process has taken, in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13]))
+
+
 def test_a_slow_pipe_is_not_waited_for_with_a_busy_loop() -> None:
-    """A stuck writer costs no processor time."""
+    """A stuck writer costs no processor time, once what it has written is read."""
     with started(*COMMAND, "compress", stdin=subprocess.PIPE) as process:
-        time.sleep(0.6)
-        ticks = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        time.sleep(0.5)
-        later = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        assert sum(map(int, later)) - sum(map(int, ticks)) <= 3
+        assert process.stdin is not None
+        process.stdin.write(SMALL)
+        process.stdin.flush()
+        until(lambda: not _unread(process.stdin))
+
+        def is_idle() -> bool:
+            before = _ticks(process.pid)
+            time.sleep(0.5)
+            return _ticks(process.pid) - before <= 3
+
+        until(is_idle)
+
+
+def _unread(pipe: IO[bytes] | None) -> int:
+    """Return how many bytes stand in a pipe."""
+    assert pipe is not None
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)

@@ -36,7 +36,8 @@ def quick_or_whole(
 
 
 def _named(row: tuple[Any, ...], much: str) -> str:
-    return "-".join(map(str, (*row, much)))
+    words = (getattr(value, "__name__", value) for value in (*row, much))
+    return "-".join(map(str, words))
 
 
 class Loss(AssertionError):  # noqa: N818 - it is what the sum counts
@@ -57,6 +58,29 @@ def lose(kind: str, what: str) -> None:
 def note(kind: str, text: str) -> None:
     """Have something said at the end beside the counts."""
     notes[kind] = text
+
+
+def counted() -> dict[str, dict[str, Any]]:
+    """Return what this process has counted, in plain values."""
+    return {"tried": dict(tried), "lost": dict(lost), "notes": notes}
+
+
+def add(other: dict[str, dict[str, Any]]) -> None:
+    """Add what another process has counted."""
+    tried.update(other["tried"])
+    lost.update(other["lost"])
+    notes.update(other["notes"])
+
+
+def tell(terminal: Any) -> None:
+    """Tell how many faults were made, and what was lost."""
+    if not tried:
+        return
+    terminal.section("faults")
+    for kind in sorted(tried | lost):
+        note = f" ({notes[kind]})" if kind in notes else ""
+        terminal.write_line(f"{kind}: {tried[kind]:,} tried, {lost[kind] or 'none'} lost{note}")
+    terminal.write_line(f"in all: {tried.total():,} tried, {lost.total() or 'none'} lost")
 
 
 def dice(*about: Any) -> random.Random:

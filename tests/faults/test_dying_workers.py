@@ -19,6 +19,19 @@ from ..help.data import text
 from ..help.programs import COMMAND, kill, own_family, started, until, workers
 from .waiting import MIB, SLOW, TEXT, pieces
 
+HARD: Any = {"chunk_size": "1M", "compression_level": 19}
+
+
+@pytest.fixture(scope="module")
+def expected() -> bytes:
+    """What TEXT becomes where nobody dies."""
+
+    async def work() -> bytes:
+        async with Engine(2, executor="thread") as engine:
+            return await engine.compress_stream(TEXT, **HARD).read()
+
+    return asyncio.run(work())
+
 
 async def _killed(engine: Engine, number: int) -> None:
     """Wait until a chunk is done and others are at work, and kill that many workers."""
@@ -28,19 +41,18 @@ async def _killed(engine: Engine, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2])
-async def test_chunks_of_dead_workers_are_redone(number: int, big: Path, tmp_path: Path) -> None:
+async def test_chunks_of_dead_workers_are_redone(
+    number: int, expected: bytes, big: Path, tmp_path: Path
+) -> None:
     """One worker or all: the same bytes come out, and statistics tell."""
-    async with Engine(2, executor="thread") as engine:
-        arguments: Any = {"chunk_size": "1M", "compression_level": 19}
-        await engine.compress_file(big, tmp_path / "expected.zst", **arguments)
     async with Engine(2) as engine:
         killing = asyncio.create_task(_killed(engine, number))
-        await engine.compress_file(big, tmp_path / "result.zst", **arguments)
+        await engine.compress_file(big, tmp_path / "result.zst", **HARD)
         await killing
         statistics = engine.statistics()
         assert 0 < statistics.chunks_redone <= statistics.slots_total
         assert statistics.slots_in_use == statistics.memory_in_use == 0
-    assert (tmp_path / "result.zst").read_bytes() == (tmp_path / "expected.zst").read_bytes()
+    assert (tmp_path / "result.zst").read_bytes() == expected
 
 
 async def test_the_server_of_the_workers_dies(big: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from aiocompress import AiocompressError, Engine, WorkerError, sync
 from aiocompress.model import KIB
 
 from ..help.data import noise, text
+from ..help.engines import given_back
 from ..help.tools import module
 from .test_forks import packed
 
@@ -148,9 +149,7 @@ async def _survives(executor: Executor, *, replaced: bool) -> None:
             else:
                 with pytest.raises(WorkerError, match="the executor cannot run a chunk"):
                     await asyncio.wait_for(working, 60)
-        async with asyncio.timeout(20):  # it tells of one after another
-            while engine.statistics().slots_in_use:
-                await asyncio.sleep(0.01)
+        await given_back(engine)  # it tells of one after another
 
 
 async def test_a_killed_worker_of_a_process_pool() -> None:
@@ -195,5 +194,4 @@ async def test_an_executor_that_is_shut_down_meanwhile() -> None:
         executor.shutdown(wait=False, cancel_futures=True)
         with pytest.raises(AiocompressError, match="executor"):
             await asyncio.wait_for(working, 30)
-        while engine.statistics().slots_in_use:  # a thread ends its chunk
-            await asyncio.sleep(0.01)
+        await given_back(engine)  # a thread ends its chunk

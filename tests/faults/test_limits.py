@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,12 +18,13 @@ import pytest
 
 from aiocompress import AiocompressError, Engine
 
-from ..help.programs import COMMAND, limited
+from ..help.programs import limited
 from ..help.tools import run, small_disk, tool
 from .counting import count, lose, note, quick_or_whole
 from .world import (
     HIDDEN,
     MIB,
+    PROGRAM,
     VERBS,
     Verb,
     Watch,
@@ -171,7 +173,7 @@ async def test_a_disk_that_loses_what_was_written(name: str, world: World) -> No
 def _under(limit: str, verb: Verb, world: World, kind: str) -> str:
     """Run a program under a limit; returns "done" or what it said."""
     result, shared = world.reset(verb), shared_memory()
-    command = limited(limit, *COMMAND, *verb.command(world, result), *FLAGS)
+    command = limited(limit, *PROGRAM, *verb.command(world, result), *FLAGS)
     about = f"{verb.name}, {limit}"
     try:
         ended = subprocess.run(command, capture_output=True, check=False, timeout=15)
@@ -198,7 +200,7 @@ def _under(limit: str, verb: Verb, world: World, kind: str) -> str:
 def _starts(limit: str) -> bool:
     """Whether the program gets as far as its own code under this limit."""
     code = "import aiocompress.cli.run, aiocompress.workers.pool, aiocompress.verbs.folders"
-    command = limited(limit, COMMAND[0], "-c", code)
+    command = limited(limit, sys.executable, "-c", code)
     return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
@@ -218,7 +220,7 @@ def test_few_descriptors_and_many_files(world: World) -> None:
     verb = VERBS["mirror over another"]
     for limit in (40, 64, 100):
         result = world.reset(verb)
-        command = limited(f"ulimit -n {limit}", *COMMAND, *verb.command(world, result), "-T", "2")
+        command = limited(f"ulimit -n {limit}", *PROGRAM, *verb.command(world, result), "-T", "2")
         ended = subprocess.run(command, capture_output=True, check=False, timeout=60)
         assert (ended.returncode, verb.found(world, "few descriptors")) == (0, "new"), ended
         count("few descriptors")
@@ -293,7 +295,7 @@ def test_recover_with_a_largest_file(world: World) -> None:
     """A file that is too large for the disk is named; all others are saved."""
     verb, kind = VERBS["recover"], "a largest file"
     result = world.reset(verb)
-    command = limited("ulimit -f 100", *COMMAND, *verb.command(world, result), *FLAGS)
+    command = limited("ulimit -f 100", *PROGRAM, *verb.command(world, result), *FLAGS)
     ended = subprocess.run(command, capture_output=True, check=False, timeout=15)
     large = [name for name, node in world.expected["rest"].items() if len(node.data) > 100 * 1024]
     assert ended.returncode == 1

@@ -1,11 +1,7 @@
 """No space, no descriptors, and a reader that goes away."""
 
-# They look at files, and wait for what has no event:
-# ruff: noqa: ASYNC110
-
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -19,6 +15,7 @@ import pytest
 from aiocompress import Engine, sync
 
 from ..help.data import noise
+from ..help.engines import given_back
 from ..help.programs import COMMAND, limited, ours, started
 from ..help.tools import small_disk
 from .waiting import MIB, TEXT
@@ -46,8 +43,7 @@ async def test_no_space(executor: Any, small: Path, tmp_path: Path) -> None:
             assert caught.value.filename == str(older)
             assert older.read_bytes() == b"older"
             assert os.listdir(small) == [older.name]
-        while engine.statistics().slots_in_use:  # what workers had begun
-            await asyncio.sleep(0.01)
+        await given_back(engine)  # what workers had begun
 
 
 @pytest.mark.parametrize("verb", ["compress", "decompress"])

@@ -21,9 +21,9 @@ import pytest
 
 from aiocompress import Engine
 
-from ..help.programs import COMMAND, alive, family, ours, started, workers
+from ..help.programs import alive, family, ours, started, workers
 from .counting import SEED, WHOLE, count, dice, lose, quick_and_whole
-from .world import HIDDEN, VERBS, Verb, World, left_in_shared_memory, shared_memory
+from .world import HIDDEN, PROGRAM, VERBS, Verb, World, left_in_shared_memory, shared_memory
 
 SIGNALS = {"SIGINT": signal.SIGINT, "SIGTERM": signal.SIGTERM, "SIGKILL": signal.SIGKILL}
 FAULTS = (*SIGNALS, "SIGKILL of a worker")
@@ -39,6 +39,7 @@ _STARTING = (
     b"<frozen runpy>",
     b"<frozen site>",
     b"<frozen zipimport>",
+    b'File "<string>"',
 )
 
 
@@ -78,7 +79,7 @@ def _try(verb: Verb, world: World, fault: str, seconds: float, chance: random.Ra
     kind = fault
     moment = chance.uniform(0, 1.1 * seconds)
     result, shared = world.reset(verb), shared_memory()
-    command = (*COMMAND, *verb.command(world, result), *FLAGS)
+    command = (*PROGRAM, *verb.command(world, result), *FLAGS)
     about = f"{verb.name}, after {moment:.3f} s (seed {SEED})"
     with started(*command) as process:
         time.sleep(moment)
@@ -170,7 +171,7 @@ def test_what_sigkill_leaves(whole: bool, worlds: list[World]) -> None:
             seconds = _seconds(verb, world)
             result = world.reset(verb)
             chance = dice("left", name, n)
-            with started(*COMMAND, *verb.command(world, result), *FLAGS) as process:
+            with started(*PROGRAM, *verb.command(world, result), *FLAGS) as process:
                 time.sleep(chance.uniform(0.2, 1) * seconds)
                 process.kill()
                 process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import tarfile
 import time
 from bisect import bisect_right
@@ -12,6 +13,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from multiprocessing import current_process
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -355,16 +357,27 @@ VERBS = {
 
 # What may not be left.
 
+_OURS = f"aiocompress-tests-{os.getpid()}"
+"""What semaphores of this process and of PROGRAM begin with: others leave theirs as well."""
+_NAMED = f"""
+import multiprocessing, runpy
+multiprocessing.current_process()._config["semprefix"] = "/{_OURS}"
+runpy.run_module("aiocompress", run_name="__main__", alter_sys=True)
+"""
+PROGRAM = (sys.executable, "-c", _NAMED)
+"""The command line, whose semaphores can be told from those of others."""
+current_process()._config["semprefix"] = f"/{_OURS}"  # type: ignore[attr-defined]
+
 
 def shared_memory() -> set[str]:
-    """Return names of semaphores and segments in /dev/shm."""
-    return {name for name in os.listdir("/dev/shm") if name.startswith(("sem.", "psm_"))}
+    """Return names of our semaphores, and of segments, in /dev/shm."""
+    return {name for name in os.listdir("/dev/shm") if name.startswith((f"sem.{_OURS}", "psm_"))}
 
 
 def left_in_shared_memory(before: set[str]) -> set[str]:
     """Return names in /dev/shm that are new, and that no process of this machine uses."""
-    until = time.monotonic() + 5
-    while (new := _unused(shared_memory() - before)) and time.monotonic() < until:
+    until, new = time.monotonic() + 5, shared_memory() - before
+    while (new := _unused(new & shared_memory())) and time.monotonic() < until:
         time.sleep(0.05)  # one may just be made, or be cleaned up
     return new
 
@@ -380,7 +393,7 @@ def _unused(names: set[str]) -> set[str]:
 class Watch:
     """What is there before a fault, and may not be more afterwards.
 
-    :param shared: whether shared memory is looked at: what processes of others do shows there.
+    :param shared: whether shared memory is looked at, too.
     """
 
     def __init__(self, kind: str, *, shared: bool = False) -> None:

@@ -29,6 +29,7 @@ from aiocompress import (
 
 from ..help.containers import check_offset
 from ..help.data import noise, text
+from ..help.engines import given_back
 
 KIB = 1 << 10
 TEXT = text(200 * KIB)
@@ -252,8 +253,7 @@ async def test_an_older_file_survives(
             given: Any = broken() if fault == "source" else source
             await engine.compress_file(given, older, CHUNK, on_exists="replace")
         assert caught.value.filename == ("the source" if fault == "source" else str(older)), way
-        while engine.statistics().slots_in_use:  # noqa: ASYNC110 - until their workers are done
-            await asyncio.sleep(0.01)
+        await given_back(engine)  # until their workers are done
     assert older.read_bytes() == b"older"
     assert os.listdir(out) == ["a.zst"]
 
@@ -324,7 +324,7 @@ async def test_damaged_files(codec: str, out: Path, tmp_path: Path, way: str) ->
             with pytest.raises(kind) as caught:
                 await engine.decompress(data)
             assert caught.value.file is None
-        assert engine.statistics().slots_in_use == 0
+        await given_back(engine)
 
 
 async def test_max_output_leaves_nothing(out: Path) -> None:

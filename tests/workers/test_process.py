@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -286,6 +287,20 @@ def test_killed_at_once() -> None:
             stuck.result(5)
         workers.close()
         assert [process.is_alive() for process in workers._context.started] == [False, False]
+
+
+def test_no_worker_of_a_dead_server() -> None:
+    """An error says so; nothing more is said when its garbage is collected."""
+
+    def start(context: Any) -> None:
+        os.kill(context._server._pid, signal.SIGKILL)
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - depends on when it ends
+            context.Process(target=int, args=()).start()
+        assert caught.traceback
+
+    with made(1) as workers:
+        start(workers._context)
+    gc.collect()
 
 
 def test_killing_the_dead() -> None:

@@ -16,6 +16,7 @@ from aiocompress import Engine
 
 from ...help import hostile
 from ...help.archives import two_threads
+from ...help.engines import given_back
 from ...help.places import INDEXED, MANY, WAYS, Place
 from ...help.programs import alive, descriptors, own_family
 
@@ -87,7 +88,7 @@ async def test_cancelled_at_every_read(way: str, place: Place) -> None:
             raise AssertionError
         assert len(place.tree()) == len(MANY)
         assert descriptors() == before
-        assert engine.statistics().slots_in_use == 0
+        await given_back(engine)
 
 
 async def test_cancelled_at_any_moment(place: Place) -> None:
@@ -142,4 +143,4 @@ async def test_an_error_of_the_source(place: Place) -> None:
                 async with engine.open_archive(Slow(data, stop, fail)) as archive:
                     await archive.extract(place.dest, fsync=False)
             assert os.listdir(place.work) == []
-        assert engine.statistics().slots_in_use == 0
+        await given_back(engine)

@@ -234,10 +234,10 @@ async def test_bgzf_without_its_end(engine: Engine, tmp_path: Path, end: int) ->
     ],
 )
 async def test_magics_everywhere(engine: Engine, tmp_path: Path, unit: bytes) -> None:
-    """A file full of what looks like frames takes little time."""
+    """A file full of what looks like frames takes little processor time."""
     footer = b"\x01\0\0\0\x80\xb1\xea\x92\x8f"
     (tmp_path / "x.zst").write_bytes(b"x" + unit * (1_000_000 // len(unit)) + footer)
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises((FormatError, CorruptError)):
         await engine.recover(tmp_path / "x.zst", tmp_path / "out")
-    assert time.monotonic() - begun < 20
+    assert time.process_time() - begun < 20
