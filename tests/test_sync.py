@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import inspect
 import io
 import os
@@ -10,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,26 @@ def test_a_missing_file(verb: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), verb(tmp_path / "none"):
         pass
     assert threading.active_count() <= before
+
+
+def test_collected_by_its_own_loop() -> None:
+    """A stream in a cycle of garbage ends, also where its own thread collects it."""
+    before, gate = threading.active_count(), threading.Event()
+    held: dict[str, Any] = {}
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(1 << 16)
+        await asyncio.to_thread(gate.wait, 10)
+        held.clear()
+        gc.collect()
+        yield bytes(1 << 20)
+
+    held["stream"] = sync.compress_stream(parts(), chunk_size="64K")
+    held["itself"] = held
+    assert [next(held["stream"]) for _ in range(3)]  # so that more is read ahead
+    gate.set()
+    until(lambda: threading.active_count() <= before, 10)
 
 
 def test_a_stream_as_a_source(tmp_path: Path) -> None:

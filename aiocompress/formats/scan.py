@@ -200,6 +200,7 @@ class Scan(ABC):
             self.end_due = self.lacks_end = False
             if self._is_sure:
                 self._end_part(end)
+                self._behind = 0
 
     def _add_gap(self, offset: int, size: int) -> None:
         self.gaps.append((offset, size))
@@ -217,6 +218,8 @@ class Scan(ABC):
 
     def _begin_part(self, offset: int) -> None:
         self._begin, self._first, self._first_gap = offset, len(self.frames), len(self.gaps)
+        self._behind = self.size_behind(0)
+        """Bytes between the last part and this one that hold no data at most."""
         self._payloads: list[tuple[int, int, bytes]] = []
         """Offset, the number of frames in front, and content of blocks of an archive's index."""
         self._doubtful: list[_Doubtful] = []
@@ -256,7 +259,8 @@ class Scan(ABC):
         """Note what was lost between a part of so many frames, 0 with its table, and an offset."""
         gaps = ((offset, size) for offset, size in self.gaps[first_gap:] if offset < end)
         lost = sum(min(offset + size, end) - offset for offset, size in gaps)
-        self.elsewhere += lost if lost > self.size_behind(frames) else 0
+        behind = self.size_behind(frames) if frames else self._behind
+        self.elsewhere += lost if lost > behind else 0
 
     def _take_table(self, table: Table, end: int) -> None:
         """Decide whether a table is that of this part, or of a file that begins later."""

@@ -24,6 +24,8 @@ class Archive(Held[api.Archive]):
     Any number of threads may read it at once.
     """
 
+    what = "the archive"
+
     members = iterator(api.Archive.members)
     names = iterator(api.Archive.names)
     listdir = method(api.Archive.listdir)
@@ -68,6 +70,7 @@ class ArchiveWriter(Held[api.ArchiveWriter]):
     One that is closed, or dropped, without the end of a ``with`` block leaves no file.
     """
 
+    what = "the archive"
     failed = GeneratorExit
 
     add = method(api.ArchiveWriter.add)

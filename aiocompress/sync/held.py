@@ -8,6 +8,7 @@ stay what they are.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial, wraps
@@ -35,6 +36,7 @@ class Managed(Protocol):
 P = ParamSpec("P")
 T = TypeVar("T")
 A = TypeVar("A", bound=Managed)
+_OURS = ("aiocompress-loop", "aiocompress-compute", "aiocompress-files", "aiocompress-small")
 _AT_ONCE = 256
 """How many items an iterator takes of the loop at a time: each time costs two switches of threads,
 and what one item costs in the loop is mostly less."""
@@ -48,6 +50,8 @@ class Held(Generic[A]):
     :param within: what it was opened from, whose loop it shares; None: it has its own.
     """
 
+    what = "the file"
+    """What errors call it."""
     failed: type[BaseException] | None = None
     """What has ended the body of ``with``."""
 
@@ -82,11 +86,11 @@ class Held(Generic[A]):
         :raises ClosedError: the object was closed.
         """
         if self.is_closed:
-            raise ClosedError(f"the {type(self).__name__} is closed")
+            raise ClosedError(f"{self.what} is closed")
         if self._within is not None:
             return self._within.running()
         if self._loop is None:
-            self._loop = LoopThread().__enter__()
+            self._loop = LoopThread(self.what).__enter__()
         return self._loop
 
     def __enter__(self) -> Self:
@@ -114,12 +118,18 @@ class Held(Generic[A]):
         if self._within is not None:
             with suppress(ClosedError):  # the other one has closed it
                 loop = self._within.running()
-        if loop is not None and loop.is_here:  # in a fork, it is the parent's
-            try:
-                loop.run(self._held.__aexit__(self.failed, None, None))
-            finally:
-                if self._within is None:
-                    loop.__exit__()
+        if loop is None or not loop.is_here:  # in a fork, it is the parent's
+            return
+        work = self._held.__aexit__(self.failed, None, None)
+        if threading.current_thread().name.startswith(_OURS):
+            # Garbage is collected in any thread: the loop may wait for this one, or be in it.
+            loop.leave(work, last=self._within is None)
+            return
+        try:
+            loop.run(work)
+        finally:
+            if self._within is None:
+                loop.__exit__()
 
     def __del__(self) -> None:
         if not sys.is_finalizing():

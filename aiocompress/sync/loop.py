@@ -17,19 +17,26 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from aiocompress.errors import AiocompressError
 
+_NAME: Final = "aiocompress-loop"
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a thread, for the work of any number of other threads."""
+    """An event loop in a thread, for the work of any number of other threads.
+
+    :param what: what errors call the work.
+    """
+
+    def __init__(self, what: str = "the call") -> None:
+        self._what = what
+        self._last: list[asyncio.Task[None]] = []
 
     def __enter__(self) -> Self:
         # A daemon, so that the program can end although a stream was never read to its end.
         self._loop = asyncio.new_event_loop()
-        serve = self._loop.run_forever
-        self._thread = threading.Thread(target=serve, name="aiocompress-loop", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name=_NAME, daemon=True)
         try:
             self._start()
         except BaseException:  # an interrupt, right now
@@ -47,6 +54,12 @@ class LoopThread:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+    def _serve(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
     def __exit__(self, *_: object) -> None:
         if sys.is_finalizing() or not self.is_here:
             return  # the interpreter has stopped the thread of an iterator that was left over
@@ -62,9 +75,30 @@ class LoopThread:
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        with suppress(RuntimeError):  # an interrupt came before the thread was started
+        try:
             self._thread.join()
-        self._loop.close()
+        except RuntimeError:  # an interrupt came before the thread was started
+            self._loop.close()
+
+    def leave(self, work: Coroutine[Any, Any, object], *, last: bool) -> None:
+        """Have a coroutine run, without waiting for it.
+
+        :param last: the loop ends with it.
+        """
+
+        async def run() -> None:
+            try:
+                with suppress(Exception):  # nobody is there to hear of it
+                    await work
+            finally:
+                if last:
+                    await self._loop.shutdown_asyncgens()
+                    self._loop.stop()
+
+        self._loop.call_soon_threadsafe(self._begin, run())
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._last.append(self._loop.create_task(work))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop, and return what it returns.
@@ -77,7 +111,7 @@ class LoopThread:
         if not self.is_here:
             work.close()
             raise AiocompressError(
-                "it was begun before this process was forked",
+                f"{self._what} was begun before this process was forked",
                 hint="begin it in the process that goes on with it",
             )
         done: Future[T] = Future()

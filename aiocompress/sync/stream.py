@@ -25,6 +25,8 @@ class Stream(Held[ByteStream], Iterator[bytes]):
     it earlier closes it, by ``with`` or ``close()``.
     """
 
+    what = "the iterator"
+
     def __init__(self, stream: ByteStream) -> None:
         super().__init__(stream)
         self._lock = threading.Lock()

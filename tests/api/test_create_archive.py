@@ -223,7 +223,7 @@ async def test_a_pipe(engine: Engine, tmp_path: Path) -> None:
         assert await archive.read("x") == b"hello\n"
 
 
-@pytest.mark.parametrize("source", [None, 5, object(), ["a", "b"], [1, 2]], ids=repr)
+@pytest.mark.parametrize("source", [None, 5, object(), ["a", "b"], [1, 2]], ids=range(5))
 async def test_what_is_no_source(source: Any, engine: Engine) -> None:
     """A TypeError, and the archive goes on."""
     async with engine.create_archive(Collector()) as writer:
