@@ -201,6 +201,8 @@ class Scan(ABC):
             if self._is_sure:
                 self._end_part(end)
                 self._behind = 0
+        else:
+            self._behind = max(0, self._behind - (end - at))
 
     def _add_gap(self, offset: int, size: int) -> None:
         self.gaps.append((offset, size))

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from aiocompress import CorruptError, Engine, FormatError, Report
@@ -163,6 +163,8 @@ def test_any_damage(made: dict[str, Joined], data: st.DataObject) -> None:
     size = data.draw(st.integers(len(damaged) // 2, len(damaged)))
 
     gone |= joined.touched(size, len(damaged))
+    # Of an archive that is gone to its first byte, nothing can tell.
+    assume(any(damaged[max(end for end in joined.ends if end <= size) : size]))
 
     async def attempt() -> None:
         async with Engine(2, executor="thread") as joined.engine:
@@ -172,3 +174,10 @@ def test_any_damage(made: dict[str, Joined], data: st.DataObject) -> None:
         asyncio.run(attempt())
     except (CorruptError, FormatError):
         assert joined.tree.keys() <= gone
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 11, 40])
+async def test_a_few_bytes_of_another(size: int, joined: Joined) -> None:
+    """What is left of an archive that was cut off at its first bytes is told of."""
+    report = await joined.attempt(joined.data[: joined.ends[1] + size])
+    assert report.skipped_count
