@@ -4,6 +4,7 @@ The house, from the roof down; each floor imports only what stands below it:
 
     __main__            ``python -m aiocompress``
     cli | sync          doors: the command line; the verbs as plain functions
+    web                 a door, too: over HTTP; the command line opens it
     api                 what callers hold: Engine, functions, streams, archives, members
     verbs               what one call does, out and back side by side
     storage             files, folders and pipes of this machine
