@@ -93,7 +93,7 @@ def test_examples(name: str, folder: Path) -> None:
 
 def test_every_flag_is_named() -> None:
     """The README names every flag of every command."""
-    for command in ("compress", "decompress", "test", "extract", "recover", "list", "cat"):
+    for command in ("compress", "decompress", "test", "extract", "recover", "list", "cat", "serve"):
         text = run([sys.executable, "-m", "aiocompress", command, "--help"], ROOT).decode()
         for flag in re.findall(r"(?<![\w-])(--?[a-zA-Z][\w-]*)", text.partition("Options:")[2]):
             assert f"`{flag}`" in README or flag in {"-h", "--help"} or f" {flag} " in README, flag
