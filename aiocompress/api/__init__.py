@@ -1,4 +1,4 @@
-"""What callers hold: the engine, the verbs as functions, streams, archives and their members.
+"""What callers hold: the engine, the verbs as functions, streams, files, archives and members.
 
 Thin: arguments are checked and docstrings are complete here, and ``verbs`` does the work. May
 import everything below. All public names stand here; ``aiocompress`` itself hands them out.

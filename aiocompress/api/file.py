@@ -99,6 +99,8 @@ class AsyncFile(Generic[AnyStr]):
         if self._opened:
             warnings.warn("an AsyncFile was not closed", ResourceWarning, stacklevel=2, source=self)
             self._leave()
+            if self._owns_pool:
+                self._pool.close()
 
     def _leave(self) -> None:
         """Let go of what works for a file that nobody closes."""

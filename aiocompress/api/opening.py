@@ -95,7 +95,8 @@ class _Writer(AsyncFile[AnyStr]):
         if failed and self._file.atomic:
             await self._file.abort()
         else:
-            await self._file.finish(self._buffer)
+            async with self._turn:
+                await self._file.finish(self._buffer)
 
     def _leave(self) -> None:
         self._file.leave()
@@ -104,6 +105,7 @@ class _Writer(AsyncFile[AnyStr]):
         """Write more than there is room for in the chunk."""
         view = memoryview(data)
         async with self._turn:
+            self._check()  # it may have been closed meanwhile
             while view:
                 room = self._chunk_size - len(self._buffer)
                 self._buffer += view[:room]
@@ -117,8 +119,8 @@ class _Writer(AsyncFile[AnyStr]):
         await self._file.put(chunk)
 
     async def flush(self) -> None:
-        self._check()
         async with self._turn:
+            self._check()
             if self._buffer:
                 await self._send()
         await self._file.written()

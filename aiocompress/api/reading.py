@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import sys
 from abc import ABC, abstractmethod
@@ -127,6 +128,7 @@ class Reading(ABC, Generic[AnyStr]):
             if lines is not None:
                 for line in lines:
                     yield line
+                await asyncio.sleep(0)  # others want the loop: among them, who reads ahead
             elif line := await self.readline():
                 yield line
             else:

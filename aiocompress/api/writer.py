@@ -107,7 +107,7 @@ class ArchiveWriter:
     async def add_path(self, path: PathLike, name: str | None = None) -> Member:
         """Add a file as it is on the disk: with its mode, time and owner; a link as a link.
 
-        :param path: a path of anything but a folder.
+        :param path: a path of anything but a folder, or a link to one.
         :param name: its name in the archive; default: the last part of the path.
         :returns: the member.
         :raises FormatError: it is a folder.

@@ -70,6 +70,10 @@ class FileAnywhere(FilePositions):
         with naming(self.name):
             return await call(self._executor, function, read)
 
+    def __del__(self) -> None:
+        if self._descriptor >= 0:  # nobody has closed it, and nobody will
+            os.close(self._descriptor)
+
     def source(self, offset: int) -> Source:
         left = os.fstat(self._descriptor).st_size - self._base - offset
         return _FilePart(self, offset, max(0, left) or None)

@@ -75,6 +75,10 @@ class InPlaceSink(Sink):
         with naming(self.name):
             await call(self._executor, os.pwrite, self._descriptor, data, self.begin + offset)
 
+    def __del__(self) -> None:
+        if self._descriptor >= 0:  # nobody has closed it, and nobody will
+            os.close(self._descriptor)
+
     async def aclose(self) -> None:
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1

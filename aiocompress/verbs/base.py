@@ -31,8 +31,6 @@ from aiocompress.workers.threads import begin, call, ended
 
 _log = logging.getLogger("aiocompress")
 Destination: TypeAlias = PathLike | AsyncWriter | Sink
-
-
 Amount: TypeAlias = tuple[int, int]
 """How much there is to do: bytes of the source, and files."""
 

@@ -392,3 +392,24 @@ async def test_few_frames_for_few_members(
         report = await archive.extract(tmp_path / "out", [MANY[21][0]], fsync=False)
     assert report.frames == 1
     assert source.bytes_read < END_READ + FRAME + 2 * KIB
+
+
+async def test_lines_of_a_member(tmp_path: Path) -> None:
+    """An open member offers what a file does: lines, peeks and reads by turns."""
+    content = b"".join(b"line %d\n" % number for number in range(20_000))
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "log").write_bytes(content)
+    await aiocompress.compress_folder(tmp_path / "tree", tmp_path / "a.tar.zst", None, 1)
+    archive = aiocompress.open_archive(tmp_path / "a.tar.zst")
+    async with archive, archive.open("log") as file:
+        lines = [line async for line in file]
+        assert b"".join(lines) == content
+        assert await file.seek(-8, 2) == len(content) - 8
+        assert await file.peek() == content[-8:] == await file.readall()
+        assert await file.seek(5) == 5
+        assert await file.readline() == b"0\n"
+        assert await file.read(4) == b"line"
+        assert await file.tell() == 11
+        assert await file.read1(3) == b" 1\n"
+        assert len(await file.readlines()) == len(lines) - 2
+        assert file.seekable()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -25,6 +26,7 @@ PEERS: Final = ("zstd", "pzstd", "pigz", "bgzip", "gzip", "tar", "bsdtar")
 START_UP_ROUNDS: Final = 20
 PIPE_SIZE: Final = 1_000_000_000
 SAMPLE_SIZE: Final = 100_000_000
+LOG_SIZE: Final = 1_000_000_000
 LARGE_SIZE: Final = 10_000_000_000
 
 # Moves a file into a pipe without copying: what reads from the pipe is measured, not `cat`.
@@ -330,6 +332,21 @@ def archive_to_folder(bench: Bench) -> Iterator[Row]:
         yield time_row(first, result, bar, bench.corpus)
 
 
+def members_from_memory(bench: Bench) -> Iterator[Row]:
+    """Add small members one by one, without an engine, against what Python has for it."""
+    contenders = [
+        Contender(
+            *(name, ((*_PROGRAMS, "members", who, str(bench.ram / who), "20000"),)),
+            bench.ram / "seconds",
+            writes_stdout=True,
+            tells_seconds=True,
+        )
+        for name, who in (("aiocompress", "ours"), ("tarfile through zstandard", "theirs"))
+    ]
+    first, second = alternate(contenders, bench.rounds)
+    yield time_row(first, second, 0.6, None, "20,000, up to 1 KB each")
+
+
 def look_into_archive(bench: Bench) -> Iterator[Row]:
     """List our archive; read one member out of the middle."""
     made = once(our_folder("compress", tree_of(bench), bench.ram / "made.tar.zst"))
@@ -404,6 +421,41 @@ def folder_memory(bench: Bench) -> Iterator[Row]:
 # The rest.
 
 
+# Files that stay open.
+
+
+def line_by_line(bench: Bench) -> Iterator[Row]:
+    """Read 1 GB of log, against a pipe; and against aiofiles, for which a part must do."""
+    raw, nothing = bench.ram / "log", bench.ram / "nothing"
+    once(Contender("log", ((*_PROGRAMS, "log", str(raw), str(LOG_SIZE)),), raw))
+    made = once(our_file("compress", raw, bench.ram / "log.zst"))
+    mine = Contender("aiocompress", ((*_PROGRAMS, "lines", str(made)),), nothing)
+    code = "import sys\nfor line in sys.stdin.buffer: pass"
+    pipe = f"zstdcat {quote(made)} | {quote(Path(sys.executable))} -c '{code}'"
+    rivals = scripted("zstdcat | python", pipe, nothing, "zstdcat")
+    first, *others = alternate([mine, *rivals], bench.rounds)
+    for result in others:
+        yield time_row(first, result, 1.2, raw, "read")
+    some = LOG_SIZE // 50
+    with raw.open("rb") as file:
+        number = file.read(some).count(b"\n")
+    part = Contender("aiofiles", ((*_PROGRAMS, "plain lines", str(raw), str(number)),), nothing)
+    (theirs,) = alternate([part], 1)
+    theirs = replace(theirs, seconds=theirs.seconds * LOG_SIZE / some)
+    yield time_row(first, theirs, 1 / 3, raw, "read")
+
+
+def short_lines(bench: Bench) -> Iterator[Row]:
+    """Write 2,000,000 lines, each by a call."""
+    if find_spec("backports") is None:
+        return
+    made = bench.ram / "made.zst"
+    mine = Contender("aiocompress", ((*_PROGRAMS, "write", str(made)),), made)
+    theirs = Contender("backports.zstd", ((*_PROGRAMS, "write by backports", str(made)),), made)
+    first, second = alternate([mine, theirs], bench.rounds)
+    yield time_row(first, second, 1.3, None, "write")
+
+
 def start_up(bench: Bench) -> Iterator[Row]:
     """Compress a small file, against importing what we cannot do without."""
     small = bench.ram / "small"
@@ -465,9 +517,12 @@ GROUPS: Final[Mapping[str, Group]] = {
     "folder to archive": folder_to_archive,
     "archive to folder": archive_to_folder,
     "look into an archive": look_into_archive,
+    "members from memory": members_from_memory,
     "mirrored tree": mirrored_tree,
     "folder memory": folder_memory,
     "memory": memory,
+    "lines, one by one": line_by_line,
+    "lines, written": short_lines,
     "start-up": start_up,
     "identical bytes": identical_bytes,
 }

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import multiprocessing
 import os
+import random
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import Barrier
-from typing import Final
+from typing import Any, Final
+
+import aiofiles
+import zstandard
 
 import aiocompress
 from aiocompress.formats import FORMATS
@@ -108,12 +114,115 @@ def small_files(folder: str, number: str) -> None:
             (inside / f"{count:08}.txt").write_text(f"file number {count}\n")
 
 
+def members(who: str, path: str, number: str) -> None:
+    """Print the seconds that it takes to make an archive of small members in memory."""
+    lines = b"".join(b"line %d of a small file\n" % line for line in range(50))
+    bodies = {
+        f"{at % 100}/{at:06}.txt": b"%d " % at + lines[: at % 1000] for at in range(int(number))
+    }
+    start = time.perf_counter()
+    if who == "ours":
+        asyncio.run(_add_all(path, bodies))
+    else:
+        _add_all_by_tarfile(path, bodies)
+    sys.stdout.write(f"{time.perf_counter() - start}\n")
+
+
+async def _add_all(path: str, bodies: Mapping[str, bytes]) -> None:
+    options: Any = {"codec": "zstd", "on_exists": "replace", "fsync": False}
+    async with aiocompress.create_archive(path, **options) as writer:
+        for name, body in bodies.items():
+            await writer.add(name, body)
+
+
+def _add_all_by_tarfile(path: str, bodies: Mapping[str, bytes]) -> None:
+    compressor = zstandard.ZstdCompressor(LEVEL)
+    with (
+        Path(path).open("wb") as file,
+        compressor.stream_writer(file) as stream,
+        tarfile.open(fileobj=stream, mode="w|") as archive,
+    ):
+        for name, body in bodies.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(body), time.time()
+            archive.addfile(info, io.BytesIO(body))
+
+
+def log(path: str, size: str) -> None:
+    """Make a log of that many bytes."""
+    source, left = random.Random(0), int(size)
+    with Path(path).open("wb") as file:
+        while left > 0:
+            lines = b"".join(
+                b"2026-11-28T10:%02d:%06.3f host%d app[%d]: request=%x status=200 bytes=%d\n"
+                % (n // 60 % 60, n % 60, n % 9, n % 7919, source.getrandbits(40), n * 37 % 9973)
+                for n in range(20_000)
+            )
+            left -= file.write(lines)
+
+
+def lines(path: str) -> None:
+    """Read a compressed log line by line."""
+
+    async def read() -> None:
+        async with aiocompress.open(path) as file:
+            async for _ in file:
+                pass
+
+    asyncio.run(read())
+
+
+def plain_lines(path: str, number: str) -> None:
+    """Read lines of a plain log by aiofiles."""
+
+    async def read() -> None:
+        left = int(number)
+        async with aiofiles.open(path, "rb") as file:
+            async for _ in file:
+                left -= 1
+                if not left:
+                    break
+
+    asyncio.run(read())
+
+
+_LINES: Final = [b"2026-11-28T10:00:00.123 host1 app[%d]: done\n" % n for n in range(200_000)]
+
+
+def write(path: str) -> None:
+    """Write 2,000,000 short lines."""
+
+    async def write_all() -> None:
+        async with aiocompress.open(path, "wb") as file:
+            for _ in range(10):
+                for line in _LINES:
+                    await file.write(line)
+
+    asyncio.run(write_all())
+
+
+def write_by_backports(path: str) -> None:
+    """Write the same lines."""
+    from backports import zstd
+
+    with zstd.open(path, "wb") as file:
+        for _ in range(10):
+            for line in _LINES:
+                file.write(line)
+
+
 PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "limit": limit,
     "slow": slow,
     "application": application,
     "read": read_member,
     "files": small_files,
+    "members": members,
+    "log": log,
+    "lines": lines,
+    "plain lines": plain_lines,
+    "write": write,
+    "write by backports": write_by_backports,
 }
 
 if __name__ == "__main__":

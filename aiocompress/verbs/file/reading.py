@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress import formats
 from aiocompress.errors import AiocompressError, TruncatedError
@@ -28,6 +28,7 @@ from aiocompress.verbs.decompress import Block, decompressed
 from aiocompress.verbs.file.places import Place, Places, Table
 from aiocompress.verbs.iterating import Iterating
 from aiocompress.verbs.options import Reading
+from aiocompress.workers.arena import Slots
 from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -37,6 +38,14 @@ Readable: TypeAlias = AnySource | Positional | int
 
 _NEAR: Final = 4 * MIB
 """Raw bytes that are decoded and dropped rather than passed over: they are on their way already."""
+
+
+class _Kept(NamedTuple):
+    """A block that is kept: its raw offset, and who has lent the memory."""
+
+    start: int
+    data: bytes
+    slots: Slots
 
 
 class FileReader:
@@ -63,6 +72,9 @@ class FileReader:
         self._tally = Tally(pool)
         self._end: Place | None = None
         """The end, when it was last met: raw bytes, and bytes of the file."""
+        self._kept: _Kept | None = None
+        self._failure: BaseException | None = None
+        """What the last read met."""
 
     # Open and close.
 
@@ -105,15 +117,11 @@ class FileReader:
 
     async def aclose(self) -> None:
         """Close the file, unless the caller opened it; closing twice does no harm."""
+        self._drop()
         try:
             await self._stop()
         finally:
             await self._stack.aclose()
-
-    @property
-    def is_left(self) -> bool:
-        """Whether blocks are on their way that nobody takes."""
-        return self._blocks is not None and self._blocks.is_left
 
     # Read.
 
@@ -130,13 +138,16 @@ class FileReader:
         """Return the next bytes, at least one; none at the end.
 
         The end of a file that grows may be met again and again. After an error the position is
-        what it was, and reading may be tried again.
+        what it was, and reading may be tried again; from what is read once, the same error comes.
 
         :raises CorruptError: the file is damaged; ``TruncatedError``: it ends within a frame.
         :raises FormatError: it is not compressed, or in a way that is unknown here.
         :raises AiocompressError: the file was begun in the process of which this is a fork.
         """
         self._pool.check()
+        if (kept := self._kept) is not None and 0 <= self._wanted - kept.start < len(kept.data):
+            data, self._wanted = kept.data[self._wanted - kept.start :], kept.start + len(kept.data)
+            return data
         while await self._find():
             assert self._blocks is not None
             try:
@@ -144,21 +155,21 @@ class FileReader:
             except StopAsyncIteration:
                 self._blocks = None  # the file may have grown since its end was met
                 continue
-            except TruncatedError:
+            except BaseException as error:
                 await self._stop()
-                if await self._has_grown():
+                if isinstance(error, TruncatedError) and await self._has_grown():
                     continue
-                raise
-            except BaseException:
-                await self._stop()
+                self._failure = error
                 raise
             before, self._at = self._at, self._at + block.size
             if block.start is not None:
                 self._places.add(Place(before, self._begun.start + block.start))
             if self._at > self._wanted:
-                data = bytes(block.data or b"")[self._wanted - before :]
+                data, skipped = bytes(block.data or b""), self._wanted - before
+                if skipped:
+                    self._keep(before, data)
                 self._wanted = self._at
-                return data
+                return data[skipped:]
         return b""
 
     async def size(self) -> int:
@@ -185,6 +196,18 @@ class FileReader:
         is_credible = table is not None and await table.before(table.size) is not None
         return table.size if table is not None and is_credible else None
 
+    def _keep(self, start: int, data: bytes) -> None:
+        """Keep a block that was sought, for others in it may be, while memory can be spared."""
+        self._drop()
+        slots = self._pool.slots
+        if slots.lend(len(data)):
+            self._kept = _Kept(start, data, slots)
+
+    def _drop(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.slots.return_lent(len(kept.data))
+
     async def _has_grown(self) -> bool:
         """Whether there are bytes now that could not be read ahead."""
         met = self._begun.start + self._tally.read_bytes
@@ -192,11 +215,14 @@ class FileReader:
 
     async def _find(self) -> bool:
         """Have the next blocks lead to the byte that is wanted; False: that is behind the end."""
-        if self._blocks is not None and self._process.is_here:
+        is_here = self._process.is_here
+        if self._blocks is not None and is_here:
             ahead = self._wanted - self._at
             if 0 <= ahead <= _NEAR or self._anywhere is None:
                 return True
         elif self._anywhere is None:
+            if self._failure is not None:
+                raise self._again(self._failure)
             if self._blocks is None and self._end is None:
                 self._begin(Place())
             return self._end is None
@@ -207,10 +233,18 @@ class FileReader:
         ):
             return False
         place = await self._nearest()
-        if self._blocks is None or not place.raw <= self._at <= self._wanted:
+        if self._blocks is None or not is_here or not place.raw <= self._at <= self._wanted:
             await self._stop()
             self._begin(place)
         return True
+
+    def _again(self, failure: BaseException) -> BaseException:
+        """Return the error of whoever reads on, after this one."""
+        if isinstance(failure, Exception):
+            return failure
+        return AiocompressError(
+            "a read was cancelled, and what it was about to bring is lost", file=self.name
+        )
 
     async def _nearest(self) -> Place:
         """Return the last place from which the byte that is wanted can be reached."""

@@ -209,6 +209,8 @@ class FileWriter:
             seal = None if writer is None else writer.seal()
             if isinstance(sink, InPlaceSink) and seal is not None and not sink.appends:
                 await sink.overwrite(*seal)
+            while self._unwritten:  # the last chunk may have had no bytes
+                self._unwritten.popleft().set_result(None)
         except Exception as error:
             for waiting in self._unwritten:
                 waiting.set_exception(error)
@@ -237,7 +239,7 @@ class FileWriter:
         if self._task is not None and self._process.is_here:
             self._task.cancel()
             await ended(self._task)
-        if self._sink is not None:
+        if self._sink is not None and self._process.is_here:
             await self._sink.aclose()
 
     def leave(self) -> None:

@@ -158,6 +158,16 @@ async def test_what_can_be_read_once(tmp_path: Path) -> None:
         assert await file.read() == DATA[len(LINES[0]) :]
         assert await file.read() == b""
 
+    async def broken() -> Any:
+        yield path.read_bytes()[:-9]
+        raise ZeroDivisionError
+
+    async with aiocompress.open(broken()) as file:
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                await file.read()
+        assert await file.readline() == LINES[0]
+
 
 async def test_a_descriptor(tmp_path: Path) -> None:
     """It is read from where it is, and closed with the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import io
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import indexed_zstd
+import psutil
 import pytest
 import zstandard
 
@@ -337,12 +339,23 @@ async def test_wrong_calls(tmp_path: Path) -> None:
     assert await by_us(tmp_path / "a.zst") == b"abcd"
 
 
+async def _leave_open(path: Path, mode: str) -> None:
+    file = await aiocompress.open(path, mode)
+    await (file.readline() if mode == "rb" else file.write(b"a"))
+    await file.flush()
+
+
 async def test_left_open(tmp_path: Path) -> None:
-    """A file that nobody closes says so."""
-    file = await aiocompress.open(tmp_path / "a.zst", "wb")
-    await file.write(b"a")
-    with pytest.warns(ResourceWarning, match="not closed"):
-        del file
-    file = await aiocompress.open(await write(tmp_path / "b.zst"))
-    with pytest.warns(ResourceWarning, match="not closed"):
-        del file
+    """A file that nobody closes says so, and goes when it is garbage."""
+    path = await write(tmp_path / "a.zst")
+    for mode in ("rb", "wb"):
+        with pytest.warns(ResourceWarning, match="not closed") as caught:
+            await _leave_open(path, mode)
+        caught.clear()
+    for _ in range(100):
+        gc.collect()
+        names = [file.path for file in psutil.Process().open_files()]
+        if str(path) not in names:
+            break
+        await asyncio.sleep(0.05)
+    assert str(path) not in names
