@@ -103,7 +103,7 @@ async def _explain(request: Request, error: Exception) -> Response:
     reason = error.detail
     if reason == status.phrase:
         reason = _WORDS.get(status, reason)
-    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+    if request.method == "HEAD" or "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(reason + "\n", status, error.headers)
     top = request.scope.get("root_path", "") + "/"
     about = {"title": status.phrase, "reason": reason, "top": top, "crumbs": [("Files", top)]}

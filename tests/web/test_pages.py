@@ -267,6 +267,9 @@ async def test_errors_for_people_and_programs(client: httpx.AsyncClient) -> None
     page = await client.get("/none", headers={"accept": "text/html,*/*"})
     assert page.status_code == 404
     assert "<h1>Not Found</h1>" in page.text
+    page = await client.post("/docs/", data={"download": "tar.gz"}, headers={"accept": "text/html"})
+    assert page.status_code == 400
+    assert "tick what you want" in page.text
     line = await client.get("/none")
     assert line.text == "There is nothing of that name here.\n"
     for method, address in (("PUT", "/x"), ("DELETE", "/"), ("OPTIONS", "/"), ("POST", "/x")):
