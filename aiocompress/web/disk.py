@@ -20,6 +20,8 @@ from aiocompress.web.responses import FileResponse, FolderResponse
 from aiocompress.web.root import Place
 
 _AT_ONCE: Final = 256 * KIB
+_MOST_LOOKS: Final = 4
+"""Folders that are looked into at once: half of an engine's file threads, which others need."""
 _SPECIAL: Final = re.compile(r"([\\*?\[\]!#\s])")
 """What means something in a pattern of gitignore; see there for line ends, too."""
 
@@ -33,6 +35,7 @@ class Disk:
     def __init__(self, engine: Engine, limits: Limits, gate: Gate, *, writable: bool) -> None:
         self._engine, self._files = engine, PlainFiles(engine)
         self._limits, self._gate, self._writable = limits, gate, writable
+        self._looking = Gate(_MOST_LOOKS, limits.page_seconds)
 
     async def answer(self, asked: Asked, place: Place, *asgi: Any) -> None:
         """Answer a GET."""
@@ -44,8 +47,9 @@ class Disk:
             await self._send_folder(asked, place, codec, *asgi)
         else:
             look = search_folder if asked.view.search else list_folder
-            deadline = Deadline(self._limits.page_seconds)
-            listing = await self._files.call(look, place, asked.view, deadline)
+            async with self._looking.entered():
+                deadline = Deadline(self._limits.page_seconds)
+                listing = await self._files.call(look, place, asked.view, deadline)
             await folder_page(asked, listing, writable=self._writable)(*asgi)
 
     async def _send_folder(self, asked: Asked, place: Place, codec: str, *asgi: Any) -> None:

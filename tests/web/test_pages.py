@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import re
@@ -132,6 +133,12 @@ async def test_search(top: str, client: httpx.AsyncClient) -> None:
     assert names_on(page) == []
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+
+
+async def test_many_who_search(client: httpx.AsyncClient) -> None:
+    """They wait for each other, and all get their answer."""
+    answers = await asyncio.gather(*(client.get(f"/?q={n % 3}") for n in range(30)))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 async def test_search_follows_no_link(client: httpx.AsyncClient) -> None:
