@@ -1,8 +1,8 @@
 """Archives that stay open for the next request: their index is read once.
 
-One without an index has to be read through for each folder that is shown: what was found in those
-that were shown last is remembered. Only a few archives are looked into at once, as the list of a
-folder takes memory.
+What was found in the folders that were shown last is remembered, too: an archive without an index has
+to be read through for that. Only a few are looked into at once, as the list of a folder takes
+memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _Version: TypeAlias = tuple[int, int, int, int]
 
 
 class _Folders:
-    """What is in the folders that were shown last, of archives without an index."""
+    """What is in the folders that were shown last, of all archives."""
 
     def __init__(self) -> None:
         self.turns = asyncio.Semaphore(_MOST_SCANS)
@@ -65,8 +65,7 @@ class KeptArchive:
         if found is None:
             async with self._folders.turns:
                 found = await self.archive.scandir(folder, max_members=_MOST_MEMBERS)
-            if not self.archive.is_indexed:
-                self._folders.put(self._version, folder, found)
+            self._folders.put(self._version, folder, found)
         return found
 
     async def kind_of(self, name: str) -> Kind | None:

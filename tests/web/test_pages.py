@@ -383,7 +383,7 @@ async def test_too_many_names(name: str, root: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_folders_that_are_remembered(tmp_path: Path, root: Path) -> None:
-    """Of an archive without an index, too, a folder is not looked for again and again."""
+    """Even of an archive without an index, a folder is not looked for again and again."""
     path = tmp_path / "a.tar.gz"
     path.write_bytes((root / "theirs.tar.gz").read_bytes())
     async with Engine(2, executor="thread") as engine, asking(app(tmp_path, engine=engine)) as to:
