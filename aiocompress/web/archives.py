@@ -1,8 +1,8 @@
 """Archives that stay open for the next request: their index is read once.
 
-What was found in the folders that were shown last is remembered, too: an archive without an index has
-to be read through for that. Only a few are looked into at once, as the list of a folder takes
-memory.
+What was found in the folders that were shown last is remembered, too, as an archive without an
+index has to be read through for that. Only a few are looked into at once: the list of a folder
+takes memory.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def list_folder(place: Place, view: View, deadline: Deadline) -> Listing:
         if view.sort != "name":  # those that are not on the page count, too
             items = looked_at(items)
         listing = arranged(items, view, is_whole=len(entries) <= _MOST)
-        return listing._replace(items=looked_at(listing.items))
+        return listing._replace(items=list(map(_with_archives, looked_at(listing.items))))
     finally:
         os.close(descriptor)
 
@@ -144,7 +144,7 @@ def search_folder(place: Place, view: View, deadline: Deadline) -> Listing:
                 if len(items) == _MOST_FOUND:
                     is_whole = False
                     break
-                items.append(_looked_at(Item(name, _kind_of(entry)), entry))
+                items.append(_with_archives(_looked_at(Item(name, _kind_of(entry)), entry)))
     except TimeoutError:
         is_whole = False
     finally:
@@ -174,7 +174,7 @@ def _kind_of(entry: os.DirEntry[str]) -> Kind:
         return "folder"
     if not entry.is_file(follow_symlinks=False):
         return "other"
-    return "archive" if is_archive(entry.name) else "file"
+    return "file"
 
 
 def _looked_at(item: Item, entry: os.DirEntry[str]) -> Item:
@@ -184,8 +184,14 @@ def _looked_at(item: Item, entry: os.DirEntry[str]) -> Item:
         status = entry.stat(follow_symlinks=False)
     except OSError:  # it has just gone
         return item
-    size = status.st_size if item.kind in {"file", "archive"} else None
-    return item._replace(size=size, modified=status.st_mtime)
+    size = status.st_size if item.kind == "file" else None
+    return Item(item.name, item.kind, size, status.st_mtime)
+
+
+def _with_archives(item: Item) -> Item:
+    """Tell an archive from another file, once it is known that somebody sees it."""
+    is_one = item.kind == "file" and is_archive(item.name)
+    return item._replace(kind="archive") if is_one else item
 
 
 def _timely(rows: Iterable[T], deadline: Deadline) -> Iterator[T]:
