@@ -1,7 +1,7 @@
 """Downloads by FastAPI: a folder packed while it is sent, one member of an archive, and pages.
 
-Run it with a folder, and it serves that at http://127.0.0.1:8000/, until Ctrl-C; without one it
-makes a small folder, asks itself for everything once, and ends.
+Run it with a folder (and a port, if not 8000), and it serves that at http://127.0.0.1:8000/ until
+Ctrl-C; without one it makes a small folder, asks itself for everything once, and ends.
 """
 
 import asyncio
@@ -89,7 +89,8 @@ async def ask_for_everything(folder: str) -> None:
 def main() -> None:
     """Serve a folder, or show all of it once."""
     if len(sys.argv) > 1:
-        uvicorn.run(make_application(sys.argv[1]))
+        port = int(sys.argv[2]) if len(sys.argv) > 2 else 8000
+        uvicorn.run(make_application(sys.argv[1]), port=port)
         return
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(make_folder(folder))

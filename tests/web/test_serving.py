@@ -9,6 +9,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -198,6 +199,35 @@ async def test_aiohttp_and_curl(root: Path, tmp_path: Path) -> None:
     unpack = tool("tar"), "--zstd", "-xf", "-", "-C", str(tmp_path)
     await asyncio.to_thread(subprocess.run, unpack, input=archive, check=True)
     assert (tmp_path / "docs" / "deep" / "down.txt").read_text() == "far down"
+
+
+async def test_the_example(root: Path) -> None:
+    """FastAPI on a real uvicorn, asked by curl, and ended by Ctrl-C."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = str(listening.getsockname()[1])
+    example = Path(__file__).parents[2] / "examples" / "fastapi_download_folder.py"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(example), str(root), port, env=LIBRARY, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        get = tool("curl"), "-sSf", "--retry", "50", "--retry-connrefused", "--retry-delay", "1"
+        url = f"http://127.0.0.1:{port}"
+        asked = await asyncio.create_subprocess_exec(*get, f"{url}/download", stdout=-1)
+        data, _ = await asyncio.wait_for(asked.communicate(), 60)
+        names = await asyncio.to_thread(
+            subprocess.check_output, [tool("tar"), "--zstd", "-tf", "-"], input=data
+        )
+        assert b"root/docs/notes.txt\n" in names
+        asked = await asyncio.create_subprocess_exec(*get, f"{url}/files/docs/", stdout=-1)
+        page, _ = await asyncio.wait_for(asked.communicate(), 60)
+        assert b"notes.txt" in page
+        process.send_signal(signal.SIGINT)
+        _, told = await asyncio.wait_for(process.communicate(), 30)
+        assert b"Warning" not in told, told.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 # The command.
