@@ -101,7 +101,7 @@ class Archive:
 
     @property
     def status(self) -> os.stat_result | None:
-        """The status of its file when it was opened: what it holds is of that time, say."""
+        """The status that its file had when it was opened; None: it is no file of this machine."""
         return self._opened.status
 
     @property

@@ -143,7 +143,15 @@ async def test_what_is_one_frame(tmp_path: Path) -> None:
                 path.write_bytes(path.read_bytes()[:-1])
                 assert await engine.content_encoding(path) is None
         odd = tmp_path / "odd"
-        for content in (b"", b"text", b"\x28\xb5\x2f\xfd", b"\x1f\x8b\x08", b"\x1f\x8b\x08\0" * 9):
+        tiny = b"\x28\xb5\x2f\xfd\x20\0" + b"\0\0\0" * 70_000 + b"\1\0\0"
+        for content in (
+            tiny,
+            b"",
+            b"text",
+            b"\x28\xb5\x2f\xfd",
+            b"\x1f\x8b\x08",
+            b"\x1f\x8b\x08\0" * 9,
+        ):
             odd.write_bytes(content)
             assert await engine.content_encoding(odd) is None
         wide = zstandard.ZstdCompressor(
