@@ -4,6 +4,7 @@ The house, from the roof down; each floor imports only what stands below it:
 
     __main__                  ``python -m aiocompress``
     cli | remote | sync       doors: the command line; members for fsspec; plain functions
+    web                       a door, too: over HTTP; the command line opens it
     api                       what callers hold: Engine, functions, streams, files, archives
     verbs                     what one call does, out and back side by side
     storage                   files, folders and pipes of this machine; objects elsewhere

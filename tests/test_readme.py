@@ -130,7 +130,7 @@ async def test_an_example_of_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_every_flag_is_named() -> None:
     """The README names every flag of every command."""
-    for command in ("compress", "decompress", "test", "extract", "recover", "list", "cat"):
+    for command in ("compress", "decompress", "test", "extract", "recover", "list", "cat", "serve"):
         text = run([sys.executable, "-m", "aiocompress", command, "--help"], ROOT).decode()
         for flag in re.findall(r"(?<![\w-])(--?[a-zA-Z][\w-]*)", text.partition("Options:")[2]):
             assert f"`{flag}`" in README or flag in {"-h", "--help"} or f" {flag} " in README, flag

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from typing import Self
 
 from aiocompress.api.member import MemberFile
+from aiocompress.api.stream import ByteStream
 from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
 from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
+from aiocompress.verbs.base import Tally
 from aiocompress.verbs.iterating import Iterating
-from aiocompress.verbs.options import Reading, make_reading, make_restoring, make_writing
+from aiocompress.verbs.options import (
+    Bounds,
+    Packing,
+    Reading,
+    Recipe,
+    Streaming,
+    make_reading,
+    make_recipe,
+    make_restoring,
+    make_writing,
+)
+from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 
 __all__ = ["Archive", "ArchiveSource", "MemberFile", "Members"]
@@ -55,6 +70,7 @@ class Archive:
     def __init__(
         self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
     ) -> None:
+        self._pool = pool
         self._opened = OpenedArchive(pool, source, reading, owns_pool=owns_pool)
 
     async def __aenter__(self) -> Self:
@@ -81,6 +97,11 @@ class Archive:
     def name(self) -> str | None:
         """The path of the archive, if it has one."""
         return self._opened.name
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """The status that its file had when it was opened; None: it is no file of this machine."""
+        return self._opened.status
 
     @property
     def is_indexed(self) -> bool:
@@ -124,6 +145,20 @@ class Archive:
         :raises FormatError: it is something else.
         """
         return await self._opened.listdir(folder)
+
+    async def scandir(self, folder: str = "", *, max_members: int | None = None) -> list[Member]:
+        """Return the members that are directly in a folder, sorted by name, as ``os.scandir`` does.
+
+        A folder that the archive does not hold itself, but something in it, is a ``Member`` of kind
+        "directory" all the same, with ``mtime_ns`` 0.
+
+        :param folder: its name; by default the top of the archive.
+        :param max_members: the most members to return.
+        :raises LimitError: there are more.
+        :raises MemberNotFoundError: there is no such folder.
+        :raises FormatError: it is something else.
+        """
+        return await self._opened.scandir(folder, Bounds(max_members))
 
     async def exists(self, name: str) -> bool:
         """Return whether there is a member of that name."""
@@ -201,6 +236,34 @@ class Archive:
         limit = make_reading(max_output, 1).max_output
         return await self._opened.extract(destination, restoring, writing, limit)
 
+    def compress_stream(
+        self,
+        members: Iterable[str] | None = None,
+        *,
+        codec: str = "zstd",
+        compression_level: int | None = None,
+        chunk_size: Size | None = None,
+    ) -> ByteStream:
+        """Make another archive of some members, as a stream: a ``.tar.zst`` or ``.tar.gz``.
+
+        Members keep their names, their order and all that their headers say; a hard link to a file
+        that was not chosen leads nowhere. The new archive has no index.
+
+        :param members: as for ``extract``.
+        :param codec: "zstd" or "gzip"; this and the other arguments are those of
+            ``Engine.compress_stream``.
+        :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param chunk_size: raw bytes of a frame; default: by codec and level.
+        :returns: an async iterator of ``bytes``; ``async with`` finds the members.
+        :raises ValueError: there is no such codec, level or size. When the stream is opened:
+            ``MemberNotFoundError``. When it is read: ``CorruptError``.
+        """
+        self._opened.check()
+        selection = Selection(members)
+        recipe = make_recipe(codec, compression_level, chunk_size)
+        tally = Tally(self._pool)
+        return ByteStream(_chosen(self._pool, self._opened, selection, recipe, tally), tally)
+
     async def test(self, *, progress: ProgressOption = False) -> Report:
         """Read the whole archive and check its frames, headers and index; write nothing.
 
@@ -208,3 +271,18 @@ class Archive:
         :raises CorruptError: something is damaged; ``TruncatedError``: the end is missing.
         """
         return await self._opened.test(progress)
+
+
+async def _chosen(
+    pool: WorkerPool, archive: OpenedArchive, selection: Selection, recipe: Recipe, tally: Tally
+) -> AsyncGenerator[bytes]:
+    """Yield nothing when the members are found, and then the bytes of their archive."""
+    from aiocompress.verbs.archive.choose import chosen, tar_of  # most archives are only read
+    from aiocompress.verbs.stream import compressed_bytes
+
+    members = await chosen(archive, selection)
+    async with aclosing(tar_of(archive, selection, members)) as raw:
+        stream = compressed_bytes(pool, raw, recipe, Streaming(Packing(())), tally)
+        async with aclosing(stream):
+            async for data in stream:
+                yield data

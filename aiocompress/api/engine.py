@@ -507,6 +507,23 @@ class Engine:
         reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         return Archive(self._pool, source, reading)
 
+    async def content_encoding(self, path: PathLike) -> str | None:
+        """Return the ``Content-Encoding`` under which a file can be sent as it is: zstd or gzip.
+
+        Only what is one frame or member, and nothing else, is one that every HTTP client decodes to
+        its end: what ``compress_stream(single=True)`` makes, a file of up to 64 KiB, and the files
+        of ordinary tools. Where the member of a ``.gz`` does not state its size, it is decoded to
+        see that, if it has up to 1 MiB.
+
+        :returns: None, if there is none: the file is of several frames or members, needs a
+            dictionary or a zstd window above 8 MiB, or is not compressed at all.
+        :raises OSError: the file cannot be read.
+        """
+        from aiocompress.verbs.single import coding_of
+
+        self._pool.check()
+        return await coding_of(self._pool, os.fspath(path))
+
     def create_archive(
         self,
         destination: Destination,

@@ -98,6 +98,14 @@ class MemberFile(BinaryReading):
                 raise  # neither the header nor the index is to blame
             return False
 
+    @property
+    def member(self) -> Member:
+        """The member whose content it is: of a hard link, the file that it is linked to.
+
+        :raises ClosedError: it is not open.
+        """
+        return self._opened()
+
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 

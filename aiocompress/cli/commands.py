@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
@@ -49,7 +49,8 @@ def _size(name: str, **about: Any) -> Callable[[F], F]:
 
 _sources = click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 _verbose = _flag("-v", "--verbose", help="Say more; errors with versions and traceback.")
-_running = _options(
+_quiet = _flag("-q", "--quiet", help="Print errors only.")
+_workers = _options(
     click.option(
         "-T",
         "num_workers",
@@ -59,12 +60,15 @@ _running = _options(
         help="Worker processes; 0: one for each processor.  [default: 0]",
     ),
     _size("--memory-limit", help="Memory for all chunks in flight."),
+)
+_running = _options(
+    _workers,
     click.option(
         "--progress/--no-progress",
         default=None,
         help="Draw a bar on stderr; default: if stderr is a terminal.",
     ),
-    _flag("-q", "--quiet", help="Print errors only."),
+    _quiet,
     _verbose,
     _flag("--json", "as_json", help="Print the report as JSON; on stderr if data takes stdout."),
 )
@@ -268,8 +272,32 @@ def recover(damaged: str, **flags: Any) -> None:
     _run("recover", flags | {"sources": (damaged,)})
 
 
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress serve                               this folder, at http://127.0.0.1:8000/\n"
+    "  aiocompress serve --root share --writable       with uploads"
+)
+@click.option("--root", default=".", metavar="DIR", help="The folder to serve.  [default: .]")
+@click.option(
+    "--host", default="127.0.0.1", help="The address to serve it at.  [default: 127.0.0.1]"
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, help="0: a free one.  [default: 8000]"
+)
+@_flag("--writable", help="Let visitors upload files.")
+@_workers
+@_quiet
+@_verbose
+def serve(**flags: Any) -> None:
+    """Serve a folder, and what is inside of its archives, to browsers."""
+    _end(console.serve(**flags))
+
+
 def _run(verb: plan.Verb, flags: dict[str, Any]) -> None:
-    code = console.run(plan.Options(verb=verb, **flags))
+    _end(console.run(plan.Options(verb=verb, **flags)))
+
+
+def _end(code: int) -> NoReturn:
     # All is closed, and tearing down the interpreter would take longer than a small file.
     try:
         sys.stdout.flush()

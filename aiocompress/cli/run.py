@@ -75,6 +75,39 @@ def run(options: Options) -> int:
         return FAILED
 
 
+def serve(
+    root: str,
+    host: str,
+    port: int,
+    *,
+    writable: bool,
+    num_workers: int,
+    memory_limit: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Serve a folder until a signal comes; returns the exit code."""
+    try:
+        check_descriptors()
+        try:
+            from aiocompress.web import serve as web
+        except ModuleNotFoundError as error:
+            what = f"needs {error.name}: pip install 'aiocompress[web]'"
+            raise UsageError(f"serve {what}") from None
+        engine = Engine(num_workers or None, memory_limit)
+        tell = (lambda _: None) if quiet else say
+        ended = web.serve(
+            root, host, port, writable=writable, engine=engine, say=tell, verbose=verbose
+        )
+    except Exception as error:  # noqa: BLE001 - as of `run`
+        complain(error, verbose=verbose)
+        return FAILED
+    if ended is not None:
+        gc.collect()  # frames of the server hold semaphores, which would be reported as leaked
+        _die_of(ended)
+    return DONE
+
+
 def _run_loop(work: Coroutine[Any, Any, int], *, fast: bool) -> int:
     """Run to the end, or to a signal.
 

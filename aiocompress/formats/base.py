@@ -145,6 +145,10 @@ Request: TypeAlias = tuple[int, int]
 """Offset and size, in bytes, of a part of the file."""
 
 
+Read: TypeAlias = Callable[[int, int], bytes]
+"""Returns so many bytes from an offset of the file; fewer at its end."""
+
+
 class FrameTable(NamedTuple):
     """Where the frames of a container stand according to its own index: a hint, to be verified.
 
@@ -363,6 +367,8 @@ class Container(NamedTuple):
     """Whether bytes begin and end as one frame of that raw size does, damaged inside or not."""
     has_bare_files: bool = False
     """Whether a small file is one frame, as the codec makes it, and nothing else."""
+    is_sole: Callable[[Read, int], bool] = lambda _read, _size: False
+    """Whether a file of so many bytes is one frame that every HTTP client decodes."""
     whole: Callable[[bytes, int, int], bytes | None] = lambda _data, _most, _max_window: None
     """Decodes a small file of one frame at once, given the most raw bytes and the largest window
     allowed; None: the file is anything else, and ``reader`` has to read it."""

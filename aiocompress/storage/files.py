@@ -89,13 +89,21 @@ class FilePositions:
         """
         return cls(await call(executor, os.open, path, os.O_RDONLY, undo=os.close), path, executor)
 
-    async def size(self) -> int:
+    @property
+    def status(self) -> os.stat_result:
         with naming(self.name):
-            return os.fstat(self._descriptor).st_size
+            return os.fstat(self._descriptor)
+
+    async def size(self) -> int:
+        return self.status.st_size
+
+    def read_now(self, offset: int, size: int) -> bytes:
+        """Do as ``read_at``, in the thread that calls."""
+        with naming(self.name):
+            return read_at(self._descriptor, offset, size)
 
     async def read_at(self, offset: int, size: int) -> bytes:
-        with naming(self.name):
-            return await call(self._executor, read_at, self._descriptor, offset, size)
+        return await call(self._executor, self.read_now, offset, size)
 
     async def aclose(self) -> None:
         if self._descriptor >= 0:

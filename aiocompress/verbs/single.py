@@ -1,4 +1,4 @@
-"""Out as a single frame or member, for readers that stop after the first one.
+"""A single frame or member, for readers that stop after the first one: made, and recognised.
 
 Such are most decoders of ``Content-Encoding``. The frame is compressed as it is read, a piece at a
 time, in a compute thread: the pieces of many streams take turns. It has no mark and no index.
@@ -6,12 +6,15 @@ time, in a compute thread: the pieces of many streams take turns. It has no mark
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Final
 
+from aiocompress import formats
+from aiocompress.errors import FormatError, TruncatedError
 from aiocompress.model import KIB, Buffer
 from aiocompress.storage.base import Source
+from aiocompress.storage.files import FilePositions
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Recipe
 from aiocompress.workers.pool import WorkerPool
@@ -53,6 +56,24 @@ async def compressed_whole(
         if not more:
             return
         used, more = await _fill(source, room)
+
+
+async def coding_of(pool: WorkerPool, path: str) -> str | None:
+    """Return the codec of a file that is one frame or member, and nothing else."""
+    file = await FilePositions.open(path, pool.files)
+    try:
+        return await call(pool.files, _coding_of, file.read_now, await file.size())
+    finally:
+        await file.aclose()
+
+
+def _coding_of(read: Callable[[int, int], bytes], size: int) -> str | None:
+    """Look at the file, in a thread: a large frame has thousands of blocks."""
+    try:
+        form = formats.detect(read(0, formats.HEAD_SIZE))
+    except (FormatError, TruncatedError):
+        return None
+    return form.name if form.container.is_sole(read, size) else None
 
 
 async def _fill(source: Source, room: memoryview) -> tuple[int, bool]:

@@ -26,13 +26,15 @@ from aiocompress.formats import base
 from aiocompress.formats.base import (
     AT_ONCE,
     LARGEST_TABLE,
+    PART,
     FrameTable,
+    Read,
     Search,
     Steps,
     little_endian,
 )
 from aiocompress.formats.gzip import codec as gzip
-from aiocompress.model import Buffer
+from aiocompress.model import MIB, Buffer
 
 _HEADER: Final = struct.Struct("<4sIBBH2sHI")
 """Magic and flags, time, extra flags, system, FEXTRA length, subfield, its length, member size."""
@@ -42,6 +44,7 @@ _NO_MARK: Final = b"written now\0"
 """In its place, while a file grows."""
 _EMPTY: Final = b"\x03\0" + bytes(8)
 _SMALLEST: Final = 20
+_LARGEST_TRIED: Final = MIB
 HIGHEST_RATIO: Final = 1032
 """Raw bytes that a byte of DEFLATE data can stand for at most."""
 
@@ -253,6 +256,31 @@ def whole(data: bytes, most: int, _max_window: int) -> bytes | None:
     return raw if is_whole else None
 
 
+def is_sole(read: Read, size: int) -> bool:
+    """Whether a file is one member, and nothing else; see ``Container``.
+
+    Where the member does not state its size, only decoding finds its end: so of large files it is
+    not known.
+    """
+    head = read(0, INDEX_HEAD)
+    if is_marked(head) or len(head) < gzip.PLAIN_HEADER or head[3] & gzip.RESERVED_FLAGS:
+        return False
+    if stated := indexed_size(head):
+        return stated == size
+    if size > _LARGEST_TRIED:
+        return False
+    decoder, left = zlib.decompressobj(gzip.WBITS), read(0, size)
+    try:
+        for _ in range(_LARGEST_TRIED * 64 // PART):
+            decoder.decompress(left, PART)
+            left = decoder.unconsumed_tail
+            if decoder.eof or not left:
+                break
+    except zlib.error:
+        return False
+    return decoder.eof and not decoder.unused_data
+
+
 class Reader(base.Reader):
     """``.gz`` of any writer to pieces; see ``base.Reader``.
 
@@ -368,5 +396,6 @@ CONTAINER: Final = base.Container(
     index_payload,
     is_frame,
     has_bare_files=True,
+    is_sole=is_sole,
     whole=whole,
 )

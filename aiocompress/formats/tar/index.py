@@ -199,8 +199,19 @@ class Records:
         return self._offsets
 
     def __iter__(self) -> Iterator[Record]:
+        return self._made(self._rows)
+
+    def where(self, mask: Iterable[bool]) -> Iterator[Record]:
+        """Return the records for which ``mask`` says so, in order."""
+        return self._made(compress(self._rows, mask))
+
+    @property
+    def _rows(self) -> Iterator[tuple[Any, ...]]:
+        return zip(*self._columns, self.offsets()[:-1], strict=True)
+
+    def _made(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Record]:
         table = self._owner_list
-        for *row, owner, offset in zip(*self._columns, self.offsets()[:-1], strict=True):
+        for *row, owner, offset in rows:
             yield Record._make((*row, table[owner], offset))
 
     def listing(self) -> list[str]:

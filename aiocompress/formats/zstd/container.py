@@ -17,10 +17,18 @@ import zstandard
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats import base
-from aiocompress.formats.base import LARGEST_TABLE, PART, FrameTable, Search, Steps, little_endian
+from aiocompress.formats.base import (
+    LARGEST_TABLE,
+    PART,
+    FrameTable,
+    Read,
+    Search,
+    Steps,
+    little_endian,
+)
 from aiocompress.formats.zstd import codec as zstd
 from aiocompress.formats.zstd.codec import U32_MAX, FrameHeader, FrameWalk
-from aiocompress.model import Buffer
+from aiocompress.model import MIB, Buffer
 
 TABLE_MAGIC: Final = b"\x5e\x2a\x4d\x18"
 INDEX_MAGIC: Final = b"\x59\x2a\x4d\x18"
@@ -33,6 +41,10 @@ ENTRY: Final = struct.Struct("<III")
 FOOTER: Final = struct.Struct("<IB4s")
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
+_LONGEST_HEADER: Final = 18
+_LARGEST_HTTP_WINDOW: Final = 8 * MIB
+_MOST_BLOCKS: Final = 1 << 16
+"""Blocks that are walked over to find the end of a frame: 8 GiB, or tiny ones of an attacker."""
 _TABLE_SIZE: Final = _ONE_ENTRY.size - SKIPPABLE.size
 
 
@@ -191,6 +203,28 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     return zstd.decompress_all(memoryview(data)[:size]) if data[size:] == table else None
 
 
+def is_sole(read: Read, size: int) -> bool:
+    """Whether a file is one frame, and nothing else; see ``Container``.
+
+    Browsers refuse windows above 8 MiB (RFC 9659).
+    """
+    head = read(0, _LONGEST_HEADER)
+    if head[:4] != zstd.MAGIC:
+        return False
+    try:
+        header = zstd.parse_header(head)
+        if header is None or header.dictionary or header.window > _LARGEST_HTTP_WINDOW:
+            return False
+        walk = FrameWalk(header)
+        for _ in range(_MOST_BLOCKS):
+            if walk.ended or walk.size >= size:
+                break
+            walk.advance(read(walk.size, 3), -walk.size)
+    except CorruptError:
+        return False
+    return walk.ended and walk.size == size
+
+
 class Reader(base.Reader):
     """``.zst`` of any writer to pieces; see ``base.Reader``."""
 
@@ -324,5 +358,6 @@ CONTAINER: Final = base.Container(
     index_payload,
     is_frame,
     has_bare_files=True,
+    is_sole=is_sole,
     whole=whole,
 )

@@ -22,6 +22,7 @@ from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import Member
 from aiocompress.storage.positional import SourceError
 from aiocompress.verbs.archive.seek import Indexed
+from aiocompress.verbs.options import Bounds
 from aiocompress.verbs.select import Closest, plain
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -123,6 +124,42 @@ class Contents(ABC):
             raise FormatError(f"member {folder!r} is a {member.kind}, no folder", file=self.name)
         return [to_text(name) for name in sorted(found)]
 
+    async def scandir(self, folder: str, bounds: Bounds) -> list[Member]:
+        """Return all that is directly in a folder, in the order of names.
+
+        :raises LimitError: there are too many.
+        :raises MemberNotFoundError: there is no such folder.
+        :raises FormatError: it is no folder.
+        """
+        self.check()
+        inside = plain(to_bytes(folder))
+        start = inside + b"/" if inside else b""
+        found: dict[bytes, Member] = {}
+        batches = self._batches(
+            lambda records: _directly_in(records, start),
+            lambda member: [
+                (name, member if name == plain(to_bytes(member.name))[len(start) :] else None)
+                for name in _children([plain(to_bytes(member.name))], start)
+            ],
+            start,
+            _MEMBERS_AT_ONCE,
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                for name, member in batch:
+                    if member is not None:
+                        found[name] = member
+                    elif name not in found:
+                        found[name] = Member(to_text(start + name), "directory", mode=0o755)
+                bounds.check_count(len(found))
+        if not found and inside:
+            if not await self.exists(folder):
+                hint = "members() tells what there is"
+                raise MemberNotFoundError(f"no member {folder!r}", file=self.name, hint=hint)
+            if (kind := (await self.member(folder)).kind) != "directory":
+                raise FormatError(f"member {folder!r} is a {kind}, no folder", file=self.name)
+        return [found[name] for name in sorted(found)]
+
     async def _batches(
         self,
         indexed: Callable[[Records], Iterable[T]],
@@ -174,7 +211,7 @@ class Contents(ABC):
             self.distrust(error)
             return await self.scan_for(name)
         if record is None:
-            raise await self._not_found(name)
+            raise await self.not_found(name)
         return record.member()
 
     async def exists(self, name: str) -> bool:
@@ -188,7 +225,7 @@ class Contents(ABC):
                 self.distrust(error)
         return wanted in (await self._scan_with(wanted)).found
 
-    async def _not_found(self, name: str) -> MemberNotFoundError:
+    async def not_found(self, name: str) -> MemberNotFoundError:
         """Return an error with the closest of all names, if the archive can be read again."""
         closest = Closest(name)
         if self.can_be_read_again:
@@ -204,7 +241,7 @@ class Contents(ABC):
         wanted = plain(to_bytes(name))
         scan = await self._scan_with(wanted)
         if wanted not in scan.found:
-            raise await self._not_found(name)
+            raise await self.not_found(name)
         return scan.found[wanted]
 
     async def _scan_with(self, wanted: bytes) -> _Scan:
@@ -240,15 +277,21 @@ class _Scan:
 def _members(records: Records, start: bytes) -> Iterator[Member]:
     if not start:
         return map(Record.member, records)
-    offsets = records.offsets()
-    return (
-        records.record(number, offsets[number]).member()
-        for number, name in enumerate(records.names)
-        if name.startswith(start)
-    )
+    return map(Record.member, records.where(name.startswith(start) for name in records.names))
 
 
 def _children(names: Iterable[bytes], start: bytes) -> list[bytes]:
     """Return the first part of each name behind ``start``; those that have none are left out."""
     parts = (name[len(start) :].partition(b"/")[0] for name in names if name.startswith(start))
     return [part for part in parts if part not in _NOTHING]
+
+
+def _directly_in(records: Records, start: bytes) -> Iterator[tuple[bytes, Member | None]]:
+    """Yield what ``_children`` returns, each once, and the members that have such a name."""
+    size = len(start)
+    inside = [name[size:] if name.startswith(start) else b"" for name in records.names]
+    folders = {name.partition(b"/")[0] for name in inside if b"/" in name}
+    yield from ((name, None) for name in folders - _NOTHING)
+    direct = (name not in _NOTHING and b"/" not in name for name in inside)
+    for record in records.where(direct):
+        yield record.name[size:], record.member()

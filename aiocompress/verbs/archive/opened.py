@@ -66,6 +66,8 @@ class OpenedArchive(Contents):
         self._read_once = False
         self._positions: Checked | None = None
         self._size: int | None = None
+        self.status: os.stat_result | None = None
+        """That of the file, when it was opened."""
         self.is_plain = False
         """Whether it is a tar that is not compressed."""
 
@@ -117,6 +119,7 @@ class OpenedArchive(Contents):
                 return None
             file = await FilePositions.open(path, self._pool.files)
             stack.push_async_callback(file.aclose)
+            self.status = file.status
             return Checked(file)
         return Checked(self._source) if isinstance(self._source, Positional) else None
 
@@ -211,7 +214,7 @@ class OpenedArchive(Contents):
                 self._expect(run, restoring.selection)
                 await self._restore(building, restoring, reading, run.tally)
                 if (missing := restoring.selection.missing) is not None:
-                    raise await self._not_found(missing)
+                    raise await self.not_found(missing)
         except (FileExistsError, NotADirectoryError):
             # Where this is no archive, what stands in the way may be the file that it becomes.
             await self._check_is_tar()

@@ -180,9 +180,8 @@ class FileReader:
         assert self._anywhere is not None
         size = await self._anywhere.size()
         if self._end is None or self._end.start != size:
-            table = await self._tables()
-            if table is not None and await table.before(table.size) is not None:
-                return table.size
+            if (stated := await self.stated_size()) is not None:
+                return stated
             wanted, self._wanted = self._wanted, sys.maxsize
             try:
                 await self.next()
@@ -190,6 +189,12 @@ class FileReader:
                 self._wanted = wanted
         assert self._end is not None
         return self._end.raw
+
+    async def stated_size(self) -> int | None:
+        """Return the raw bytes of the whole file as its tables have it; None: it has none."""
+        table = await self._tables()
+        is_credible = table is not None and await table.before(table.size) is not None
+        return table.size if table is not None and is_credible else None
 
     def _keep(self, start: int, data: bytes) -> None:
         """Keep a block that was sought, for others in it may be, while memory can be spared."""

@@ -1,0 +1,97 @@
+"""Answers that are the same for a folder of the disk and for one of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import unquote
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from aiocompress.web.asked import Asked
+from aiocompress.web.browse import Listing
+from aiocompress.web.pages import Page, address, crumbs, quoted, sorted_by
+from aiocompress.web.preview import picture_type, preview
+
+_CODECS: Final = {"tar.zst": "zstd", "tar.gz": "gzip"}
+
+
+def folder_page(
+    asked: Asked, listing: Listing, *, original: str = "", writable: bool = False
+) -> Response:
+    """Return the page of a folder.
+
+    :param original: the address of the archive that is shown as a folder.
+    :param writable: whether files may be dropped there.
+    """
+    view = asked.view
+    about = {
+        "title": asked.names[-1] if asked.steps else "Files",
+        "kind": "archive" if original else "folder",
+        "crumbs": crumbs(asked.names, is_folder=True),
+        "view": view,
+        "listing": listing,
+        "original": original,
+        "writable": writable,
+        "sorted_by": lambda sort: sorted_by(view, sort),
+        "paged": lambda page: address(view._replace(page=page)),
+    }
+    return Page("folder.html", about)
+
+
+async def file_page(
+    asked: Asked,
+    blocks: AsyncIterator[bytes],
+    size: int,
+    modified: float,
+    restored: str | None = None,
+) -> Response:
+    """Return the page of a file.
+
+    :param blocks: what it holds, of which only the beginning is read.
+    :param size: in bytes.
+    :param modified: in seconds since 1970.
+    :param restored: the name of what it holds, if it is compressed.
+    """
+    name = asked.names[-1]
+    seen = await preview(restored or name, blocks, is_whole=restored is None)
+    about = seen._asdict() | {
+        "title": name,
+        "here": f"./{quoted(name)}",
+        "crumbs": crumbs(asked.names, is_folder=False),
+        "size": size,
+        "modified": modified,
+        "restored": restored,
+    }
+    return Page("file.html", about)
+
+
+def with_slash(asked: Asked) -> Response:
+    """Send a client on to the folder: only with a slash do the addresses on its page lead there."""
+    location = {"location": f"./{quoted(asked.names[-1])}/"}
+    return Response(status_code=HTTPStatus.PERMANENT_REDIRECT, headers=location)
+
+
+def presented(asked: Asked, name: str) -> dict[str, Any]:
+    """Return how a file is sent: to be saved, unless it is a picture, and shown by a page."""
+    kind = picture_type(name) if "raw" in asked.query else None
+    return {"media_type": kind, "content_disposition_type": "inline" if kind else "attachment"}
+
+
+def codec_of(asked: Asked) -> str | None:
+    """Return the codec of a download; None: a page is wanted.
+
+    :raises HTTPException: 400, there is no such kind of archive.
+    """
+    kind = asked.query.get("download")
+    if kind is not None and kind not in _CODECS:
+        known = " or ".join(_CODECS)
+        raise HTTPException(HTTPStatus.BAD_REQUEST, f"download must be {known}")
+    return None if kind is None else _CODECS[kind]
+
+
+def ticked(asked: Asked) -> list[str]:
+    """Return the names that are to be downloaded; none: all."""
+    return [unquote(name, errors="surrogateescape") for name in asked.query.getlist("name")]

@@ -1,0 +1,52 @@
+"""A request for a page or a file: its path in steps, as bytes, and its query."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Self, cast, get_args
+from urllib.parse import unquote_to_bytes
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.types import Scope
+
+from aiocompress.web.browse import Sort, View
+
+_LATEST_PAGE: Final = 1_000_000
+
+
+class Asked(NamedTuple):
+    """What a request asks for; ``is_folder``: its path ends with a slash."""
+
+    method: str
+    steps: tuple[bytes, ...]
+    is_folder: bool
+    query: QueryParams
+    headers: Headers
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        """Take a request apart: below where the application is mounted."""
+        raw = scope.get("raw_path")
+        path = scope["path"].encode("utf-8", "surrogateescape")
+        if raw is not None:
+            path = unquote_to_bytes(raw.partition(b"?")[0])
+        path = path.removeprefix(scope.get("root_path", "").encode()).removeprefix(b"/")
+        is_folder = path.endswith(b"/") or not path
+        steps = tuple(path.removesuffix(b"/").split(b"/")) if path else ()
+        query = QueryParams(scope["query_string"])
+        return cls(scope["method"], steps, is_folder, query, Headers(scope=scope))
+
+    @property
+    def names(self) -> list[str]:
+        """The steps as text; see PEP 383."""
+        return [step.decode("utf-8", "surrogateescape") for step in self.steps]
+
+    @property
+    def view(self) -> View:
+        """How a folder is to be shown; what makes no sense counts as not said."""
+        sort, page = self.query.get("sort", "name"), self.query.get("page", "1")
+        return View(
+            cast("Sort", sort if sort in get_args(Sort) else "name"),
+            self.query.get("order") == "desc",
+            max(1, min(int(page), _LATEST_PAGE)) if page.isdecimal() and len(page) < 9 else 1,
+            self.query.get("q", "").strip(),
+        )
