@@ -95,12 +95,15 @@ class Server:
         """
         line, theirs = socket.socketpair()
         _ends.add(line)
-        with theirs:
-            socket.send_fds(self._requests, [b"!"], [theirs.fileno(), *descriptors])
-        pid = int.from_bytes(line.recv(4))
-        if not pid:
+        try:
+            with theirs:
+                socket.send_fds(self._requests, [b"!"], [theirs.fileno(), *descriptors])
+            pid = int.from_bytes(line.recv(4))
+            if not pid:
+                raise ChildProcessError("the server of the workers has ended")  # noqa: TRY301
+        except BaseException:
             line.close()
-            raise ChildProcessError("the server of the workers has ended")
+            raise
         return line, pid
 
     def close(self) -> None:

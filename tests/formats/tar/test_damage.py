@@ -268,8 +268,10 @@ IN_RANGE = re.compile(
     rb"out of (\S+ )?range|unknown extended header|Exiting with|implausibly old|link target|"
     rb"where numeric \S+ value expected"
 )
-"""What GNU tar says of numbers and links that it cannot make, though it goes on; and of numbers that
-an extended header replaces."""
+"""What GNU tar says of numbers and links that it cannot make, though it goes on.
+
+So it does where an extended header has a better one.
+"""
 
 
 def accepted(name: str, mutations: Any) -> tuple[bytes, Archive]:
