@@ -284,7 +284,7 @@ async def test_an_end_gives_everything_back(how: str) -> None:
                     break
         await _settled(engine, tasks)
         if how != "never begun":
-            await asyncio.wait_for(closed.wait(), 20)
+            await asyncio.wait_for(closed.wait(), 1)
         await stream.aclose()
         with pytest.raises(ClosedError if how != "ignored" else ()):
             await anext(stream)
