@@ -201,10 +201,7 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
-        # What a stream whose reader keeps up uses again and again is left to it: pages that come
-        # back from the system cost more than the copies that they are for.
-        freed = self._untrimmed - self.waiting
-        if freed >= (max(_TRIMMED, self.size // 4) if self.waiting else _TRIMMED):
+        if self._untrimmed - self.waiting >= _TRIMMED:
             self._untrimmed = self.waiting
             limits.trim_heap()
 
