@@ -29,6 +29,7 @@ from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
+_TRIM_SECONDS = 0.2
 
 
 class Arena:
@@ -201,9 +202,13 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
+        """Give pages back a moment later, when the transports of clients that left have let go."""
         if self._untrimmed - self.waiting >= _TRIMMED:
             self._untrimmed = self.waiting
-            limits.trim_heap()
+            try:
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, limits.trim_heap)
+            except RuntimeError:  # the loop has closed, and its generators are being dropped
+                limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""
