@@ -32,7 +32,7 @@ from aiocompress.api.archive import Archive, ArchiveSource
 from aiocompress.api.engine import Engine
 from aiocompress.api.member import MemberFile
 from aiocompress.errors import FormatError, MemberNotFoundError
-from aiocompress.model import MIB, Buffer, Member
+from aiocompress.model import MIB, Member
 
 __all__ = ["ArchiveFileSystem", "FsspecArchive", "HttpArchive", "S3Upload"]
 
@@ -250,7 +250,7 @@ class _MemberIO(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, room: Buffer) -> int:  # type: ignore[override]
+    def readinto(self, room: Any) -> int:
         view = memoryview(room).cast("B")
         data: bytes = self._opened.run(self._read, self._path, len(view))
         view[: len(data)] = data

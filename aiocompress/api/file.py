@@ -81,7 +81,7 @@ class AsyncFile(Generic[AnyStr]):
         opened, self._opened, self._closed = self._opened, False, True
         try:
             if opened:
-                await self._finish(failed=failed)
+                await (self._give_up() if failed else self._finish())
         finally:
             await self._release()
 
@@ -92,8 +92,12 @@ class AsyncFile(Generic[AnyStr]):
     async def _open(self) -> None:
         """Open what is below."""
 
-    async def _finish(self, *, failed: bool) -> None:
+    async def _finish(self) -> None:
         """Close what is below."""
+
+    async def _give_up(self) -> None:
+        """Close what is below after an error in the block."""
+        await self._finish()
 
     def __del__(self) -> None:
         if self._opened:

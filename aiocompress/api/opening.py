@@ -32,7 +32,7 @@ class _FromFile:
     async def _open(self) -> None:
         await self._file.open()
 
-    async def _finish(self, *, failed: bool) -> None:  # noqa: ARG002 - nothing was written
+    async def _finish(self) -> None:
         await self._file.aclose()
 
     def seekable(self) -> bool:
@@ -53,7 +53,7 @@ class BinaryReader(_FromFile, BinaryReading, AsyncFile[bytes]):
         BinaryReading.__init__(self)
         self._file, self.name = file, file.name
 
-    async def _next(self, size: int) -> bytes:  # noqa: ARG002 - a hint
+    async def _next(self, _: int) -> bytes:
         return await self._file.next()
 
 
@@ -91,12 +91,12 @@ class _Writer(AsyncFile[AnyStr]):
     async def _open(self) -> None:
         await self._file.open()
 
-    async def _finish(self, *, failed: bool) -> None:
-        if failed and self._file.atomic:
-            await self._file.abort()
-        else:
-            async with self._turn:
-                await self._file.finish(self._buffer)
+    async def _finish(self) -> None:
+        async with self._turn:
+            await self._file.finish(self._buffer)
+
+    async def _give_up(self) -> None:
+        await (self._file.abort() if self._file.atomic else self._finish())
 
     def _leave(self) -> None:
         self._file.leave()

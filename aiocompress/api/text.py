@@ -84,7 +84,7 @@ class TextReading(Reading[str]):
         self._characters = snapshot.characters
         self._snapshots = deque([snapshot])
 
-    async def _next(self, size: int) -> str:  # noqa: ARG002 - a hint
+    async def _next(self, _: int) -> str:
         while True:
             data = await self._next_bytes()
             undecoded, flags = self._decoder.getstate()

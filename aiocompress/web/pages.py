@@ -66,7 +66,7 @@ def when(seconds: float | None) -> str:
         text = datetime.fromtimestamp(seconds, UTC).isoformat(" ")
     except (ValueError, OverflowError, OSError):
         return ""
-    return Markup(f'<time datetime="{text[:10]}T{text[11:19]}Z">{text[:16]}</time>')  # noqa: S704
+    return Markup('<time datetime="{}T{}Z">{}</time>').format(text[:10], text[11:19], text[:16])
 
 
 def address(view: View) -> str:
@@ -107,8 +107,7 @@ def _templates() -> Environment:
         "readable": readable_size,
         "when": when,
     }
-    ours = {"style": STYLE, "script": SCRIPT}
-    environment.globals |= {name: Markup(text) for name, text in ours.items()}  # noqa: S704
+    environment.globals |= {"style": STYLE, "script": SCRIPT}
     return environment
 
 
@@ -131,7 +130,7 @@ class Page(Response):
         self.headers["content-security-policy"] = POLICY
         self.headers["cache-control"] = "no-cache"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         head = {"type": "http.response.start", "status": self.status_code}
         await send(head | {"headers": self.raw_headers})
         if scope["method"] != "HEAD":

@@ -218,7 +218,7 @@ class FolderResponse(_Sent):
             background=background,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         if not await PlainFiles(engine).call(os.path.isdir, self._folder):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._folder)
         stream = await stack.enter_async_context(self._stream(engine))
@@ -270,7 +270,7 @@ class MemberResponse(_Sent):
             background=background,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         archive = self._archive
         if not isinstance(archive, Archive):
             archive = await stack.enter_async_context(engine.open_archive(archive))
@@ -304,7 +304,7 @@ class ChosenResponse(_Sent):
             background=None,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, _engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         stream = await stack.enter_async_context(self._stream)
         return Body(lambda _start, _end: behind(b"", stream))
 

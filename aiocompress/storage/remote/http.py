@@ -98,19 +98,24 @@ class _WebServer(Store):
         try:
             async with self._session.get(self._url, headers=headers, **self._options) as response:
                 try:
-                    return await self._answer(response, start, size, seen)
+                    answer = await self._answer(response, start, size, seen)
                 finally:
                     if not response.content.at_eof():
                         response.close()  # nobody wants the rest
-        except _WholeFile as whole:
-            return await self.get(max(0, whole.size - size), min(size, whole.size), None)
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise failure(error, _KNOWN) from None
+        if isinstance(answer, int):
+            return await self.get(max(0, answer - size), min(size, answer), None)
+        return answer
 
     async def _answer(
         self, response: aiohttp.ClientResponse, start: int | None, size: int, seen: Version | None
-    ) -> Answer:
-        """Read an answer, but nothing that was not asked for."""
+    ) -> Answer | int:
+        """Read an answer, but nothing that was not asked for.
+
+        :returns: or the size of the file, all of which comes instead of its end: some servers know
+            only ranges that are counted from the front.
+        """
         headers, status = response.headers, response.status
         first, last, total = _content_range(headers)
         if status == 200 and start is None:
@@ -118,7 +123,7 @@ class _WebServer(Store):
             if total is None:
                 raise Failure("the server does not say how long the file is")
             if total > size:
-                raise _WholeFile(total)
+                return total
             first, last = 0, total - 1
         elif status == 200:
             raise Failure(_NO_RANGES)
@@ -138,16 +143,9 @@ class _WebServer(Store):
         return Answer(await response.content.readexactly(end - begin), version)
 
 
-class _WholeFile(Exception):  # noqa: N818
-    """All of a file comes instead of its end: some servers only know ranges from the front."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-
 def _content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None, int | None]:
     """Return the first and last byte of a range, and the size of all; None: it is not told."""
     found = _RANGE.fullmatch(headers.get("Content-Range", ""))
-    first, last, total = found.groups() if found is not None else (None, None, None)
-    return tuple(None if n in {None, "*"} else int(n) for n in (first, last, total))  # type: ignore[return-value]
+    parts = found.groups() if found is not None else (None, None, None)
+    first, last, total = (None if part in {None, "*"} else int(part) for part in parts)
+    return first, last, total

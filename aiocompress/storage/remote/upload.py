@@ -133,7 +133,7 @@ class S3Upload(Sink):
                 if len(self._part) == part_size(self._number):
                     await self._send()
 
-    async def commit(self, like: os.stat_result | None = None) -> None:  # noqa: ARG002 - no modes
+    async def commit(self, _: os.stat_result | None = None) -> None:
         """Make the object appear, whole; once that is done, doing it again does no harm.
 
         :raises FileExistsError: it exists by now, and is not to be replaced.

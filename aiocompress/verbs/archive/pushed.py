@@ -51,8 +51,9 @@ class PushedSource(Source):
     async def readinto(self, view: memoryview) -> int:
         return await self.fill(view)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self.writer.ended
+    @property
+    def is_over(self) -> bool:
+        return self.writer.ended
 
     def take_index(self) -> list[bytes]:
         return self.writer.take_index()

@@ -62,8 +62,9 @@ class _Chunks(Source):
     async def fill(self, view: memoryview) -> int:
         return await self.readinto(view)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - each chunk is a frame
-        return not self._last
+    @property
+    def is_over(self) -> bool:
+        return self._last
 
 
 class FileWriter:
