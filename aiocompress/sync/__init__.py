@@ -1,8 +1,8 @@
 """The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
 
-Each call runs an event loop in a thread of its own, so that it also works where a loop is running
-already, as in a notebook. ``loop`` holds that thread, ``held`` gives an async object one for as
-long as it is used, and each kind of object has a module, which says only what is different in it.
+Each call runs an event loop in a new thread, so that it also works where a loop is running already,
+as in a notebook. ``loop`` has that thread, ``held`` lends one to an async object for as long as it
+is used, and each kind of object has a module for what is special about it.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ decompress_stream = plain_stream(verbs.decompress_stream)
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is about archives when it is asked for: files start sooner without."""
+    """Import the archive classes on first use, which lets programs without them start sooner."""
     if name in {"create_archive", "open_archive"}:
         from aiocompress.sync import archive
 

@@ -45,10 +45,10 @@ _NO_RANGES: Final = "the server sends no parts of a file: download it, or open i
 class HttpArchive(RemoteArchive):
     """A file of a web server, for ``open_archive``.
 
-    The server must send ranges. Where it gives the file an ETag, or a time of its last change, a
-    file that is replaced while it is open is an error.
+    The server must send ranges. If it sends an ETag or ``Last-Modified``, replacing the file while
+    it is open is an error.
 
-    :param url: of ``http`` or ``https``. Errors show it without user, password and query.
+    :param url: an ``http`` or ``https`` URL. Errors show it without user, password and query.
     :param storage_options: those of fsspec's ``HTTPFileSystem``: ``headers=...``, and
         ``client_kwargs={"auth": ...}`` for ``aiohttp.ClientSession``.
     :raises TypeError: the URL is not text.
@@ -72,7 +72,7 @@ class _WebServer(Store):
 
     @classmethod
     async def open(cls, url: str, options: dict[str, Any]) -> Self:
-        """Begin a session."""
+        """Open a session."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
         )
@@ -111,10 +111,10 @@ class _WebServer(Store):
     async def _answer(
         self, response: aiohttp.ClientResponse, start: int | None, size: int, seen: Version | None
     ) -> Answer | int:
-        """Read an answer, but nothing that was not asked for.
+        """Read the bytes that were asked for, but no others.
 
-        :returns: or the size of the file, all of which comes instead of its end: some servers know
-            only ranges that are counted from the front.
+        :returns: if the server sends the whole file instead of its end, the size of the file: some
+            servers only know ranges counted from the front.
         """
         headers, status = response.headers, response.status
         first, last, total = _content_range(headers)
@@ -144,7 +144,7 @@ class _WebServer(Store):
 
 
 def _content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None, int | None]:
-    """Return the first and last byte of a range, and the size of all; None: it is not told."""
+    """Return the first and last byte of a range, and the size of the file; None if not told."""
     found = _RANGE.fullmatch(headers.get("Content-Range", ""))
     parts = found.groups() if found is not None else (None, None, None)
     first, last, total = (None if part in {None, "*"} else int(part) for part in parts)
