@@ -6,16 +6,13 @@ from functools import partial
 from typing import IO, BinaryIO, TypeAlias, Unpack
 
 from aiocompress import api
-from aiocompress.api import functions
-from aiocompress.api.archive import ArchiveSource
+from aiocompress.api import Positional, Sink, Source, functions
 from aiocompress.api.functions import CreateOptions
-from aiocompress.api.writer import Destination
 from aiocompress.model import DEFAULT_MAX_METADATA, DEFAULT_MAX_WINDOW, Report, Size
 from aiocompress.sync.file import Raw, adapted, reading
 from aiocompress.sync.held import Held, iterator, method
 
-PlainSource: TypeAlias = ArchiveSource | IO[bytes]
-PlainDestination: TypeAlias = Destination | IO[bytes]
+PlainSink: TypeAlias = Sink | IO[bytes]
 
 
 class Archive(Held[api.Archive]):
@@ -89,7 +86,7 @@ class ArchiveWriter(Held[api.ArchiveWriter]):
 
 
 def open_archive(
-    source: PlainSource,
+    source: Source | Positional,
     *,
     max_window: Size = DEFAULT_MAX_WINDOW,
     max_metadata: Size = DEFAULT_MAX_METADATA,
@@ -104,9 +101,7 @@ def open_archive(
     return Archive(opened)
 
 
-def create_archive(
-    destination: PlainDestination, **options: Unpack[CreateOptions]
-) -> ArchiveWriter:
+def create_archive(destination: PlainSink, **options: Unpack[CreateOptions]) -> ArchiveWriter:
     """Make an archive; see ``Engine.create_archive``. It works in threads.
 
     :param destination: as for ``Engine.create_archive``; or a binary file, which stays open.

@@ -16,7 +16,7 @@ from aiocompress.api.file import AsyncFile
 from aiocompress.api.functions import FileOptions, TextFileOptions
 from aiocompress.api.member import MemberFile
 from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
-from aiocompress.model import MIB, Buffer
+from aiocompress.model import MIB, Buffer, Codec
 from aiocompress.sync.held import Held
 
 _BUFFER: Final = MIB
@@ -181,7 +181,7 @@ def open(
     file: PlainFile,
     mode: str = "rb",
     *,
-    codec: str | None = None,
+    codec: Codec | None = None,
     compression_level: int | None = None,
     encoding: str | None = None,
     errors: str | None = None,
