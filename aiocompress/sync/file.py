@@ -11,7 +11,7 @@ from functools import partial
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Final, TextIO, TypeAlias, Unpack, cast, overload
 
-from aiocompress.api import functions
+from aiocompress.api import Sink, functions
 from aiocompress.api.file import AsyncFile
 from aiocompress.api.functions import FileOptions, TextFileOptions
 from aiocompress.api.member import MemberFile
@@ -23,6 +23,7 @@ _BUFFER: Final = MIB
 """Bytes that change threads at once: each time takes as long as some ten thousand bytes."""
 
 PlainFile: TypeAlias = AnyFile | IO[bytes]
+PlainSink: TypeAlias = Sink | IO[bytes]
 
 
 class Raw(io.RawIOBase):
