@@ -131,7 +131,7 @@ class _Writer(AsyncFile[AnyStr]):
         self._check()
         return self._sent + len(self._buffer)
 
-    async def writelines(self, lines: Iterable[AnyStr]) -> None:
+    async def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             await self.write(line)
 

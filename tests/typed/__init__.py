@@ -1,1 +1,1 @@
-"""What callers write, as mypy and pyright see it; ``[tool.mypy]`` and ``[tool.pyright]`` say how."""
+"""What callers write, as mypy and pyright see it; ``pyproject.toml`` says how they look at it."""

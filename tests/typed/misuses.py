@@ -24,8 +24,8 @@ async def words(engine: Engine) -> None:
 
 async def names(engine: Engine) -> None:
     """A name that is none of ours."""
-    aiocompress.compres(b"")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    sync.compress_files("a", "b")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+    aiocompress.compres(b"")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    sync.compress_files("a", "b")  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     await engine.compress_file("a", "b.zst", level=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     await aiocompress.compress_file("a", "b.zst", workers=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
@@ -33,7 +33,7 @@ async def names(engine: Engine) -> None:
 async def sources(engine: Engine) -> None:
     """Something that no bytes come from, or not like this."""
     text: Source = io.StringIO("text")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    engine.compress_stream(["one", b"two"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    engine.compress_stream(["one", b"two"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     engine.decompress_stream(["a.zst", "b.zst"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     await engine.compress_file(5, "x.zst")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await engine.compress_file(None, "x.zst")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -61,9 +61,8 @@ async def modes(binary: AsyncFile[bytes], text: AsyncFile[str]) -> None:
     """Bytes and text mixed up."""
     await binary.write("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await text.write(b"bytes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    aiocompress.open("x.zst", "rb", encoding="utf-8")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
     async for line in text:
-        line.decode()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+        line.decode()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 async def no_await(engine: Engine) -> None:
@@ -71,5 +70,4 @@ async def no_await(engine: Engine) -> None:
     len(engine.compress(b""))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     with aiocompress.open_archive("x"):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
         pass
-    for _ in engine.compress_stream(b""):  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
-        pass
+    list(engine.compress_stream(b""))  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
