@@ -98,7 +98,7 @@ async def _chunks(
         if source.waits and (not rooms or len(rooms[0]) < size):
             rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
         used = await source.fill(rooms[0][:size]) if source.waits else -1
-        slot = await slots.take(size, bound(size), slow=slow)
+        slot = await slots.take(size, bound(size), slow=slow, new=lane.window.is_new)
         try:
             if source.waits:
                 slot.input[:used] = rooms[0][:used]

@@ -119,6 +119,7 @@ class Decoder:
             frames,
             target,
             keep_input=not piece.exact,
+            new=self._lane.window.is_new,
         )
         return Decoding(kept, size, job)
 
