@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.asked import Asked
 from aiocompress.web.browse import is_archive, list_folder, search_folder
@@ -52,7 +52,7 @@ class Disk:
                 listing = await self._files.call(look, place, asked.view, deadline)
             await folder_page(asked, listing, writable=self._writable)(*asgi)
 
-    async def _send_folder(self, asked: Asked, place: Place, codec: str, *asgi: Any) -> None:
+    async def _send_folder(self, asked: Asked, place: Place, codec: Codec, *asgi: Any) -> None:
         """Send a folder, or what is ticked in it: all else is excluded, by the rules of gitignore.
 
         The walk begins at the open folder and follows no link, whatever the names have become.

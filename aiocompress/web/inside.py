@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from aiocompress.api.archive import Archive
 from aiocompress.errors import LimitError
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.archives import Archives, KeptArchive
 from aiocompress.web.asked import Asked
@@ -67,7 +67,7 @@ class Inside:
         await folder_page(asked, listing, original=original)(*asgi)
 
     async def _send_chosen(
-        self, asked: Asked, archive: Archive, inside: str, codec: str, *asgi: Any
+        self, asked: Asked, archive: Archive, inside: str, codec: Codec, *asgi: Any
     ) -> None:
         """Send a folder, or what is ticked in it, as an archive of its own."""
         before = f"{inside}/" if inside else ""

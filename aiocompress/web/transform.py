@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, aclosing, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
@@ -25,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from aiocompress.api.engine import Engine
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import LimitError
-from aiocompress.model import KIB, MIB
+from aiocompress.model import KIB, MIB, Codec
 from aiocompress.web.limits import Gate, Incoming, Limits
 from aiocompress.web.responses import archive_type
 from aiocompress.web.sending import behind, send_body, while_connected
@@ -48,7 +48,7 @@ class Transform:
         :raises HTTPException: as above; ``AiocompressError``: what is wrong with the body.
         """
         asked = QueryParams(scope["query_string"])
-        codec, level = asked.get("codec", "zstd"), asked.get("level")
+        codec, level = cast("Codec", asked.get("codec", "zstd")), asked.get("level")
         try:
             number = None if level is None else int(level)
             # Both are checked before the body is read.
