@@ -179,7 +179,7 @@ class FrameTable(NamedTuple):
 Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
 """Yields the part of the file it needs, is sent those bytes (fewer at the end of the file), and
 returns the table; None: there is no credible one."""
-Steps: TypeAlias = Iterator[Piece | None]
+Steps: TypeAlias = Generator[Piece | None]
 
 
 def little_endian(column: array[Any]) -> array[Any]:
@@ -267,6 +267,10 @@ class Reader:
     def end(self) -> None:
         """Declare that no bytes follow."""
         self._ended = True
+
+    def close(self) -> None:
+        """Stop where it is: its steps and it hold each other, and the buffer, until then."""
+        self._steps.close()
 
     def next_piece(self) -> Piece | None:
         """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.

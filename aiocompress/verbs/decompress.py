@@ -101,6 +101,7 @@ async def decompressed(
         # Padding and the index belong to no frame.
         tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
     finally:
+        reader.close()
         await decoder.over()
 
 

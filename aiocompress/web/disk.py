@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -77,8 +78,8 @@ class Disk:
             FileResponse, place.path, engine=self._engine, max_output=self._limits.max_output
         )
         if "view" in asked.query:
-            async with aclosing(self._blocks(place, decode=restored is not None)) as blocks:
-                status = place.status
+            status, blocks = place.status, self._blocks(place, decode=restored is not None)
+            async with asyncio.timeout(self._limits.page_seconds), aclosing(blocks):
                 page = await file_page(asked, blocks, status.st_size, status.st_mtime, restored)
             await page(*asgi)
         elif restored and "decoded" in asked.query:

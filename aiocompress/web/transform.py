@@ -13,6 +13,7 @@ Small bodies never wait for large ones: they take no slot, no worker and no plac
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, aclosing, suppress
 from http import HTTPStatus
 from typing import Final, cast
@@ -33,6 +34,7 @@ from aiocompress.web.sending import behind, send_body, while_connected
 _SMALL: Final = 64 * KIB
 """Bytes of a body that are gathered; the engine takes no slot for so many."""
 _SMALL_OUTPUT: Final = MIB
+_LEVEL: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _BINARY: Final = "application/octet-stream"
 
 
@@ -49,9 +51,10 @@ class Transform:
         """
         asked = QueryParams(scope["query_string"])
         codec, level = cast("Codec", asked.get("codec", "zstd")), asked.get("level")
-        try:
-            number = None if level is None else int(level)
-            # Both are checked before the body is read.
+        if level is not None and _LEVEL.fullmatch(level) is None:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "level must be a whole number")
+        number = None if level is None else int(level)
+        try:  # before the body is read
             self._engine.compress_stream(b"", codec=codec, compression_level=number)
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None

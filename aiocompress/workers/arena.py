@@ -35,6 +35,7 @@ _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
 _OTHERS: Final = 7
 """How many bytes others get for each of new streams, where both wait."""
+_TRIM_SECONDS: Final = 0.2
 
 
 class Arena:
@@ -225,9 +226,13 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
+        """Give pages back a moment later, when the transports of clients that left have let go."""
         if self._untrimmed - self.waiting >= _TRIMMED:
             self._untrimmed = self.waiting
-            limits.trim_heap()
+            try:
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, limits.trim_heap)
+            except RuntimeError:  # the loop has closed, and its generators are being dropped
+                limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""

@@ -84,6 +84,7 @@ class Job:
     def release(self) -> None:
         """Give the job up; its slot is free once the worker is done."""
         if self._copies is not None and not self.released:
+            self._copies = b"", b""
             self.slot.slots.drop(self.kept)
         self.released = True
         if self.over.done():

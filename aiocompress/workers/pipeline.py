@@ -114,6 +114,15 @@ class Window:
         self._slots.return_lent(self._loans.pop())
 
 
+def _reader() -> str:
+    """Return the name of the task that reads.
+
+    Not the task: a cancelled one has its error, whose traceback has the frame that would keep it.
+    """
+    task = asyncio.current_task()
+    return "" if task is None else task.get_name()
+
+
 async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGenerator[T]:
     """Run a producer ahead of the consumer, by at most a window of items not yet released."""
     room = Window(window) if isinstance(window, int) else window
@@ -132,8 +141,7 @@ async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGener
             if not isinstance(error, Exception):
                 raise
 
-    reader = asyncio.current_task()
-    producer = begin(produce(), f"reads ahead for {reader and reader.get_name()}")
+    producer = begin(produce(), f"reads ahead for {_reader()}")
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):

@@ -118,6 +118,7 @@ class FileReader:
     async def aclose(self) -> None:
         """Close the file, unless the caller opened it; closing twice does no harm."""
         self._drop()
+        self._failure = None  # whose traceback leads to this reader, and to a block
         try:
             await self._stop()
         finally:
