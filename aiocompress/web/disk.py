@@ -12,7 +12,7 @@ from typing import Any, Final
 from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.asked import Asked
 from aiocompress.web.browse import is_archive, list_folder, search_folder
@@ -53,7 +53,7 @@ class Disk:
                 listing = await self._files.call(look, place, asked.view, deadline)
             await folder_page(asked, listing, writable=self._writable)(*asgi)
 
-    async def _send_folder(self, asked: Asked, place: Place, codec: str, *asgi: Any) -> None:
+    async def _send_folder(self, asked: Asked, place: Place, codec: Codec, *asgi: Any) -> None:
         """Send a folder, or its selected entries: gitignore rules exclude all others.
 
         The walk begins at the open descriptor and follows no link, whatever happens to the names.

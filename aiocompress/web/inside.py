@@ -15,7 +15,7 @@ from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.errors import LimitError
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.archives import Archives, KeptArchive
 from aiocompress.web.asked import Asked
@@ -71,7 +71,7 @@ class Inside:
         await folder_page(asked, listing, original=original)(*asgi)
 
     async def _send_chosen(
-        self, asked: Asked, archive: Archive, inside: str, codec: str, *asgi: Any
+        self, asked: Asked, archive: Archive, inside: str, codec: Codec, *asgi: Any
     ) -> None:
         """Send a folder, or its selected entries, as a new archive."""
         before = f"{inside}/" if inside else ""

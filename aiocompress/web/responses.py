@@ -32,7 +32,7 @@ from aiocompress.api.plain import PlainFiles
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import LimitError, TruncatedError
 from aiocompress.formats import names
-from aiocompress.model import KIB, OnError, PathLike, Size, parse_size, printable
+from aiocompress.model import KIB, Codec, OnError, PathLike, Size, parse_size, printable
 from aiocompress.web.headers import (
     UnsatisfiableError,
     Validators,
@@ -185,7 +185,7 @@ class FolderResponse(_Sent):
         folder: PathLike,
         *,
         engine: Engine | None = None,
-        codec: str = "zstd",
+        codec: Codec = "zstd",
         compression_level: int | None = None,
         prefix: str | None = None,
         exclude: Iterable[str] = (),
@@ -291,7 +291,7 @@ class ChosenResponse(_Sent):
     """
 
     def __init__(
-        self, archive: Archive, members: Iterable[str] | None, *, codec: str, filename: str
+        self, archive: Archive, members: Iterable[str] | None, *, codec: Codec, filename: str
     ) -> None:
         self._stream = archive.compress_stream(members, codec=codec)
         super().__init__(

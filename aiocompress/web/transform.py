@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from contextlib import AsyncExitStack, aclosing, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from aiocompress.api.engine import Engine
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import LimitError
-from aiocompress.model import KIB, MIB
+from aiocompress.model import KIB, MIB, Codec
 from aiocompress.web.limits import Gate, Incoming, Limits
 from aiocompress.web.responses import archive_type
 from aiocompress.web.sending import behind, send_body, while_connected
@@ -50,7 +50,7 @@ class Transform:
         :raises HTTPException: as above; ``AiocompressError``: what is wrong with the body.
         """
         asked = QueryParams(scope["query_string"])
-        codec, level = asked.get("codec", "zstd"), asked.get("level")
+        codec, level = cast("Codec", asked.get("codec", "zstd")), asked.get("level")
         if level is not None and _LEVEL.fullmatch(level) is None:
             raise HTTPException(HTTPStatus.BAD_REQUEST, "level must be a whole number")
         number = None if level is None else int(level)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from aiocompress.errors import CorruptError, TruncatedError, UnsafeMemberError
 from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.model import KIB, Member
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.storage.restorer import checked
 from aiocompress.storage.sources import IterableSource
@@ -103,7 +103,7 @@ def _check(what: str, value: int, least: int, most: int) -> None:
         raise ValueError(f"{what} must be from {least} to {most}, not {value}")
 
 
-async def pour(file: NewFile, data: Source, room: memoryview) -> None:
+async def pour(file: NewFile, data: OpenedSource, room: memoryview) -> None:
     """Fill ``room`` with content.
 
     :raises TruncatedError: the content ended early.
@@ -114,8 +114,8 @@ async def pour(file: NewFile, data: Source, room: memoryview) -> None:
 
 @asynccontextmanager
 async def gathered(
-    data: Source, size: int | None, executor: Executor
-) -> AsyncGenerator[tuple[memoryview, Source | None, int]]:
+    data: OpenedSource, size: int | None, executor: Executor
+) -> AsyncGenerator[tuple[memoryview, OpenedSource | None, int]]:
     """Read all of a source, or, if it should have ``size`` bytes, at most one more than that.
 
     Yields the content in memory, or as a source if it is too large; and its size.

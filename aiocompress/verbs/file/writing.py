@@ -15,8 +15,8 @@ from contextlib import aclosing
 from typing import Final, TypeAlias
 
 from aiocompress.errors import FormatError
-from aiocompress.model import Buffer, OnExists, PathLike
-from aiocompress.storage.base import AsyncWriter, Sink, Source
+from aiocompress.model import Buffer, OnExists
+from aiocompress.storage.base import AsyncWriter, OpenedSink, OpenedSource, Sink
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.in_place import InPlaceSink, WriteMode
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -28,14 +28,14 @@ from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
-Writable: TypeAlias = PathLike | AsyncWriter | Sink | int
+Writable: TypeAlias = Sink | int
 """What can be opened for writing; an int is a descriptor."""
 
 _MOST_WAITING: Final = 1
 """Chunks that may wait for a slot; a caller with more has to wait."""
 
 
-class _Chunks(Source):
+class _Chunks(OpenedSource):
     """A source of the chunks that are handed over."""
 
     waits = True
@@ -82,7 +82,7 @@ class FileWriter:
         self.name, self.atomic = name_of(file), atomic
         self.follows = False
         """Whether the file had content before."""
-        self._sink: Sink | None = None
+        self._sink: OpenedSink | None = None
         self._chunks = _Chunks()
         self._unwritten: deque[asyncio.Future[None]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -124,9 +124,9 @@ class FileWriter:
             ours = self._recipe.format.name
             raise FormatError(f"holds {form.name}, to which no {ours} can be appended", file=path)
 
-    async def _open(self) -> Sink:
+    async def _open(self) -> OpenedSink:
         file, files = self._file, self._pool.files
-        if isinstance(file, Sink):
+        if isinstance(file, OpenedSink):
             return file
         if isinstance(file, int):
             if stat.S_ISREG(os.fstat(file).st_mode):
@@ -143,7 +143,7 @@ class FileWriter:
             f"{type(file).__name__}"
         )
 
-    async def _open_path(self, path: str) -> Sink:
+    async def _open_path(self, path: str) -> OpenedSink:
         files = self._pool.files
         if await call(files, is_special, path):
             return await NamedPipeSink.open(path)
