@@ -17,7 +17,7 @@ from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
 
-_SLOW_READ: Final = MIB
+_SLOW_READ: Final = MIB // 2
 """Bytes read at once for a reader who may be slow."""
 _RUN: Final = MIB
 """Raw bytes of frames that travel together for a reader who may be slow; four times that for one
