@@ -90,9 +90,14 @@ class OpenedSource(Origin, Protocol):
             done += size
         return done
 
+    @property
+    def is_over(self) -> bool | None:
+        """Whether the last chunk was the end; None: only one that did not fill its room was."""
+        return None
+
     def goes_on(self, *, filled: bool) -> bool:
         """Whether another chunk may follow; ``filled``: the last one filled its room."""
-        return filled
+        return filled if self.is_over is None else not self.is_over
 
     def take_index(self) -> list[bytes]:
         """Return the blocks of an archive's index that belong after the last chunk, if any."""

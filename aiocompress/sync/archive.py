@@ -92,7 +92,7 @@ class Archive(Held[api.Archive]):
 class ArchiveWriter(Held[api.ArchiveWriter]):
     """An ``ArchiveWriter`` without async: ``with create_archive(path) as writer``.
 
-    One that is closed, or dropped, without the end of a ``with`` block leaves no file.
+    If it is closed or dropped other than by leaving a ``with`` block, there is no file.
     """
 
     what = "the archive"
@@ -109,7 +109,7 @@ class ArchiveWriter(Held[api.ArchiveWriter]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``; all of it after the block."""
+        """Totals so far as a ``Report``, complete after the block."""
         return self._held.report
 
 

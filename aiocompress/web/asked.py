@@ -12,11 +12,11 @@ from aiocompress.web.browse import Sort, View
 
 _LATEST_PAGE: Final = 1_000_000
 _LONGEST_SEARCH: Final = 255
-"""Characters: as long as any name. A pattern of tens of thousands would hold up everybody."""
+"""Characters, as many as the longest name has: compiling a huge pattern would block the loop."""
 
 
 class Asked(NamedTuple):
-    """What a request asks for; ``is_folder``: its path ends with a slash."""
+    """What a request asks for; ``is_folder`` says that its path ends with a slash."""
 
     method: str
     steps: tuple[bytes, ...]
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
-        """Take a request apart: below where the application is mounted."""
+        """Take a request apart; steps count from where the application is mounted."""
         raw = scope.get("raw_path")
         path = scope["path"].encode("utf-8", "surrogateescape")
         if raw is not None:
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
 
     @property
     def view(self) -> View:
-        """How a folder is to be shown; what makes no sense counts as not said."""
+        """How to show a folder; the query's nonsense counts as absent."""
         sort, page = self.query.get("sort", "name"), self.query.get("page", "1")
         return View(
             cast("Sort", sort if sort in get_args(Sort) else "name"),
@@ -55,10 +55,10 @@ class Asked(NamedTuple):
 
 
 def _below(path: bytes, scope: Scope) -> bytes:
-    """Return a path from where the application is mounted.
+    """Return a path relative to where the application is mounted.
 
-    A proxy in front of the server may have taken its own prefix off the path. Then ``root_path``
-    has it all the same, followed by that of the mount, before which Starlette notes it.
+    A proxy may have stripped its own prefix from the path. ``root_path`` still begins with that
+    prefix, which Starlette keeps as ``app_root_path`` when it appends the mount's.
     """
     top = scope.get("root_path", "")
     for mounted in (top, top.removeprefix(scope.get("app_root_path", ""))):

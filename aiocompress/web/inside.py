@@ -1,4 +1,4 @@
-"""Answers about the inside of archives, whose folders are shown as those of the disk."""
+"""Answers from inside archives, whose folders are shown like those on the disk."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NANOSECONDS: Final = 1e9
 
 
 class Inside:
-    """Members of archives, by their index if they have one, and else by reading them through."""
+    """Answers requests for members, by the archive's index or else by scanning the archive."""
 
     def __init__(self, engine: Engine, archives: Archives, limits: Limits, gate: Gate) -> None:
         self._files = PlainFiles(engine)
@@ -39,7 +39,7 @@ class Inside:
     async def answer(self, asked: Asked, place: Place, *asgi: Any) -> None:
         """Answer a GET.
 
-        :param place: the file of the archive, with the steps inside of it.
+        :param place: the archive's file, with the steps inside it.
         """
         depth = len(asked.steps) - len(place.rest)
         if not is_archive(asked.names[depth - 1]) or not all(map(is_step, place.rest)):
@@ -73,7 +73,7 @@ class Inside:
     async def _send_chosen(
         self, asked: Asked, archive: Archive, inside: str, codec: Codec, *asgi: Any
     ) -> None:
-        """Send a folder, or what is ticked in it, as an archive of its own."""
+        """Send a folder, or its selected entries, as a new archive."""
         before = f"{inside}/" if inside else ""
         wanted = [before + name for name in ticked(asked)] or ([inside] if inside else None)
         filename = f"{names.stem(asked.names[-1]) or asked.names[-1]}.tar{names.suffix_of(codec)}"

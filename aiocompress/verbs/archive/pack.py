@@ -61,8 +61,9 @@ class TreeSource(OpenedSource):
         with naming(self.name):
             await call(self._executor, self._packer.tree.check)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self._writer.ended
+    @property
+    def is_over(self) -> bool:
+        return self._writer.ended
 
     def take_index(self) -> list[bytes]:
         return self._writer.take_index()
