@@ -118,6 +118,7 @@ class FileReader:
     async def aclose(self) -> None:
         """Close the file, unless the caller opened it; closing twice does no harm."""
         self._drop()
+        self._failure = None  # its frames hold blocks, and this reader
         try:
             await self._stop()
         finally:
