@@ -63,28 +63,53 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     return tuple((path, name) for name, path in roots.items())
 
 
-class Tree(Origin):
+class Names:
+    """What the entries of a root are to the user: their paths, and what is left out of them.
+
+    :param found: where to note what is left out.
+    :param own: device and inode of the files that the output goes to.
+    """
+
+    def __init__(self, on_error: OnError, found: Found, own: set[tuple[int, int]]) -> None:
+        self.own = own
+        self.root, self.cut = b"", 0
+        """The path of the root, and how many bytes stand before the names of what is in it."""
+        self._on_error, self._found = on_error, found
+
+    def is_output(self, name: bytes, status: os.stat_result) -> bool:
+        """Whether an open file is one that the output goes to; the report says so."""
+        if (status.st_dev, status.st_ino) not in self.own:
+            return False
+        self._found.warn(f"{self.shown(name)}: is the output, and not packed")
+        return True
+
+    def shown(self, name: bytes) -> str:
+        """Return the path, as the user knows it, of an entry of the root."""
+        rest = name[self.cut :]
+        return os.fsdecode(os.path.join(self.root, rest) if rest else self.root)
+
+    def skip(self, name: bytes, error: OSError | AiocompressError) -> None:
+        """Leave out an entry, unless the caller wants the error; see ``skip``."""
+        skip(self.shown(name), error, self._on_error, self._found)
+
+
+class Tree(Names, Origin):
     """All sources of one call, in order.
 
     :param found: where to note what is left out.
     """
 
     def __init__(self, packing: Packing, found: Found) -> None:
+        super().__init__(packing.on_error, found, set())
         self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
-        self._packing, self._found = packing, found
-        self._own: set[tuple[int, int]] = set()
-        """Device and inode of the files that the output goes to."""
-        self._root, self._cut = b"", 0
+        self.folder = -1
+        """A descriptor of the root that is walked, if that is a folder."""
+        self.number = -1
+        """How many roots were walked before this one."""
+        self._packing = packing
 
     def leave_out(self, status: os.stat_result) -> None:
-        self._own.add((status.st_dev, status.st_ino))
-
-    def is_output(self, name: bytes, status: os.stat_result) -> bool:
-        """Whether an open file is one that the output goes to; the report says so."""
-        if (status.st_dev, status.st_ino) not in self._own:
-            return False
-        self._found.warn(f"{self.shown(name)}: is the output, and not packed")
-        return True
+        self.own.add((status.st_dev, status.st_ino))
 
     def entries(self) -> Generator[Entry | Skip]:
         """Yield everything by its name in the archive, each folder before what is in it.
@@ -118,34 +143,26 @@ class Tree(Origin):
 
     def _roots(self) -> Iterator[Generator[Entry | Skip]]:
         for path, name in self._packing.roots:
-            self._root = os.fsencode(path)
+            self.root = os.fsencode(path)
             inside = to_bytes(self._packing.prefix) + os.fsencode(name)
             yield self._below(inside + b"/" if name else inside)
 
     def _below(self, inside: bytes) -> Generator[Entry | Skip]:
         """Walk one root; ``inside`` stands before the names of what is in it."""
-        self._cut = len(inside)
-        is_tree = is_folder(self._root)
-        folder, base = (self._root, b".") if is_tree else os.path.split(self._root)
+        self.cut = len(inside)
+        is_tree = is_folder(self.root)
+        folder, base = (self.root, b".") if is_tree else os.path.split(self.root)
         descriptor = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.folder, self.number = descriptor if is_tree else -1, self.number + 1
         try:
             if is_tree:
                 yield Entry(inside[:-1], base, descriptor, is_folder=True, descriptor=descriptor)
-                excluded = without_prefix(self._packing.excluded, self._cut)
+                excluded = without_prefix(self._packing.excluded, self.cut)
                 yield from walk(descriptor, inside, excluded)
             else:
                 yield Entry(inside[:-1], base, descriptor)
         finally:
             os.close(descriptor)
-
-    def shown(self, name: bytes) -> str:
-        """Return the path, as the user knows it, of an entry of the root that is being walked."""
-        rest = name[self._cut :]
-        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
-
-    def skip(self, name: bytes, error: OSError | AiocompressError) -> None:
-        """Leave out an entry, unless the caller wants the error; see ``skip``."""
-        skip(self.shown(name), error, self._packing.on_error, self._found)
 
 
 async def amount(packing: Packing, executor: Executor, *, as_tar: bool) -> Amount:

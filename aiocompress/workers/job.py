@@ -6,7 +6,7 @@ is sent bytes and returns bytes: it may run on another machine.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
@@ -21,6 +21,7 @@ class Result(NamedTuple):
     """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
 
     Of an archive's members, ``files`` were restored; ``failed`` has the others and their errors.
+    ``about`` is what else the verb wants to know.
     """
 
     size: int
@@ -28,6 +29,7 @@ class Result(NamedTuple):
     written: bool = False
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
+    about: Any = None
 
 
 def attach(arena: memoryview) -> None:

@@ -99,6 +99,22 @@ owner: Final = lru_cache(1024)(Owner)
 """Returns an ``Owner``; the last 1,024 are kept."""
 
 
+def is_plain(name: bytes, size: int, seconds: float, owner: Owner, link_size: int = 0) -> bool:
+    """Whether the header of a member without extended attributes is one block; see ``header``."""
+    return (
+        (len(name) <= _NAME_SIZE or 0 < _cut(name) <= _PREFIX_SIZE)
+        and size <= _LARGEST_NUMBER
+        and 0 <= seconds <= _LARGEST_NUMBER
+        and link_size <= _LINK_SIZE
+        and not owner.pax
+    )
+
+
+def _cut(name: bytes) -> int:
+    """Return where a long name is cut in two, as a header stores it; -1: it cannot be."""
+    return name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+
+
 def header(
     name: bytes,
     kind: bytes,
@@ -120,7 +136,7 @@ def header(
     """
     records, prefix = owner.pax, b""
     if len(name) > _NAME_SIZE:
-        cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+        cut = _cut(name)
         if 0 < cut <= _PREFIX_SIZE:
             prefix, name = name[:cut], name[cut + 1 :]
         else:

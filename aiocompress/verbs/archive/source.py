@@ -1,0 +1,273 @@
+"""A tree on its way out: planned here, and for the most part read by workers.
+
+The bytes depend on nothing but the tree: where a chunk ends follows from what ``stat`` saw, by the
+rules of ``Layer``, whoever lays a member. A file thread lays what a worker cannot do alone: members
+that go through several chunks, files with several names, and whatever is out of the ordinary.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor
+from contextlib import closing
+from typing import Any, Final, NamedTuple
+
+from aiocompress.formats.tar.blocks import Blocks
+from aiocompress.formats.tar.header import BLOCK, END, is_plain
+from aiocompress.formats.tar.index import Row
+from aiocompress.formats.tar.writer import Layer
+from aiocompress.model import MIB
+from aiocompress.storage.base import Source, naming
+from aiocompress.storage.walk import Entry, Skip
+from aiocompress.verbs.archive import planned
+from aiocompress.verbs.archive.pack import Packer
+from aiocompress.verbs.archive.planned import (
+    FOLDER,
+    LINK,
+    Laid,
+    Members,
+    Packed,
+    Plan,
+    Root,
+    identity,
+    room_for,
+)
+from aiocompress.verbs.found import Found
+from aiocompress.verbs.options import Packing
+from aiocompress.verbs.tree import Tree
+from aiocompress.workers.job import Result
+from aiocompress.workers.threads import call
+
+_MOST_ROOTS: Final = 16
+"""How many folders are held open for workers at once."""
+_NO_DEVICE: Final = 0, 0
+
+
+class TreeSource(Source):
+    """Folders and files as one tar.
+
+    :param executor: the file threads, which look at the tree and read it.
+    """
+
+    least_chunk = len(END)
+
+    def __init__(self, packing: Packing, executor: Executor) -> None:
+        self.found = Found()
+        self._executor, self._planner = executor, _Planner(packing)
+        self._blocks = Blocks()
+        self.name = self._planner.tree.name
+
+    async def check(self) -> None:
+        """Open each of the sources once, so that an error comes before any bytes.
+
+        :raises OSError: one cannot be opened.
+        """
+        with naming(self.name):
+            await call(self._executor, self._planner.tree.check)
+
+    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
+        return not self._planner.ended
+
+    def leave_out(self, status: os.stat_result) -> None:
+        self._planner.tree.leave_out(status)
+
+    async def begin(self, view: memoryview) -> tuple[int, _Unread]:
+        """Plan the next chunk, and lay some of it."""
+        used, chunk = await call(self._executor, self._planner.plan, view)
+        return used, _Unread(chunk, self)
+
+    async def fill(self, view: memoryview) -> int:
+        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
+        _, unread = await self.begin(view)
+        size, about = await call(self._executor, unread.read, view)
+        await unread.settle(about)
+        return size
+
+    async def readinto(self, view: memoryview) -> int:
+        return await self.fill(view)
+
+    async def settle(self, chunk: _Chunk, packed: Packed) -> list[bytes]:
+        """Take what has become of a chunk; returns the blocks of the index behind it."""
+        for found in (chunk.found, packed.found):
+            self.found.add(found)
+            self.found.latest = found.latest or self.found.latest
+        self._planner.done_with(chunk)
+        blocks, records = self._blocks, packed.records
+        if blocks.has_room_for(records):
+            blocks.extend(records)
+        else:
+            await call(self._executor, blocks.extend, records)
+        if chunk.is_last or blocks.is_full:
+            await call(self._executor, blocks.close)
+        return blocks.take()
+
+    async def aclose(self) -> None:
+        await call(self._executor, self._planner.close)
+
+
+class _Chunk(NamedTuple):
+    """A chunk that was planned."""
+
+    plan: Plan
+    found: Found
+    """What the planner had to tell."""
+    root: int
+    """The number of the root that was walked last."""
+    is_last: bool
+    """Whether all members are planned now."""
+
+
+class _Unread:
+    """What is still to be read of a chunk."""
+
+    def __init__(self, chunk: _Chunk, source: TreeSource) -> None:
+        self._chunk, self._source = chunk, source
+
+    def job(self, codec: str, level: int) -> tuple[Callable[..., Result], tuple[Any, ...]]:
+        return planned.compress, (codec, level, self._chunk.plan)
+
+    def read(self, view: memoryview) -> tuple[int, Packed]:
+        chunk, packed = planned.read(view, self._chunk.plan)
+        if chunk.obj is not view.obj:
+            view[: packed.size] = chunk
+        return packed.size, packed
+
+    async def settle(self, about: Packed) -> tuple[int, list[bytes]]:
+        return about.size, await self._source.settle(self._chunk, about)
+
+
+class _Planner:
+    """Walks a tree, and plans it chunk by chunk; plain blocking code, for a file thread."""
+
+    def __init__(self, packing: Packing) -> None:
+        self.ended = False
+        """Whether the end marker was planned."""
+        self._packing, self._found = packing, Found()
+        self._as_told = packing._replace(roots=(), excluded=None)
+        self.tree = Tree(packing, self._found)
+        self._rows: list[Row] = []
+        self._layer = Layer(self._add)
+        self._packer = Packer(self.tree, packing, self._layer, self._found)
+        self._steps = self._plan_all()
+        self._is_last = False
+        self._parts: list[Members | Laid] = []
+        self._mark = 0
+        """Where the part ends that was begun last."""
+        self._members: Members | None = None
+        """That part, if it is one for a worker."""
+        self._root: Root | None = None
+        """What workers open; None: they read nothing of this root."""
+        self._number = -1
+        self._open: deque[tuple[int, int]] = deque()
+        """Descriptors for workers, and the numbers of the roots."""
+
+    def plan(self, view: memoryview) -> tuple[int, _Chunk]:
+        """Plan the next chunk, and lay in it what workers cannot; returns its size, too."""
+        self._layer.begin_chunk(view)
+        self._parts, self._mark, self._members = [], 0, None
+        was_last = self._is_last
+        next(self._steps, None)
+        self._end_laid()
+        plan = Plan(self._parts, self._as_told, frozenset(self.tree.own))
+        is_last = self._is_last and not was_last
+        chunk = _Chunk(plan, self._found.take(), self.tree.number, is_last)
+        return self._layer.end_chunk(), chunk
+
+    def done_with(self, chunk: _Chunk) -> None:
+        """Close what no later chunk needs."""
+        while self._open and self._open[0][0] < chunk.root:
+            os.close(self._open.popleft()[1])
+
+    def close(self) -> None:
+        self._steps.close()
+        while self._open:
+            os.close(self._open.popleft()[1])
+
+    def _add(self, row: Row) -> None:
+        self._rows.append(row)
+
+    def _plan_all(self) -> Generator[None]:
+        layer, packer = self._layer, self._packer
+        with closing(self.tree.entries()) as entries:
+            for entry in entries:
+                size = self._size_of(entry)
+                if size is not None:
+                    # The same rules as in ``Layer``, by which the packer decides.
+                    room = BLOCK + size + BLOCK if size >= 0 else BLOCK
+                    if not layer.fits(room) and layer.is_uncut(room):
+                        yield
+                    if layer.fits(room):
+                        self._leave(entry.name, size)
+                        continue
+                if (steps := packer.lay_one(entry)) is not None:
+                    yield from steps
+        self._is_last = True
+        yield from layer.lay_end()
+        self.ended = True
+        yield
+
+    def _size_of(self, entry: Entry | Skip) -> int | None:
+        """Return what a plan says of the size of a member; None: it is for the packer."""
+        if self.tree.number != self._number:
+            self._begin_root()
+        if self._root is None or isinstance(entry, Skip) or not entry.name:
+            return None
+        try:
+            if entry.is_folder:
+                status = os.fstat(entry.descriptor)
+            else:
+                status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+        except OSError:
+            return None  # the packer meets and tells it
+        name, size, link = entry.name, status.st_size, 0
+        if stat.S_ISREG(status.st_mode):
+            # Of files with several names the first must be there, or the others link to nothing.
+            if status.st_nlink > 1 or _has_holes(status) or identity(status) in self.tree.own:
+                return None
+            kind = size
+        elif stat.S_ISLNK(status.st_mode):
+            kind, link = LINK, size or MIB  # /proc says 0, whatever it is
+        elif entry.is_folder:
+            kind, name = FOLDER, name + b"/"
+        else:
+            return None
+        who = self._packer.owner(status.st_uid, status.st_gid, _NO_DEVICE)
+        return kind if is_plain(name, max(kind, 0), status.st_mtime, who, link) else None
+
+    def _begin_root(self) -> None:
+        """Hold the root that is walked now open for workers, if they can do something with it."""
+        tree = self.tree
+        self._number, self._root, self._members = tree.number, None, None
+        by_worker = self._packing.clamp is not None or not self._packing.xattrs
+        if by_worker and tree.folder >= 0 and len(self._open) < _MOST_ROOTS:
+            descriptor = os.dup(tree.folder)
+            self._open.append((tree.number, descriptor))
+            which = identity(os.fstat(descriptor))
+            self._root = Root(tree.root, tree.cut, os.getpid(), descriptor, which)
+
+    def _leave(self, name: bytes, size: int) -> None:
+        """Leave a member to a worker."""
+        if self._members is None or self._layer.at != self._mark:
+            self._end_laid()
+            assert self._root is not None
+            self._members = Members(self._root, [], [])
+            self._parts.append(self._members)
+        self._members.names.append(name)
+        self._members.sizes.append(size)
+        self._layer.advance(room_for(size))
+        self._mark = self._layer.at
+
+    def _end_laid(self) -> None:
+        """Tell of what the packer has laid since the last part."""
+        size = self._layer.at - self._mark
+        if size or self._rows:
+            self._parts.append(Laid(size, self._rows))
+            self._rows, self._mark = [], self._layer.at
+
+
+def _has_holes(status: os.stat_result) -> bool:
+    """Whether a file may have holes that are worth to be kept."""
+    return status.st_size >= MIB and status.st_blocks * BLOCK < status.st_size
