@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -31,6 +32,7 @@ _KINDS: Final = {
     "b": "a device",
 }
 _FOLDER, _FILE = b"d"[0], b"f"[0]
+_by_name: Final = itemgetter(slice(1, None))
 
 
 class Entry(NamedTuple):
@@ -95,11 +97,12 @@ def walk(
                 if levels:
                     os.close(parent)
                 continue
-            name = path + row[1:]
-            if excluded is not None and excluded(name, row[0] == _FOLDER):
+            letter, base = row[0], row[1:]
+            name = path + base
+            if excluded is not None and excluded(name, letter == _FOLDER):
                 continue
-            if row[0] != _FOLDER:
-                yield Entry(name, row[1:], parent, is_file=row[0] == _FILE)
+            if letter != _FOLDER:
+                yield Entry(name, base, parent, letter == _FOLDER, letter == _FILE)
                 continue
             try:
                 descriptor, listing, rows = _open_folder(row[1:], parent)
@@ -173,20 +176,14 @@ def _listing(folder: int) -> tuple[Iterator[bytes], list[bytes] | None]:
 def scan(folder: int) -> Iterator[list[bytes]]:
     """Yield rows of a letter and a name, unsorted, at most 100,000 at a time."""
     with os.scandir(folder) as entries:
-        while rows := [_row(entry) for entry in islice(entries, _MOST_NAMES)]:
-            yield rows
+        while texts := [_letter(entry) + entry.name for entry in islice(entries, _MOST_NAMES)]:
+            yield os.fsencode("/".join(texts)).split(b"/")  # all at once takes half the time
 
 
-def _row(entry: os.DirEntry[str]) -> bytes:
+def _letter(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
-        letter = b"f"
-    else:
-        letter = b"d" if entry.is_dir(follow_symlinks=False) else b"o"
-    return letter + os.fsencode(entry.name)
-
-
-def _by_name(row: bytes) -> bytes:
-    return row[1:]
+        return "f"
+    return "d" if entry.is_dir(follow_symlinks=False) else "o"
 
 
 def spilled(rows: list[bytes]) -> Iterator[bytes]:

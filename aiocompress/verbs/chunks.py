@@ -120,17 +120,17 @@ class Chunks:
 
     def produce(self) -> AsyncGenerator[Chunk]:
         """Return a generator that reads chunks, or has them read, one slot at a time."""
-        self._slots.check(self._size, self._codec.bound(self._size))
-        if self._source.size is not None and self._source.size > self._size:
-            return self._at_offsets() if self._source.at_offsets else self._in_order()
-        return self._in_order()
-
-    # One chunk after another.
-
-    async def _in_order(self) -> AsyncGenerator[Chunk]:
         source, size = self._source, self._size
         if source.size is not None:
             size = min(size, source.size + 1)
+        self._slots.check(size, self._codec.bound(size))
+        is_large = source.size is not None and source.size > size
+        return self._at_offsets() if source.at_offsets and is_large else self._in_order(size)
+
+    # One chunk after another.
+
+    async def _in_order(self, size: int) -> AsyncGenerator[Chunk]:
+        source = self._source
         rooms: list[memoryview] = []
 
         def free() -> int:
@@ -157,7 +157,9 @@ class Chunks:
                 slot.free()
                 return
             filled = used == size
-            follows = filled and not (first and source.size == size)
+            follows: bool | None = filled and not (first and source.size == size)
+            if chunk.unread is not None:
+                follows = None  # the end marker does, and perhaps nothing else
             more, chunk.blocks = source.goes_on(filled=filled), source.take_index()
             chunk.is_whole = first and not more and not chunk.blocks
             chunk.job = await self._start(
@@ -175,7 +177,7 @@ class Chunks:
         return used
 
     async def _start(
-        self, slot: Slot, used: int, chunk: Chunk, *, follows: bool, light: bool = False
+        self, slot: Slot, used: int, chunk: Chunk, *, follows: bool | None, light: bool = False
     ) -> Job:
         """Start the job of a chunk, which owns the slot."""
         by_worker = chunk.unread is not None and chunk.about is None

@@ -45,7 +45,8 @@ _FLAGS: Final = bytes(_KINDS) + b"\x007SMV"
 _FILES, _SLASH = b"\x0007S", b"/"[0]
 _MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
-_NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
+_NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
+LONGEST_LINK: Final = 100
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -99,13 +100,11 @@ owner: Final = lru_cache(1024)(Owner)
 """Returns an ``Owner``; the last 1,024 are kept."""
 
 
-def is_plain(name: bytes, size: int, seconds: float, owner: Owner, link_size: int = 0) -> bool:
-    """Whether the header of a member without extended attributes is one block; see ``header``."""
+def is_plain(name: bytes, size: int, seconds: float, owner: Owner) -> bool:
+    """Whether one block is the header of a member without long link or xattrs; see ``header``."""
     return (
         (len(name) <= _NAME_SIZE or 0 < _cut(name) <= _PREFIX_SIZE)
-        and size <= _LARGEST_NUMBER
-        and 0 <= seconds <= _LARGEST_NUMBER
-        and link_size <= _LINK_SIZE
+        and size <= _LARGEST_NUMBER >= seconds >= 0
         and not owner.pax
     )
 
@@ -142,9 +141,9 @@ def header(
         else:
             records += ((b"path", name),)
             name = name[:_NAME_SIZE]
-    if len(link) > _LINK_SIZE:
+    if len(link) > LONGEST_LINK:
         records += ((b"linkpath", link),)
-        link = link[:_LINK_SIZE]
+        link = link[:LONGEST_LINK]
     if size > _LARGEST_NUMBER:
         records += ((b"size", b"%d" % size),)
         size = 0
@@ -155,7 +154,7 @@ def header(
         records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
     fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
     head = b"%b%07o\0%b%011o\0%011o\0" % fields
-    tail = b"%b%b%b%b" % (kind, link.ljust(_LINK_SIZE, b"\0"), owner.tail, prefix)
+    tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
     # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
     # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
     total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF

@@ -34,8 +34,8 @@ class Layer:
     def __init__(self, add: Callable[[Row], object]) -> None:
         self._add = add
         self._view = memoryview(b"")
-        self.at = 0
-        """Bytes laid in the chunk."""
+        self.size = self.at = 0
+        """Bytes of the chunk, and how many of them have been laid."""
         self._pending: Row
         """The member whose head was made last."""
 
@@ -46,12 +46,12 @@ class Layer:
 
     def begin_chunk(self, view: memoryview) -> None:
         """Go on in the next chunk."""
-        self._view, self.at = view, 0
+        self._view, self.size, self.at = view, len(view), 0
 
     def end_chunk(self) -> int:
         """Close the chunk; returns how many bytes it has."""
-        self._view = memoryview(b"")
-        size, self.at = self.at, 0
+        size = self.at
+        self.begin_chunk(memoryview(b""))
         return size
 
     def head(
@@ -106,7 +106,7 @@ class Layer:
         """
         start = self.at + len(head)
         end = start + self._pending[3]
-        return self._view[start : end + 1] if end + BLOCK <= len(self._view) else None
+        return self._view[start : end + 1] if end + BLOCK <= self.size else None
 
     def place(self, head: bytes) -> None:
         """Lay the member whose content stands in its ``room``."""
@@ -148,18 +148,14 @@ class Layer:
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""
-        fits = self.fits(len(head))
+        fits = self.at + len(head) <= self.size
         if fits:
             self.place(head)
         return fits
 
-    def fits(self, size: int) -> bool:
-        """Whether there are that many bytes left in the chunk."""
-        return self.at + size <= len(self._view)
-
     def is_uncut(self, size: int) -> bool:
         """Whether a member of that many bytes belongs into the next chunk, instead of into two."""
-        return self.at > 0 and size <= max(len(self._view) // _UNCUT, 1)
+        return self.at > 0 and size <= max(self.size // _UNCUT, 1)
 
     def lay(self, data: Buffer) -> Generator[None]:
         """Lay bytes, in as many chunks as they need."""
@@ -178,7 +174,7 @@ class Layer:
 
     def rest(self, size: int) -> Generator[None, None, memoryview]:
         """Return the rest of the chunk, or else the next chunk; at most ``size`` bytes of it."""
-        if self.at == len(self._view):
+        if self.at == self.size:
             yield
         return self._view[self.at : self.at + size]
 

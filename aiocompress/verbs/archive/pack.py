@@ -20,9 +20,9 @@ from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import DEFAULT_MAX_METADATA
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.archive.taken import Taken
+from aiocompress.verbs.entries import Names, open_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
-from aiocompress.verbs.tree import Names, open_file
 
 _Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 

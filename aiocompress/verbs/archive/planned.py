@@ -27,9 +27,9 @@ from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
 from aiocompress.storage.walk import OURS, Entry, Skip
 from aiocompress.verbs.archive.pack import Packer
+from aiocompress.verbs.entries import Names
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
-from aiocompress.verbs.tree import Names
 from aiocompress.workers.job import Place, Result, deliver, views
 
 FOLDER: Final = -1

@@ -16,7 +16,7 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple
 
 from aiocompress.formats.tar.blocks import Blocks
-from aiocompress.formats.tar.header import BLOCK, END, is_plain
+from aiocompress.formats.tar.header import BLOCK, END, LONGEST_LINK, Owner, is_plain
 from aiocompress.formats.tar.index import Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import MIB
@@ -161,6 +161,9 @@ class _Planner:
         self._root: Root | None = None
         """What workers open; None: they read nothing of this root."""
         self._number = -1
+        self._who: tuple[int, int] | None = None
+        self._owner: Owner
+        """Who owned the last member."""
         self._open: deque[tuple[int, int]] = deque()
         """Descriptors for workers, and the numbers of the roots."""
 
@@ -197,9 +200,9 @@ class _Planner:
                 if size is not None:
                     # The same rules as in ``Layer``, by which the packer decides.
                     room = BLOCK + size + BLOCK if size >= 0 else BLOCK
-                    if not layer.fits(room) and layer.is_uncut(room):
+                    if layer.at + room > layer.size and layer.is_uncut(room):
                         yield
-                    if layer.fits(room):
+                    if layer.at + room <= layer.size:
                         self._leave(entry.name, size)
                         continue
                 if (steps := packer.lay_one(entry)) is not None:
@@ -209,33 +212,48 @@ class _Planner:
         self.ended = True
         yield
 
+    # This is done for every member, and nothing else of the main process's work takes so long.
+
     def _size_of(self, entry: Entry | Skip) -> int | None:
         """Return what a plan says of the size of a member; None: it is for the packer."""
         if self.tree.number != self._number:
             self._begin_root()
         if self._root is None or isinstance(entry, Skip) or not entry.name:
             return None
+        name, base, parent, is_folder, _, descriptor = entry
         try:
-            if entry.is_folder:
-                status = os.fstat(entry.descriptor)
+            if is_folder:
+                status, name = os.fstat(descriptor), name + b"/"
             else:
-                status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
+                status = os.stat(base, dir_fd=parent, follow_symlinks=False)
         except OSError:
             return None  # the packer meets and tells it
-        name, size, link = entry.name, status.st_size, 0
-        if stat.S_ISREG(status.st_mode):
-            # Of files with several names the first must be there, or the others link to nothing.
-            if status.st_nlink > 1 or _has_holes(status) or identity(status) in self.tree.own:
+        size = status.st_size
+        if is_folder or not stat.S_ISREG(status.st_mode):
+            size = FOLDER if is_folder else LINK
+            if size == LINK and not _is_short_link(status):
                 return None
-            kind = size
-        elif stat.S_ISLNK(status.st_mode):
-            kind, link = LINK, size or MIB  # /proc says 0, whatever it is
-        elif entry.is_folder:
-            kind, name = FOLDER, name + b"/"
-        else:
+        # Of files with several names the first must be there, or the others link to nothing.
+        elif (
+            status.st_nlink > 1 or (size >= MIB and _has_holes(status)) or self.tree.is_own(status)
+        ):
             return None
-        who = self._packer.owner(status.st_uid, status.st_gid, _NO_DEVICE)
-        return kind if is_plain(name, max(kind, 0), status.st_mtime, who, link) else None
+        who = status.st_uid, status.st_gid
+        if who != self._who:
+            self._who, self._owner = who, self._packer.owner(*who, _NO_DEVICE)
+        return size if is_plain(name, size, status.st_mtime, self._owner) else None
+
+    def _leave(self, name: bytes, size: int) -> None:
+        """Leave a member to a worker."""
+        layer = self._layer
+        if self._members is None or layer.at != self._mark:
+            self._end_laid()
+            assert self._root is not None
+            self._members = Members(self._root, [], [])
+            self._parts.append(self._members)
+        self._members.names.append(name)
+        self._members.sizes.append(size)
+        layer.at = self._mark = layer.at + room_for(size)
 
     def _begin_root(self) -> None:
         """Hold the root that is walked now open for workers, if they can do something with it."""
@@ -248,18 +266,6 @@ class _Planner:
             which = identity(os.fstat(descriptor))
             self._root = Root(tree.root, tree.cut, os.getpid(), descriptor, which)
 
-    def _leave(self, name: bytes, size: int) -> None:
-        """Leave a member to a worker."""
-        if self._members is None or self._layer.at != self._mark:
-            self._end_laid()
-            assert self._root is not None
-            self._members = Members(self._root, [], [])
-            self._parts.append(self._members)
-        self._members.names.append(name)
-        self._members.sizes.append(size)
-        self._layer.advance(room_for(size))
-        self._mark = self._layer.at
-
     def _end_laid(self) -> None:
         """Tell of what the packer has laid since the last part."""
         size = self._layer.at - self._mark
@@ -268,6 +274,11 @@ class _Planner:
             self._rows, self._mark = [], self._layer.at
 
 
+def _is_short_link(status: os.stat_result) -> bool:
+    """Whether it is a symbolic link that a header can hold; those of /proc have a size of 0."""
+    return stat.S_ISLNK(status.st_mode) and 0 < status.st_size <= LONGEST_LINK
+
+
 def _has_holes(status: os.stat_result) -> bool:
     """Whether a file may have holes that are worth to be kept."""
-    return status.st_size >= MIB and status.st_blocks * BLOCK < status.st_size
+    return status.st_blocks * BLOCK < status.st_size

@@ -26,12 +26,13 @@ from aiocompress.storage.walk import Entry, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
+from aiocompress.verbs.entries import open_file, skip
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror import batch
 from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Files, Outcome
 from aiocompress.verbs.mirror.walk import Side, Trees, Twins
 from aiocompress.verbs.options import Bounds, Packing, Reading, Recipe, Writing
-from aiocompress.verbs.tree import amount, open_file, skip
+from aiocompress.verbs.tree import amount
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order

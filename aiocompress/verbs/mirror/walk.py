@@ -25,10 +25,10 @@ from aiocompress.storage.chain import Chain
 from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
 from aiocompress.verbs.archive.finish import Journal
+from aiocompress.verbs.entries import skip
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror.batch import Files, Roots
 from aiocompress.verbs.options import Writing
-from aiocompress.verbs.tree import skip
 
 _BATCH: Final = 256
 _BATCHES: Final = 4
