@@ -272,16 +272,17 @@ def test_workers_that_do_not_reach_the_tree() -> None:
     script = """
 import asyncio, ctypes, sys
 from aiocompress import Engine
-async def main():
-    for number, executor in enumerate(("thread", "process")):
-        async with Engine(2, executor=executor) as engine:
-            path = f"{number}.tar.zst"
-            await engine.compress_folder(sys.argv[1], path, 4096, fsync=False)
-            stream = engine.compress_stream(sys.argv[1], chunk_size=4096)
-            data = b"".join([part async for part in stream])
-            assert data == open(path, "rb").read()
-        assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
-asyncio.run(main())
+async def main(number, engine):
+    path = f"{number}.tar.zst"
+    async with engine:
+        await engine.compress_folder(sys.argv[1], path, 4096, fsync=False)
+        stream = engine.compress_stream(sys.argv[1], chunk_size=4096)
+        assert await stream.read() == open(path, "rb").read()
+engine = Engine(2)
+engine.prefork()
+assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
+asyncio.run(main(0, engine))
+asyncio.run(main(1, Engine(2, executor="thread")))
 """
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
