@@ -75,11 +75,6 @@ class Members(NamedTuple):
     names: list[bytes]
     sizes: list[int]
 
-    @property
-    def size(self) -> int:
-        """Bytes that they take in the chunk."""
-        return sum(map(room_for, self.sizes))
-
 
 class Laid(NamedTuple):
     """Bytes that stand in the chunk already, and the members that begin in them."""
@@ -92,6 +87,8 @@ class Plan(NamedTuple):
     """What stands in a chunk: its parts in order."""
 
     parts: list[Members | Laid]
+    size: int
+    """Bytes of all parts."""
     packing: Packing
     own: frozenset[tuple[int, int]]
     """Device and inode of the files that the output goes to."""
@@ -143,7 +140,7 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
     :raises OSError: something cannot be read, and the caller wants the error.
     """
     records, found = Records(), Found()
-    layer = _Rooms(view, records, sum(part.size for part in plan.parts))
+    layer = _Rooms(view, plan.size, records)
     names = Names(plan.packing.on_error, found, set(plan.own))
     packer = _Rest(names, plan.packing, layer, found)
     with ExitStack() as stack:
@@ -155,8 +152,8 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
             if part.root not in chains:
                 chains[part.root] = _open(part.root)
                 stack.callback(chains[part.root].close)
-            follows = number + 1 < len(plan.parts)
-            layer.free_to(part.size if follows else None)
+            if number + 1 < len(plan.parts):
+                layer.free_to(sum(map(room_for, part.sizes)))
             packer.lay_part(part, chains[part.root])
         return layer.chunk, Packed(layer.at, records, found)
 
@@ -173,14 +170,14 @@ def _open(root: Root) -> Chain[bytes]:
 class _Rooms(Layer):
     """Lays the members of one chunk within the room that the plan has for each."""
 
-    def __init__(self, chunk: memoryview, records: Records, planned: int) -> None:
+    def __init__(self, chunk: memoryview, planned: int, records: Records) -> None:
         super().__init__(lambda row: records.add(*row))
         self.begin_chunk(chunk)
-        self._chunk, self._records = chunk, records
+        self._chunk = chunk
         self._planned, self._end = planned, 0
         """Where the chunk ends, and where the member ends that comes next, as planned."""
         self._free = len(chunk)
-        """Up to where nothing has been laid yet."""
+        """Up to where nothing has been laid before."""
         self._moved = False
 
     @property
@@ -191,6 +188,7 @@ class _Rooms(Layer):
     def keep(self, laid: Laid) -> None:
         """Go on behind what stands there already."""
         start, self._end = self._end, self._end + laid.size
+        self._free = len(self._chunk)
         if self.at != start:
             self._move()
         if self._moved:
@@ -199,9 +197,9 @@ class _Rooms(Layer):
         for row in laid.rows:
             self._add(row)
 
-    def free_to(self, size: int | None) -> None:
-        """Say that ``size`` bytes are free, or all that is left of the chunk."""
-        self._free = len(self._chunk) if size is None else self._end + size
+    def free_to(self, size: int) -> None:
+        """Say that no more than the next ``size`` bytes are free."""
+        self._free = self._end + size
 
     def expect(self, size: int) -> None:
         """Say how much room the plan has for the member that comes next."""
@@ -220,7 +218,7 @@ class _Rooms(Layer):
         return fits
 
     def _admits(self, size: int, *, beyond: bool = False) -> bool:
-        """Whether a member has room; ``beyond``: so must the byte behind it."""
+        """Whether a member has room; ``beyond``: the byte behind it is written, too."""
         end = self.at + size
         if end > self._end or end + beyond > self._free:
             self._move()

@@ -174,7 +174,7 @@ class _Planner:
         was_last = self._is_last
         next(self._steps, None)
         self._end_laid()
-        plan = Plan(self._parts, self._as_told, frozenset(self.tree.own))
+        plan = Plan(self._parts, self._layer.at, self._as_told, frozenset(self.tree.own))
         is_last = self._is_last and not was_last
         chunk = _Chunk(plan, self._found.take(), self.tree.number, is_last)
         return self._layer.end_chunk(), chunk
