@@ -16,7 +16,7 @@ from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
 from aiocompress.storage.base import Origin
-from aiocompress.storage.walk import Entry, Skip, is_folder, walk, without_prefix
+from aiocompress.storage.walk import Entry, Run, Skip, is_folder, runs, without_prefix
 from aiocompress.verbs.base import Amount, check_here
 from aiocompress.verbs.entries import Names, open_file
 from aiocompress.verbs.found import Found
@@ -77,8 +77,17 @@ class Tree(Names, Origin):
         A folder among the sources comes first; its name is empty if its members stand there by
         themselves and there is no prefix.
         """
-        for entries in self._roots():
-            yield from entries
+        for items in self._roots():
+            for item in items:
+                if isinstance(item, Run):
+                    yield from item.entries()
+                else:
+                    yield item
+
+    def runs(self) -> Generator[Entry | Run | Skip]:
+        """Yield the same, but together what stands side by side."""
+        for items in self._roots():
+            yield from items
 
     def check(self) -> None:
         """Open each root, and close it again: what cannot be read is an error before all others.
@@ -101,13 +110,13 @@ class Tree(Names, Origin):
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _roots(self) -> Iterator[Generator[Entry | Skip]]:
+    def _roots(self) -> Iterator[Generator[Entry | Run | Skip]]:
         for path, name in self._packing.roots:
             self.root = os.fsencode(path)
             inside = to_bytes(self._packing.prefix) + os.fsencode(name)
             yield self._below(inside + b"/" if name else inside)
 
-    def _below(self, inside: bytes) -> Generator[Entry | Skip]:
+    def _below(self, inside: bytes) -> Generator[Entry | Run | Skip]:
         """Walk one root; ``inside`` stands before the names of what is in it."""
         self.cut = len(inside)
         is_tree = is_folder(self.root)
@@ -118,7 +127,7 @@ class Tree(Names, Origin):
             if is_tree:
                 yield Entry(inside[:-1], base, descriptor, is_folder=True, descriptor=descriptor)
                 excluded = without_prefix(self._packing.excluded, self.cut)
-                yield from walk(descriptor, inside, excluded)
+                yield from runs(descriptor, inside, excluded)
             else:
                 yield Entry(inside[:-1], base, descriptor)
         finally:

@@ -139,12 +139,12 @@ class Packer:
         room = self._writer.room(head)
         if room is None:
             return self._lay_large(entry, descriptor, status, head)
-        self._lay_small(entry, descriptor, status, head, room)
+        self._lay_small(entry.name, descriptor, status, head, room)
         return None
 
     def _lay_small(
         self,
-        entry: Entry,
+        name: bytes,
         descriptor: int,
         status: os.stat_result,
         head: bytes,
@@ -152,17 +152,17 @@ class Packer:
     ) -> None:
         done = os.readv(descriptor, [room])  # room for a byte too many: the file may have grown
         if done != len(room) - 1:
-            self._finish_short(entry, descriptor, room, done)
+            self._finish_short(name, descriptor, room, done)
         self._writer.place(head)
-        self._count(entry.name, FILE, status)
+        self._count(name, FILE, status)
 
-    def _finish_short(self, entry: Entry, descriptor: int, view: memoryview, done: int) -> None:
+    def _finish_short(self, name: bytes, descriptor: int, view: memoryview, done: int) -> None:
         """Read on after a read that gave less, or more, than the file's size."""
         size = len(view) - 1
         while done < size and (more := os.readv(descriptor, [view[done:]])):
             done += more
         if done != size:
-            self._tell_changed(entry.name, done, size)
+            self._tell_changed(name, done, size)
             view[min(done, size) :] = bytes(len(view) - min(done, size))
 
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
@@ -184,7 +184,7 @@ class Packer:
             room = yield from writer.begin(head)
             if room is not None:
                 try:
-                    self._lay_small(entry, descriptor, status, head, room)
+                    self._lay_small(name, descriptor, status, head, room)
                 except OSError as error:
                     self.tree.skip(name, error)
                 return

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Final, NamedTuple, TypeAlias
@@ -25,7 +26,7 @@ from aiocompress.formats.tar.header import BLOCK, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.walk import OURS, Entry, Skip
+from aiocompress.storage.walk import FILE_FLAGS, OURS, Entry, Skip
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.entries import Names
 from aiocompress.verbs.found import Found
@@ -66,14 +67,21 @@ class Root(NamedTuple):
 
 
 class Members(NamedTuple):
-    """Members that a worker lays, one behind the other: their names, and sizes of their contents.
+    """Members of one folder that a worker lays, one behind the other.
 
-    Each of them has one header block.
+    ``path`` stands before their names; ``sizes`` are those of their contents. Each of them has one
+    header block.
     """
 
     root: Root
+    path: bytes
     names: list[bytes]
     sizes: list[int]
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take in the chunk."""
+        return sum(map(room_for, self.sizes))
 
 
 class Laid(NamedTuple):
@@ -152,8 +160,8 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
             if part.root not in chains:
                 chains[part.root] = _open(part.root)
                 stack.callback(chains[part.root].close)
-            if number + 1 < len(plan.parts):
-                layer.free_to(sum(map(room_for, part.sizes)))
+            if isinstance(plan.parts[min(number + 1, len(plan.parts) - 1)], Laid):
+                layer.free_to(part.size)
             packer.lay_part(part, chains[part.root])
         return layer.chunk, Packed(layer.at, records, found)
 
@@ -246,27 +254,59 @@ class _Rest(Packer):
 
     def lay_part(self, part: Members, chain: Chain[bytes]) -> None:
         """Lay members."""
-        self.tree.root, self.tree.cut = part.root.path, part.root.cut
-        for name, size in zip(part.names, part.sizes, strict=True):
+        root, path, names, sizes = part
+        self.tree.root, self.tree.cut = root.path, root.cut
+        if self._gone is not None and path.startswith(self._gone):
+            self._writer.expect(part.size)
+            return
+        try:
+            parent = chain.at(path[root.cut : -1])
+        except OSError as error:
+            parent, failure = -1, error
+        for base, size in zip(names, sizes, strict=True):
             self._size = size
             self._writer.expect(room_for(size))
-            if self._gone is None or not name.startswith(self._gone):
-                self.lay_one(self._entry(name, chain))
+            if parent < 0:
+                self.lay_one(Skip(path + base, failure))
+            elif size == FOLDER:
+                self.lay_one(self._folder(path + base, base, parent, chain))
+            elif size < 0 or not self._lay_plain(path + base, base, parent, size):
+                self.lay_one(Entry(path + base, base, parent, is_file=size >= 0))
 
-    def _entry(self, name: bytes, chain: Chain[bytes]) -> Entry | Skip:
-        below = name[self.tree.cut :]
-        folder, _, base = below.rpartition(b"/")
+    def _folder(self, name: bytes, base: bytes, parent: int, chain: Chain[bytes]) -> Entry | Skip:
+        """Open a folder, whose own parent stays open."""
         try:
-            if self._size == FOLDER:
-                try:
-                    return Entry(name, base, -1, is_folder=True, descriptor=chain.at(below))
-                except OSError as error:
-                    self._gone = name + b"/"
-                    if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
-                        raise
-            return Entry(name, base, chain.at(folder), is_file=self._size >= 0)
+            descriptor = chain.at(name[self.tree.cut :])
         except OSError as error:
-            return Skip(name, error)
+            self._gone = name + b"/"
+            is_other = error.errno in {errno.ENOTDIR, errno.ELOOP}
+            return Entry(name, base, parent) if is_other else Skip(name, error)
+        return Entry(name, base, parent, is_folder=True, descriptor=descriptor)
+
+    def _lay_plain(self, name: bytes, base: bytes, parent: int, size: int) -> bool:
+        """Lay a file that is as it was planned, in few steps; False: it is not, or has no room."""
+        try:
+            descriptor = os.open(base, FILE_FLAGS, dir_fd=parent)
+        except OSError:
+            return False
+        try:
+            status = os.fstat(descriptor)
+            if not self._is_plain(status, size):
+                return False
+            head = self._head(name, status, FILE)
+            room = self._writer.room(head)
+            if room is not None:
+                self._lay_small(name, descriptor, status, head, room)
+        except OSError as error:
+            self.tree.skip(name, error)
+            return True
+        finally:
+            os.close(descriptor)
+        return room is not None
+
+    def _is_plain(self, status: os.stat_result, size: int) -> bool:
+        is_file = status.st_size == size and stat.S_ISREG(status.st_mode)
+        return is_file and status.st_nlink == 1 and not self.tree.is_own(status)
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
@@ -275,7 +315,7 @@ class _Rest(Packer):
         if 0 <= self._size < status.st_size:
             head = self._head(entry.name, status, FILE, size=self._size)
             if (room := self._writer.room(head)) is not None:
-                self._lay_small(entry, descriptor, status, head, room)
+                self._lay_small(entry.name, descriptor, status, head, room)
                 return None
         raise self._changed()
 

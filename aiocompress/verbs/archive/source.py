@@ -12,7 +12,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, Final, NamedTuple
 
 from aiocompress.formats.tar.blocks import Blocks
@@ -21,7 +21,7 @@ from aiocompress.formats.tar.index import Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import MIB
 from aiocompress.storage.base import Source, naming
-from aiocompress.storage.walk import Entry, Skip
+from aiocompress.storage.walk import Entry, Run, Skip
 from aiocompress.verbs.archive import planned
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.archive.planned import (
@@ -193,43 +193,68 @@ class _Planner:
         self._rows.append(row)
 
     def _plan_all(self) -> Generator[None]:
-        layer, packer = self._layer, self._packer
-        with closing(self.tree.entries()) as entries:
-            for entry in entries:
-                size = self._size_of(entry)
-                if size is not None:
-                    # The same rules as in ``Layer``, by which the packer decides.
-                    room = BLOCK + size + BLOCK if size >= 0 else BLOCK
-                    if layer.at + room > layer.size and layer.is_uncut(room):
-                        yield
-                    if layer.at + room <= layer.size:
-                        self._leave(entry.name, size)
-                        continue
-                if (steps := packer.lay_one(entry)) is not None:
-                    yield from steps
+        with closing(self.tree.runs()) as items:
+            for item in items:
+                if self.tree.number != self._number:
+                    self._begin_root()
+                if isinstance(item, Run):
+                    yield from self._plan_run(item)
+                elif isinstance(item, Entry) and item.is_folder and item.parent != item.descriptor:
+                    yield from self._plan_folder(item)
+                else:
+                    yield from self._lay(item)  # the root, too
         self._is_last = True
-        yield from layer.lay_end()
+        yield from self._layer.lay_end()
         self.ended = True
         yield
 
-    # This is done for every member, and nothing else of the main process's work takes so long.
+    def _lay(self, entry: Entry | Skip) -> Generator[None]:
+        if (steps := self._packer.lay_one(entry)) is not None:
+            yield from steps
 
-    def _size_of(self, entry: Entry | Skip) -> int | None:
-        """Return what a plan says of the size of a member; None: it is for the packer."""
-        if self.tree.number != self._number:
-            self._begin_root()
-        if self._root is None or isinstance(entry, Skip) or not entry.name:
-            return None
-        name, base, parent, is_folder, _, descriptor = entry
-        try:
-            if is_folder:
-                status, name = os.fstat(descriptor), name + b"/"
-            else:
+    def _plan_folder(self, entry: Entry) -> Generator[None]:
+        name, base, *_ = entry
+        size = self._size_of(os.fstat(entry.descriptor), name + b"/", is_folder=True)
+        if size is None or not (yield from self._find_room(BLOCK)):
+            yield from self._lay(entry)
+        else:
+            self._leave(name[: -len(base)], base, size)
+
+    def _plan_run(self, run: Run) -> Generator[None]:
+        # Nothing else of the main process's work takes as long as this.
+        path, parent, rows = run
+        layer, size_of, leave = self._layer, self._size_of, self._leave
+        for row in rows:
+            base = row[1:]
+            size = None
+            with suppress(OSError):  # the packer meets and tells it
                 status = os.stat(base, dir_fd=parent, follow_symlinks=False)
-        except OSError:
-            return None  # the packer meets and tells it
-        size = status.st_size
-        if is_folder or not stat.S_ISREG(status.st_mode):
+                size = size_of(status, path + base)
+            if size is not None:
+                # The same rules as in ``Layer``, by which the packer decides.
+                room = BLOCK + size + BLOCK if size >= 0 else BLOCK
+                if layer.at + room <= layer.size or (yield from self._find_room(room)):
+                    leave(path, base, size)
+                    continue
+            entry = Entry(path + base, base, parent, is_file=row[:1] == b"f")
+            if (steps := self._packer.lay_one(entry)) is not None:
+                yield from steps
+
+    def _find_room(self, size: int) -> Generator[None, None, bool]:
+        """Go on in the next chunk, if a member belongs there; returns whether it has room then."""
+        layer = self._layer
+        if layer.at + size > layer.size and layer.is_uncut(size):
+            yield
+        return layer.at + size <= layer.size
+
+    def _size_of(
+        self, status: os.stat_result, name: bytes, *, is_folder: bool = False
+    ) -> int | None:
+        """Return what a plan says of the size of a member; None: it is for the packer."""
+        size, mode = status.st_size, status.st_mode
+        if self._root is None:
+            return None
+        if is_folder or not stat.S_ISREG(mode):
             size = FOLDER if is_folder else LINK
             if size == LINK and not _is_short_link(status):
                 return None
@@ -243,16 +268,16 @@ class _Planner:
             self._who, self._owner = who, self._packer.owner(*who, _NO_DEVICE)
         return size if is_plain(name, size, status.st_mtime, self._owner) else None
 
-    def _leave(self, name: bytes, size: int) -> None:
+    def _leave(self, path: bytes, base: bytes, size: int) -> None:
         """Leave a member to a worker."""
-        layer = self._layer
-        if self._members is None or layer.at != self._mark:
+        layer, members = self._layer, self._members
+        if members is None or layer.at != self._mark or members.path != path:
             self._end_laid()
             assert self._root is not None
-            self._members = Members(self._root, [], [])
-            self._parts.append(self._members)
-        self._members.names.append(name)
-        self._members.sizes.append(size)
+            members = self._members = Members(self._root, path, [], [])
+            self._parts.append(members)
+        members.names.append(base)
+        members.sizes.append(size)
         layer.at = self._mark = layer.at + room_for(size)
 
     def _begin_root(self) -> None:
