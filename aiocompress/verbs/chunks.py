@@ -182,7 +182,7 @@ class Chunks:
         """Start the job of a chunk, which owns the slot."""
         by_worker = chunk.unread is not None and chunk.about is None
         function, arguments = self._job(chunk.unread if by_worker else None)
-        used = len(slot.input) if by_worker else used  # what has grown needs all of the room
+        used = self._size if by_worker else used  # what has grown needs all of the room
         return await self._lane.run(slot, used, function, *arguments, follows=follows, light=light)
 
     # Several reads at once.

@@ -36,6 +36,8 @@ from aiocompress.workers.job import Place, Result, deliver, views
 FOLDER: Final = -1
 LINK: Final = -2
 """In the place of a file's size."""
+_MOST_RECORDS: Final = 1 << 15
+"""They have fewer owners than a block of the index may have."""
 
 
 class Root(NamedTuple):
@@ -106,7 +108,7 @@ class Packed(NamedTuple):
     """What became of a plan: bytes of the chunk, its members, and what is to be told."""
 
     size: int
-    records: Records
+    records: list[Records]
     found: Found
 
 
@@ -147,8 +149,7 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
     :raises Unreachable: a root is out of reach.
     :raises OSError: something cannot be read, and the caller wants the error.
     """
-    records, found = Records(), Found()
-    layer = _Rooms(view, plan.size, records)
+    found, layer = Found(), _Rooms(view, plan.size)
     names = Names(plan.packing.on_error, found, set(plan.own))
     packer = _Rest(names, plan.packing, layer, found)
     with ExitStack() as stack:
@@ -163,7 +164,7 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
             if isinstance(plan.parts[min(number + 1, len(plan.parts) - 1)], Laid):
                 layer.free_to(part.size)
             packer.lay_part(part, chains[part.root])
-        return layer.chunk, Packed(layer.at, records, found)
+        return layer.chunk, Packed(layer.at, layer.records, found)
 
 
 def _open(root: Root) -> Chain[bytes]:
@@ -178,8 +179,10 @@ def _open(root: Root) -> Chain[bytes]:
 class _Rooms(Layer):
     """Lays the members of one chunk within the room that the plan has for each."""
 
-    def __init__(self, chunk: memoryview, planned: int, records: Records) -> None:
-        super().__init__(lambda row: records.add(*row))
+    def __init__(self, chunk: memoryview, planned: int) -> None:
+        super().__init__(self._gather)
+        self.records = [Records()]
+        """The members that were laid, and those that begin in what stood there."""
         self.begin_chunk(chunk)
         self._chunk = chunk
         self._planned, self._end = planned, 0
@@ -204,6 +207,11 @@ class _Rooms(Layer):
         self.at += laid.size
         for row in laid.rows:
             self._add(row)
+
+    def _gather(self, row: Row) -> None:
+        if len(self.records[-1].names) == _MOST_RECORDS:
+            self.records.append(Records())
+        self.records[-1].add(*row)
 
     def free_to(self, size: int) -> None:
         """Say that no more than the next ``size`` bytes are free."""

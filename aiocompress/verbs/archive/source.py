@@ -95,11 +95,12 @@ class TreeSource(Source):
             self.found.add(found)
             self.found.latest = found.latest or self.found.latest
         self._planner.done_with(chunk)
-        blocks, records = self._blocks, packed.records
-        if blocks.has_room_for(records):
-            blocks.extend(records)
-        else:
-            await call(self._executor, blocks.extend, records)
+        blocks = self._blocks
+        for records in packed.records:
+            if blocks.has_room_for(records):
+                blocks.extend(records)
+            else:
+                await call(self._executor, blocks.extend, records)
         if chunk.is_last or blocks.is_full:
             await call(self._executor, blocks.close)
         return blocks.take()
@@ -149,7 +150,7 @@ class _Planner:
         self._as_told = packing._replace(roots=(), excluded=None)
         self.tree = Tree(packing, self._found)
         self._rows: list[Row] = []
-        self._layer = Layer(self._add)
+        self._layer = Layer(self._rows.append)
         self._packer = Packer(self.tree, packing, self._layer, self._found)
         self._steps = self._plan_all()
         self._is_last = False
@@ -188,9 +189,6 @@ class _Planner:
         self._steps.close()
         while self._open:
             os.close(self._open.popleft()[1])
-
-    def _add(self, row: Row) -> None:
-        self._rows.append(row)
 
     def _plan_all(self) -> Generator[None]:
         with closing(self.tree.runs()) as items:
@@ -286,17 +284,19 @@ class _Planner:
         self._number, self._root, self._members = tree.number, None, None
         by_worker = self._packing.clamp is not None or not self._packing.xattrs
         if by_worker and tree.folder >= 0 and len(self._open) < _MOST_ROOTS:
-            descriptor = os.dup(tree.folder)
-            self._open.append((tree.number, descriptor))
-            which = identity(os.fstat(descriptor))
-            self._root = Root(tree.root, tree.cut, os.getpid(), descriptor, which)
+            with suppress(OSError):  # too many are open: the packer makes do with less
+                descriptor = os.dup(tree.folder)
+                self._open.append((tree.number, descriptor))
+                which = identity(os.fstat(descriptor))
+                self._root = Root(tree.root, tree.cut, os.getpid(), descriptor, which)
 
     def _end_laid(self) -> None:
         """Tell of what the packer has laid since the last part."""
         size = self._layer.at - self._mark
         if size or self._rows:
-            self._parts.append(Laid(size, self._rows))
-            self._rows, self._mark = [], self._layer.at
+            self._parts.append(Laid(size, self._rows.copy()))
+            self._rows.clear()
+            self._mark = self._layer.at
 
 
 def _is_short_link(status: os.stat_result) -> bool:

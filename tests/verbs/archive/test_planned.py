@@ -268,26 +268,34 @@ async def test_workers_that_die(number: int, tmp_path: Path) -> None:
 
 
 def test_workers_that_do_not_reach_the_tree() -> None:
-    """Where the system hides the descriptors of this process, it reads the tree itself."""
+    """Where the system hides the descriptors of this process, it reads the tree itself.
+
+    Whoever reads: what has no reader is told, and left out.
+    """
     script = """
 import asyncio, ctypes, sys
 from aiocompress import Engine
 async def main(number, engine):
+    options = dict(chunk_size=4096, on_error="skip")
     path = f"{number}.tar.zst"
     async with engine:
-        await engine.compress_folder(sys.argv[1], path, 4096, fsync=False)
-        stream = engine.compress_stream(sys.argv[1], chunk_size=4096)
+        report = await engine.compress_folder(sys.argv[1], path, fsync=False, **options)
+        print(*report.skipped)
+        stream = engine.compress_stream(sys.argv[1], **options)
         assert await stream.read() == open(path, "rb").read()
-engine = Engine(2)
-engine.prefork()
+        assert stream.report.skipped == report.skipped
+engines = [Engine(2).prefork(), Engine(2).prefork(), Engine(2, executor="thread")]
+asyncio.run(main(0, engines[0]))
 assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
-asyncio.run(main(0, engine))
-asyncio.run(main(1, Engine(2, executor="thread")))
+asyncio.run(main(1, engines[1]))
+asyncio.run(main(2, engines[2]))
 """
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o777)
         _many(place / "tree")
+        for closed in ("3/3", "6/6"):
+            (place / "tree" / closed).chmod(0)
         done = subprocess.run(
             [*nobody(), sys.executable, "-c", script, place / "tree"],
             capture_output=True,
@@ -298,7 +306,10 @@ asyncio.run(main(1, Engine(2, executor="thread")))
             env=LIBRARY,
         )
         assert done.returncode == 0, done.stderr
-        assert (place / "0.tar.zst").read_bytes() == (place / "1.tar.zst").read_bytes()
+        told = " ".join(f"{place / 'tree' / one}: Permission denied" for one in ("3/3", "6/6"))
+        assert done.stdout.splitlines() == [told] * 3
+        packed = [(place / f"{number}.tar.zst").read_bytes() for number in range(3)]
+        assert packed[0] == packed[1] == packed[2]
 
 
 async def test_cancelled(tmp_path: Path) -> None:
