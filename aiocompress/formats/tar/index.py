@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, compress
 from typing import Any, Final, NamedTuple, Self, TypeAlias
@@ -173,6 +173,19 @@ class Records:
         self._owners.append(self._number(owner) if number is None else number)
         self.end += (blocks + -(-size // BLOCK)) * BLOCK
         self._size += len(name) + len(link) + _RECORD
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Self:
+        """Return records of these members, column by column: quicker than to ``add`` each."""
+        records = cls()
+        if rows:
+            names, kinds, blocks, sizes, modes, times, owners, links = zip(*rows, strict=True)
+            numbers = (blocks, sizes, modes, map(in_range, times), map(records._number, owners))
+            arrays = (array(code, column) for code, column in zip("HQHqH", numbers, strict=True))
+            records._set((list(names), list(links), bytearray(kinds), *arrays))
+            records.end = BLOCK * sum(blocks) + sum(size + -size % BLOCK for size in sizes)
+            records._size += sum(map(len, names)) + sum(map(len, links)) + _RECORD * len(rows)
+        return records
 
     def _number(self, owner: OwnerRow) -> int:
         """Return the number of an owner in the table."""

@@ -164,7 +164,9 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
             if isinstance(plan.parts[min(number + 1, len(plan.parts) - 1)], Laid):
                 layer.free_to(part.size)
             packer.lay_part(part, chains[part.root])
-        return layer.chunk, Packed(layer.at, layer.records, found)
+        starts = range(0, len(layer.rows), _MOST_RECORDS)
+        records = [Records.of(layer.rows[start : start + _MOST_RECORDS]) for start in starts]
+        return layer.chunk, Packed(layer.at, records, found)
 
 
 def _open(root: Root) -> Chain[bytes]:
@@ -180,9 +182,9 @@ class _Rooms(Layer):
     """Lays the members of one chunk within the room that the plan has for each."""
 
     def __init__(self, chunk: memoryview, planned: int) -> None:
-        super().__init__(self._gather)
-        self.records = [Records()]
+        self.rows: list[Row] = []
         """The members that were laid, and those that begin in what stood there."""
+        super().__init__(self.rows.append)
         self.begin_chunk(chunk)
         self._chunk = chunk
         self._planned, self._end = planned, 0
@@ -205,13 +207,7 @@ class _Rooms(Layer):
         if self._moved:
             self._view[self.at : self.at + laid.size] = self._chunk[start : self._end]
         self.at += laid.size
-        for row in laid.rows:
-            self._add(row)
-
-    def _gather(self, row: Row) -> None:
-        if len(self.records[-1].names) == _MOST_RECORDS:
-            self.records.append(Records())
-        self.records[-1].add(*row)
+        self.rows += laid.rows
 
     def free_to(self, size: int) -> None:
         """Say that no more than the next ``size`` bytes are free."""
