@@ -11,7 +11,7 @@ from aiocompress.storage.base import Sink, naming
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive
-from aiocompress.verbs.archive.pack import TreeSource
+from aiocompress.verbs.archive.source import TreeSource
 from aiocompress.verbs.base import Tally, check_here
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back

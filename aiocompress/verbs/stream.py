@@ -60,7 +60,7 @@ async def _as_one(
         is_tree = await call(pool.files, os.path.isdir, source)
     if not is_tree:
         return cast("Source", source)
-    from aiocompress.verbs.archive.pack import TreeSource  # most streams are of no folder
+    from aiocompress.verbs.archive.source import TreeSource  # most streams are of no folder
     from aiocompress.verbs.tree import roots_of
 
     roots = await call(pool.files, roots_of, cast("FolderSource", source))
