@@ -35,6 +35,8 @@ NAMES = [
     "ArchiveWriter",
     "AsyncFile",
     "ByteStream",
+    "Difference",
+    "Differences",
     "Member",
     "MemberFile",
     "Members",

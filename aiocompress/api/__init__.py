@@ -19,6 +19,7 @@ from aiocompress.errors import (
     WorkerError,
 )
 from aiocompress.model import (
+    Difference,
     EngineStatistics,
     Member,
     OnError,
@@ -31,7 +32,7 @@ from aiocompress.model import (
 from aiocompress.storage.base import Positional
 
 if TYPE_CHECKING:
-    from aiocompress.api.archive import Archive, Members
+    from aiocompress.api.archive import Archive, Differences, Members
     from aiocompress.api.engine import Engine
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.functions import (
@@ -76,6 +77,8 @@ __all__ = [
     "ArchiveWriter",
     "AsyncFile",
     "ByteStream",
+    "Difference",
+    "Differences",
     "Member",
     "MemberFile",
     "Members",
@@ -105,6 +108,7 @@ _HOMES: Final = {
     "ArchiveWriter": "writer",
     "AsyncFile": "file",
     "ByteStream": "stream",
+    "Differences": "archive",
     "Engine": "engine",
     "MemberFile": "member",
     "Members": "archive",

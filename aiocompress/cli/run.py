@@ -189,9 +189,8 @@ class _Session:
     async def _attempt(self, task: Task) -> int:
         options = self._options
         try:
-            if options.verb in {"list", "cat"}:
-                await self._show(task)
-                return DONE
+            if options.verb in {"list", "cat", "diff"}:
+                return await self._show(task)
             report = await self._do(task)
             if options.remove and not (report.skipped_count or report.changed):
                 self._remove(task)
@@ -215,9 +214,11 @@ class _Session:
         left_out = report.skipped_count if task.layout is not None else 0
         return SKIPPED if left_out or report.changed else DONE
 
-    async def _show(self, task: Task) -> None:
-        """List an archive, or write some of its members to stdout."""
-        from aiocompress.cli.listing import cat, list_members
+    async def _show(self, task: Task) -> int:
+        """List an archive, write some of its members to stdout, or tell what differs from it."""
+        from aiocompress.cli.listing import cat, diff, list_members
+
+        code = DONE
 
         async with (
             self._source(task) as source,
@@ -226,10 +227,13 @@ class _Session:
         ):
             if self._options.verb == "list":
                 await list_members(archive, self._options)
+            elif self._options.verb == "diff":
+                code = SKIPPED if await diff(archive, self._options) else DONE
             else:
                 await cat(archive, self._options.members, sink)
             for warning in archive.warnings:
                 say(f"{shown(task.source)}: warning: {warning}")
+        return code
 
     async def _refuse(self, task: Task) -> NoReturn:
         """Say why a result has no name: its source may be no compressed file at all.

@@ -13,6 +13,7 @@ from aiocompress.model import (
     DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     MIB,
+    Aspect,
     Buffer,
     OnError,
     OnExists,
@@ -294,6 +295,17 @@ def check_on_error(on_error: OnError) -> None:
     """
     if on_error not in get_args(OnError):
         raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+
+
+def make_ignored(ignore: Iterable[Aspect]) -> frozenset[Aspect]:
+    """Check what need not be the same in an archive and a folder.
+
+    :raises ValueError: there is no such thing.
+    """
+    ignored, known = frozenset(ignore), get_args(Aspect)
+    for unknown in sorted(ignored.difference(known)):
+        raise ValueError(f"ignore must be of {', '.join(known)}, not {unknown!r}")
+    return ignored
 
 
 def as_bytes(data: Any) -> Buffer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
-from aiocompress.model import Buffer
+from aiocompress.model import Buffer, Difference
 
 Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
 """Input and output: (offset, size, offset, size) in the arena, two views, or bytes and a size."""
@@ -21,6 +21,7 @@ class Result(NamedTuple):
     """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
 
     Of an archive's members, ``files`` were restored; ``failed`` has the others and their errors.
+    Or they were compared: ``told`` has what differs, and the raw offset of the member.
     """
 
     size: int
@@ -28,6 +29,7 @@ class Result(NamedTuple):
     written: bool = False
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
+    told: tuple[tuple[int, Difference], ...] = ()
 
 
 def attach(arena: memoryview) -> None:
