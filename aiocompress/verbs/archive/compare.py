@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.formats.tar.header import to_bytes, to_text
-from aiocompress.formats.tar.index import DIRECTORY
+from aiocompress.formats.tar.index import DIRECTORY, Record
 from aiocompress.model import KIB, Aspect, Difference, Member
 from aiocompress.storage.below import Below
 from aiocompress.storage.restorer import Keeping, checked
@@ -68,12 +68,18 @@ def compare(
         closing_it(Comparison(root, inside, ignored)) as comparison,
     ):
         for record, mtime_ns, _, stored in whole(data, start, parts):
-            comparison.begin(record.member()._replace(mtime_ns=mtime_ns))
+            comparison.begin(found(record, mtime_ns))
             comparison.take(stored)
             comparison.end()
             files += record.kind != DIRECTORY
     frame = bytes(data) if keeps and isinstance(place[0], bytes) else None
     return Result(size, frame, not keeps, files, told=tuple(comparison.told))
+
+
+def found(record: Record, mtime_ns: int) -> Member:
+    """Return the member of a record whose time is as ``verified`` says."""
+    member = record.member()
+    return member if member.mtime_ns == mtime_ns else member._replace(mtime_ns=mtime_ns)
 
 
 class Comparison:

@@ -29,6 +29,7 @@ from aiocompress.verbs.archive.compare import (
     Comparison,
     Told,
     compare,
+    found,
     kind_of,
     path_of,
 )
@@ -206,9 +207,10 @@ class Differ:
 
     def _place(self, name: bytes) -> bytes:
         """Return where a member is below the folder; nothing, if it is not there."""
-        with suppress(UnsafeMemberError):
+        try:
             return path_of(name, self._selection.inside)
-        return b""
+        except UnsafeMemberError:
+            return b""
 
     def _taken(self) -> list[Told]:
         told, self._comparison.told = self._comparison.told, []
@@ -277,7 +279,7 @@ class _Spanning(Spanning):
         mtime_ns, _ = verified(record, header)
         self.files += record.kind != DIRECTORY
         self._left = record.size
-        self._comparison.begin(record.member()._replace(mtime_ns=mtime_ns))
+        self._comparison.begin(found(record, mtime_ns))
 
     def go_on(self, raw: memoryview) -> bool:
         stored = raw[: self._left]
