@@ -172,6 +172,7 @@ def cli() -> None:
 @click.option(
     "--codec", type=click.Choice(["zstd", "gzip"]), help="Default: by the suffix of DEST, or zstd."
 )
+@_flag("--long", "long_distance", help="zstd: find repeats up to 128 MiB apart; takes more memory.")
 @_packing
 @_writing
 @_bounding

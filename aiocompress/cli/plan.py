@@ -52,6 +52,7 @@ class Options(NamedTuple):
     level: int | None = None
     codec: str | None = None
     chunk_size: str | None = None
+    long_distance: bool = False
     layout: Layout | None = None
     exclude: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
@@ -79,8 +80,8 @@ async def _chunks(
     all that there is.
     """
     slots, bound = lane.pool.slots, recipe.format.codec.bound
-    arguments = (recipe.format.name, recipe.level)
-    slow = recipe.level >= recipe.format.codec.slow_from
+    name, level = recipe.format.name, recipe.level
+    slow = recipe.long or level >= recipe.format.codec.slow_from
     size = recipe.chunk_size
     if source.size is not None:
         size = min(size, source.size + 1)
@@ -114,7 +115,10 @@ async def _chunks(
         follows = filled and not (first and source.size == size)
         more, blocks = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
-        job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
+        work: tuple[Any, ...] = (jobs.compress, name, level)
+        if recipe.long:
+            work = jobs.compress_long, name, level, first
+        job = await lane.run(slot, used, *work, follows=follows, light=light)
         yield Sent(job, (blocks, first and not more and not blocks))
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

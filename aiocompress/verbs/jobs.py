@@ -29,6 +29,17 @@ def compress(place: Place, codec: str, level: int) -> Result:
     return deliver(FORMATS[codec].codec.compress(data, level), room)
 
 
+def compress_long(place: Place, codec: str, level: int, first: bool) -> Result:  # noqa: FBT001
+    """Do the same, and find repeats that are far apart.
+
+    :param first: whether it is the first chunk of a file.
+    """
+    data, room = views(place)
+    work = FORMATS[codec].codec.compress_long
+    assert work is not None
+    return deliver(work(data, level, first), room)
+
+
 def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | None) -> Result:
     """Decode a run of whole frames.
 
