@@ -28,7 +28,8 @@ except ImportError as error:
     raise ImportError(
         f"aiocompress.remote needs {error.name}: pip install 'aiocompress[remote]'", name=error.name
     ) from None
-from aiocompress.api.archive import Archive, ArchiveSource
+from aiocompress.api import Positional, Source
+from aiocompress.api.archive import Archive
 from aiocompress.api.engine import Engine
 from aiocompress.api.member import MemberFile
 from aiocompress.errors import FormatError, MemberNotFoundError
@@ -147,7 +148,7 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         return io.BufferedReader(_MemberIO(self, self._opened, path), MIB)
 
 
-def _source(fo: str, protocol: str | None, options: dict[str, Any]) -> ArchiveSource:
+def _source(fo: str, protocol: str | None, options: dict[str, Any]) -> Source | Positional:
     """Return what ``open_archive`` opens."""
     scheme, colon, _ = fo.partition("://")
     protocol = protocol or (scheme if colon else "file")
@@ -164,7 +165,7 @@ def _source(fo: str, protocol: str | None, options: dict[str, Any]) -> ArchiveSo
 class _Opened:
     """An archive that is open in fsspec's loop, for all threads of this process."""
 
-    def __init__(self, source: Callable[[], ArchiveSource]) -> None:
+    def __init__(self, source: Callable[[], Source | Positional]) -> None:
         self._make = source
         self._process = os.getpid()
         self._archive: Archive | None = None

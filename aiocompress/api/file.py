@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import AnyStr, Generic, NoReturn, Self
+from typing import AnyStr, Generic, NoReturn, Self, overload
 
 from aiocompress.errors import ClosedError
 from aiocompress.model import Buffer
@@ -211,7 +211,13 @@ class AsyncFile(Generic[AnyStr]):
 
     # What a file for writing offers.
 
-    async def write(self, data: AnyStr) -> int:
+    @overload
+    async def write(self: AsyncFile[bytes], data: Buffer) -> int: ...
+
+    @overload
+    async def write(self: AsyncFile[str], data: str) -> int: ...
+
+    async def write(self, data: Buffer | str) -> int:
         """Write bytes-like data, or text; returns how many bytes or characters it has.
 
         What fills no frame yet is kept, until more comes, or ``flush`` or the end.
@@ -223,7 +229,13 @@ class AsyncFile(Generic[AnyStr]):
         """
         self._unsupported("write")
 
-    async def writelines(self, lines: Iterable[AnyStr]) -> None:
+    @overload
+    async def writelines(self: AsyncFile[bytes], lines: Iterable[Buffer]) -> None: ...
+
+    @overload
+    async def writelines(self: AsyncFile[str], lines: Iterable[str]) -> None: ...
+
+    async def writelines(self, lines: Iterable[Buffer] | Iterable[str]) -> None:
         """Write several pieces, to which nothing is added; see ``write``."""
         self._unsupported("write")
 

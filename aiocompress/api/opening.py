@@ -11,14 +11,16 @@ from aiocompress.api.file import AsyncFile
 from aiocompress.api.reading import BinaryReading
 from aiocompress.api.text import TextEncoder, TextOptions, TextReading
 from aiocompress.formats import names
-from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, PathLike
+from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, Codec, PathLike
+from aiocompress.storage.base import Positional, Sink, Source
 from aiocompress.storage.in_place import WriteMode
 from aiocompress.verbs.file.reading import FileReader, Readable
 from aiocompress.verbs.file.writing import FileWriter, Writable
 from aiocompress.verbs.options import make_reading, make_recipe
 from aiocompress.workers.pool import WorkerPool
 
-AnyFile: TypeAlias = Readable | Writable
+AnyFile: TypeAlias = Source | Positional | Sink | int
+"""What ``open`` takes; an int is a descriptor."""
 BinaryMode: TypeAlias = Literal["r", "rb", "w", "wb", "x", "xb", "a", "ab"]
 TextMode: TypeAlias = Literal["rt", "wt", "xt", "at"]
 
@@ -129,7 +131,7 @@ class _Writer(AsyncFile[AnyStr]):
         self._check()
         return self._sent + len(self._buffer)
 
-    async def writelines(self, lines: Iterable[AnyStr]) -> None:
+    async def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             await self.write(line)
 
@@ -191,7 +193,7 @@ def open_file(
     file: AnyFile,
     mode: str,
     *,
-    codec: str | None = None,
+    codec: Codec | None = None,
     compression_level: int | None = None,
     encoding: str | None = None,
     errors: str | None = None,

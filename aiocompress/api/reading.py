@@ -61,6 +61,8 @@ class Reading(ABC, Generic[AnyStr]):
                 if 0 < left < len(more):
                     self._ready.add(more)
                     more = self._ready.take(left)
+                else:
+                    self._ready.clear()  # what it holds is no longer just before the position
                 left -= len(more) if left > 0 else 0
                 parts.append(more)
         except BaseException:
@@ -109,7 +111,7 @@ class Reading(ABC, Generic[AnyStr]):
         async for line in self:
             lines.append(line)
             size += len(line)
-            if hint is not None and 0 < hint <= size:
+            if hint is not None and 0 < hint < size:
                 break
         return lines
 

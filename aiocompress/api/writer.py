@@ -6,14 +6,14 @@ import warnings
 from typing import Self
 
 from aiocompress.formats import names
-from aiocompress.model import Member, OnExists, PathLike, Report, Size
-from aiocompress.storage.sources import AnySource
+from aiocompress.model import Codec, Member, OnExists, PathLike, Report, Size
+from aiocompress.storage.base import Sink, Source
 from aiocompress.verbs.archive.created import CreatedArchive
-from aiocompress.verbs.base import Destination, name_of
+from aiocompress.verbs.base import name_of
 from aiocompress.verbs.options import make_recipe, make_writing
 from aiocompress.workers.pool import WorkerPool
 
-__all__ = ["ArchiveWriter", "Destination", "created"]
+__all__ = ["ArchiveWriter", "created"]
 
 
 class ArchiveWriter:
@@ -70,7 +70,7 @@ class ArchiveWriter:
     async def add(
         self,
         name: str,
-        source: AnySource,
+        source: Source,
         *,
         size: int | None = None,
         mode: int = 0o644,
@@ -133,9 +133,9 @@ class ArchiveWriter:
 
 def created(
     pool: WorkerPool,
-    destination: Destination,
+    destination: Sink,
     *,
-    codec: str | None = None,
+    codec: Codec | None = None,
     compression_level: int | None = None,
     chunk_size: Size | None = None,
     on_exists: OnExists = "error",

@@ -16,7 +16,7 @@ import click
 
 from aiocompress.cli import messages, plan
 from aiocompress.cli import run as console
-from aiocompress.model import Aspect
+from aiocompress.model import Aspect, Codec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -170,7 +170,7 @@ def cli() -> None:
     help="zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).",
 )
 @click.option(
-    "--codec", type=click.Choice(["zstd", "gzip"]), help="Default: by the suffix of DEST, or zstd."
+    "--codec", type=click.Choice(get_args(Codec)), help="Default: by the suffix of DEST, or zstd."
 )
 @_flag("--long", "long_distance", help="zstd: find repeats up to 128 MiB apart; takes more memory.")
 @_packing

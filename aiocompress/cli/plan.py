@@ -9,7 +9,15 @@ from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from aiocompress.formats import names
-from aiocompress.model import Aspect, Layout, is_url, parse_size, printable, public_url
+from aiocompress.model import (
+    Aspect,
+    Codec,
+    Layout,
+    is_url,
+    parse_size,
+    printable,
+    public_url,
+)
 
 STREAM: Final = "-"
 UNNAMED: Final = ""
@@ -50,7 +58,7 @@ class Options(NamedTuple):
     remove: bool = False
     fsync: bool = True
     level: int | None = None
-    codec: str | None = None
+    codec: Codec | None = None
     chunk_size: str | None = None
     long_distance: bool = False
     layout: Layout | None = None
@@ -80,7 +88,7 @@ class Task(NamedTuple):
 
     source: str
     destination: str | None
-    codec: str | None = None
+    codec: Codec | None = None
     layout: Layout | None = None
     roots: tuple[str, ...] = ()
 
@@ -224,7 +232,7 @@ def _packs(options: Options) -> bool:
     return any((*named, options.reproducible, options.strict, options.xattrs))
 
 
-def _codec(options: Options, destination: str) -> str:
+def _codec(options: Options, destination: str) -> Codec:
     if options.codec is not None:
         return options.codec
     return "zstd" if destination == STREAM else names.codec_for(public(destination))

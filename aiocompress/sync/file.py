@@ -11,18 +11,19 @@ from functools import partial
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Final, TextIO, TypeAlias, Unpack, cast, overload
 
-from aiocompress.api import functions
+from aiocompress.api import Sink, functions
 from aiocompress.api.file import AsyncFile
 from aiocompress.api.functions import FileOptions, TextFileOptions
 from aiocompress.api.member import MemberFile
 from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
-from aiocompress.model import MIB, Buffer
+from aiocompress.model import MIB, Buffer, Codec
 from aiocompress.sync.held import Held
 
 _BUFFER: Final = MIB
 """Bytes that change threads at once: each time takes as long as some ten thousand bytes."""
 
 PlainFile: TypeAlias = AnyFile | IO[bytes]
+PlainSink: TypeAlias = Sink | IO[bytes]
 
 
 class Raw(io.RawIOBase):
@@ -181,7 +182,7 @@ def open(
     file: PlainFile,
     mode: str = "rb",
     *,
-    codec: str | None = None,
+    codec: Codec | None = None,
     compression_level: int | None = None,
     encoding: str | None = None,
     errors: str | None = None,

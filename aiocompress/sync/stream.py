@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import AiocompressError
@@ -23,12 +23,14 @@ class Stream(Held[ByteStream], Iterator[bytes]):
 
     ``with`` opens the source. The stream closes itself at its end and on an error; whoever leaves
     it earlier closes it, by ``with`` or ``close()``.
+
+    :param within: the archive that it reads.
     """
 
     what = "the iterator"
 
-    def __init__(self, stream: ByteStream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: ByteStream, within: Held[Any] | None = None) -> None:
+        super().__init__(stream, within)
         self._lock = threading.Lock()
         self._ended = False
 

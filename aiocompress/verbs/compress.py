@@ -9,7 +9,7 @@ from typing import Any
 
 from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
@@ -22,7 +22,7 @@ from aiocompress.workers.pool import WorkerPool
 
 async def compressed(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     recipe: Recipe,
     tally: Tally,
     *,
@@ -72,7 +72,7 @@ async def compressed(
 
 
 async def _chunks(
-    lane: Lane, source: Source, recipe: Recipe
+    lane: Lane, source: OpenedSource, recipe: Recipe
 ) -> AsyncGenerator[Sent[Job, tuple[list[bytes], bool]]]:
     """Read chunks into slots; an empty source has one chunk, which is empty.
 
@@ -99,7 +99,7 @@ async def _chunks(
         if source.waits and (not rooms or len(rooms[0]) < size):
             rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
         used = await source.fill(rooms[0][:size]) if source.waits else -1
-        slot = await slots.take(size, bound(size), slow=slow)
+        slot = await slots.take(size, bound(size), slow=slow, new=lane.window.is_new)
         try:
             if source.waits:
                 slot.input[:used] = rooms[0][:used]

@@ -10,12 +10,13 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from aiocompress.model import Codec
 from aiocompress.web.asked import Asked
 from aiocompress.web.browse import Listing
 from aiocompress.web.pages import Page, address, crumbs, quoted, sorted_by
 from aiocompress.web.preview import picture_type, preview
 
-_CODECS: Final = {"tar.zst": "zstd", "tar.gz": "gzip"}
+_CODECS: Final[dict[str, Codec]] = {"tar.zst": "zstd", "tar.gz": "gzip"}
 
 
 def folder_page(
@@ -80,7 +81,7 @@ def presented(asked: Asked, name: str) -> dict[str, Any]:
     return {"media_type": kind, "content_disposition_type": "inline" if kind else "attachment"}
 
 
-def codec_of(asked: Asked) -> str | None:
+def codec_of(asked: Asked) -> Codec | None:
     """Return the codec of a download; None: a page is wanted.
 
     :raises HTTPException: 400, there is no such kind of archive.

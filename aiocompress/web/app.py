@@ -19,7 +19,7 @@ from aiocompress.model import PathLike, Size, parse_size
 from aiocompress.web.archives import Archives
 from aiocompress.web.guard import Guard
 from aiocompress.web.limits import Limits
-from aiocompress.web.pages import Page
+from aiocompress.web.pages import Page, quoted
 from aiocompress.web.site import Site
 
 _WORDS: Final = {
@@ -105,6 +105,6 @@ async def _explain(request: Request, error: Exception) -> Response:
         reason = _WORDS.get(status, reason)
     if request.method == "HEAD" or "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(reason + "\n", status, error.headers)
-    top = request.scope.get("root_path", "") + "/"
+    top = quoted(request.scope.get("root_path", "")) + "/"
     about = {"title": status.phrase, "reason": reason, "top": top, "crumbs": [("Files", top)]}
     return Page("problem.html", about, status, error.headers)

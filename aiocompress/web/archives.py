@@ -27,6 +27,8 @@ _MOST_REMEMBERED: Final = 50_000
 """Members in folders that are remembered, of all archives."""
 _Version: TypeAlias = tuple[int, int, int, int]
 """Device, inode, size and time: another version of a file is another archive."""
+Folder: TypeAlias = dict[str, Member]
+"""What is directly in a folder, by its plain name: without ``./`` in front or a slash behind."""
 
 
 class _Folders:
@@ -34,15 +36,15 @@ class _Folders:
 
     def __init__(self) -> None:
         self.turns = asyncio.Semaphore(_MOST_SCANS)
-        self._kept: OrderedDict[tuple[_Version, str], list[Member]] = OrderedDict()
+        self._kept: OrderedDict[tuple[_Version, str], Folder] = OrderedDict()
 
-    def get(self, version: _Version, folder: str) -> list[Member] | None:
+    def get(self, version: _Version, folder: str) -> Folder | None:
         found = self._kept.get((version, folder))
         if found is not None:
             self._kept.move_to_end((version, folder))
         return found
 
-    def put(self, version: _Version, folder: str, members: list[Member]) -> None:
+    def put(self, version: _Version, folder: str, members: Folder) -> None:
         self._kept[version, folder] = members
         while sum(map(len, self._kept.values())) > _MOST_REMEMBERED:
             self._kept.popitem(last=False)
@@ -59,12 +61,13 @@ class KeptArchive:
         """How many requests use it."""
         self._version, self._descriptor, self._folders = version, descriptor, folders
 
-    async def scandir(self, folder: str) -> list[Member]:
-        """Return what is directly in a folder; see ``Archive.scandir``."""
+    async def scandir(self, folder: str) -> Folder:
+        """Return what is directly in a folder, by name; see ``Archive.scandir``."""
         found = self._folders.get(self._version, folder)
         if found is None:
             async with self._folders.turns:
-                found = await self.archive.scandir(folder, max_members=_MOST_MEMBERS)
+                members = await self.archive.scandir(folder, max_members=_MOST_MEMBERS)
+            found = {member.name.removeprefix("./").strip("/"): member for member in members}
             self._folders.put(self._version, folder, found)
         return found
 
@@ -72,8 +75,7 @@ class KeptArchive:
         """Return what a member is; a folder of which only its members tell counts, too."""
         above = self._folders.get(self._version, name.rpartition("/")[0])
         if above is not None:
-            kinds = {member.name.removeprefix("./").strip("/"): member.kind for member in above}
-            return kinds.get(name)
+            return above[name].kind if name in above else None
         async with self._folders.turns:
             if await self.archive.exists(name):
                 return (await self.archive.member(name)).kind
@@ -84,8 +86,10 @@ class KeptArchive:
 
     async def aclose(self) -> None:
         """Close the archive."""
-        await self.archive.aclose()
-        os.close(self._descriptor)
+        try:
+            await self.archive.aclose()
+        finally:
+            os.close(self._descriptor)
 
 
 class Archives:

@@ -11,6 +11,8 @@ from starlette.types import Scope
 from aiocompress.web.browse import Sort, View
 
 _LATEST_PAGE: Final = 1_000_000
+_LONGEST_SEARCH: Final = 255
+"""Characters: as long as any name. A pattern of tens of thousands would hold up everybody."""
 
 
 class Asked(NamedTuple):
@@ -29,7 +31,7 @@ class Asked(NamedTuple):
         path = scope["path"].encode("utf-8", "surrogateescape")
         if raw is not None:
             path = unquote_to_bytes(raw.partition(b"?")[0])
-        path = path.removeprefix(scope.get("root_path", "").encode()).removeprefix(b"/")
+        path = _below(path, scope).removeprefix(b"/")
         is_folder = path.endswith(b"/") or not path
         steps = tuple(path.removesuffix(b"/").split(b"/")) if path else ()
         query = QueryParams(scope["query_string"])
@@ -48,5 +50,19 @@ class Asked(NamedTuple):
             cast("Sort", sort if sort in get_args(Sort) else "name"),
             self.query.get("order") == "desc",
             max(1, min(int(page), _LATEST_PAGE)) if page.isdecimal() and len(page) < 9 else 1,
-            self.query.get("q", "").strip(),
+            self.query.get("q", "").strip()[:_LONGEST_SEARCH],
         )
+
+
+def _below(path: bytes, scope: Scope) -> bytes:
+    """Return a path from where the application is mounted.
+
+    A proxy in front of the server may have taken its own prefix off the path. Then ``root_path``
+    has it all the same, followed by that of the mount, before which Starlette notes it.
+    """
+    top = scope.get("root_path", "")
+    for mounted in (top, top.removeprefix(scope.get("app_root_path", ""))):
+        prefix = mounted.rstrip("/").encode("utf-8", "surrogateescape")
+        if path == prefix or path.startswith(prefix + b"/"):
+            return path[len(prefix) :]
+    return path

@@ -204,7 +204,7 @@ def _timely(rows: Iterable[T], deadline: Deadline) -> Iterator[T]:
 # Folders of archives.
 
 
-def list_members(members: list[Member], view: View) -> Listing:
+def list_members(members: Iterable[Member], view: View) -> Listing:
     """List a folder of an archive: all members that are directly in it."""
     items = [_item_of(member, base_of(member.name)) for member in members]
     return arranged([item for item in items if _leads_inside(item.name)], view)

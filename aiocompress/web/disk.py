@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from typing import Any, Final
 from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.asked import Asked
 from aiocompress.web.browse import is_archive, list_folder, search_folder
@@ -52,7 +53,7 @@ class Disk:
                 listing = await self._files.call(look, place, asked.view, deadline)
             await folder_page(asked, listing, writable=self._writable)(*asgi)
 
-    async def _send_folder(self, asked: Asked, place: Place, codec: str, *asgi: Any) -> None:
+    async def _send_folder(self, asked: Asked, place: Place, codec: Codec, *asgi: Any) -> None:
         """Send a folder, or what is ticked in it: all else is excluded, by the rules of gitignore.
 
         The walk begins at the open folder and follows no link, whatever the names have become.
@@ -77,8 +78,8 @@ class Disk:
             FileResponse, place.path, engine=self._engine, max_output=self._limits.max_output
         )
         if "view" in asked.query:
-            async with aclosing(self._blocks(place, decode=restored is not None)) as blocks:
-                status = place.status
+            status, blocks = place.status, self._blocks(place, decode=restored is not None)
+            async with asyncio.timeout(self._limits.page_seconds), aclosing(blocks):
                 page = await file_page(asked, blocks, status.st_size, status.st_mtime, restored)
             await page(*asgi)
         elif restored and "decoded" in asked.query:

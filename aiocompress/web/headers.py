@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE | re.ASCII)
+_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,99})\s*-\s*(\d{0,99})\s*", re.IGNORECASE | re.ASCII)
 _TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 _WEIGHT: Final = re.compile(r"[qQ]=([01](?:\.\d{0,3})?)", re.ASCII)
 _SETTLED: Final = 1.0

@@ -11,9 +11,11 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 
 from aiocompress.api.archive import Archive
+from aiocompress.api.engine import Engine
+from aiocompress.api.plain import PlainFiles
 from aiocompress.errors import LimitError
 from aiocompress.formats import names
-from aiocompress.model import KIB
+from aiocompress.model import KIB, Codec
 from aiocompress.web.answers import codec_of, file_page, folder_page, presented, ticked, with_slash
 from aiocompress.web.archives import Archives, KeptArchive
 from aiocompress.web.asked import Asked
@@ -30,7 +32,8 @@ _NANOSECONDS: Final = 1e9
 class Inside:
     """Members of archives, by their index if they have one, and else by reading them through."""
 
-    def __init__(self, archives: Archives, limits: Limits, gate: Gate) -> None:
+    def __init__(self, engine: Engine, archives: Archives, limits: Limits, gate: Gate) -> None:
+        self._files = PlainFiles(engine)
         self._archives, self._limits, self._gate = archives, limits, gate
 
     async def answer(self, asked: Asked, place: Place, *asgi: Any) -> None:
@@ -59,7 +62,8 @@ class Inside:
         else:
             try:
                 async with asyncio.timeout(seconds):
-                    listing = list_members(await kept.scandir(inside), view)
+                    members = await kept.scandir(inside)
+                    listing = await self._files.call(list_members, members.values(), view)
             except LimitError:
                 too_many = "there are too many names here to show them: search, or download all"
                 raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, too_many) from None
@@ -67,7 +71,7 @@ class Inside:
         await folder_page(asked, listing, original=original)(*asgi)
 
     async def _send_chosen(
-        self, asked: Asked, archive: Archive, inside: str, codec: str, *asgi: Any
+        self, asked: Asked, archive: Archive, inside: str, codec: Codec, *asgi: Any
     ) -> None:
         """Send a folder, or what is ticked in it, as an archive of its own."""
         before = f"{inside}/" if inside else ""

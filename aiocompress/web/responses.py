@@ -30,9 +30,9 @@ from aiocompress.api.archive import Archive
 from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.api.stream import ByteStream
-from aiocompress.errors import LimitError
+from aiocompress.errors import LimitError, TruncatedError
 from aiocompress.formats import names
-from aiocompress.model import KIB, OnError, PathLike, Size, parse_size, printable
+from aiocompress.model import KIB, Codec, OnError, PathLike, Size, parse_size, printable
 from aiocompress.web.headers import (
     UnsatisfiableError,
     Validators,
@@ -53,6 +53,7 @@ _TYPES: Final = {"zstd": "application/zstd", "gzip": "application/gzip"}
 _TOO_MUCH: Final = "the data is larger than the bytes allowed"
 _METHODS: Final = ("GET", "HEAD")
 _WITH_BODY: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+_OF_BODY: Final = ("content-type", "content-disposition", "content-encoding")
 
 Blocks: TypeAlias = Callable[[int, int], AsyncGenerator[bytes]]
 """Returns the bytes of a body from the first offset up to the second."""
@@ -87,7 +88,7 @@ class _Sent(Response):
         self._engine = engine
         self.status_code = HTTPStatus.OK
         self.background = background
-        self.media_type = media_type or guess_type(filename or name)[0] or _BINARY
+        self.media_type = media_type or _type_of(filename or name)
         self.init_headers(headers)
         shown = disposition(content_disposition_type, filename or name)
         self.headers.setdefault("content-disposition", shown)
@@ -144,9 +145,6 @@ class _Sent(Response):
         """Decide on the status; returns where to begin and to end."""
         size, start, end = body.size, 0, body.size or 0
         self.status_code = precondition(asked, body.validators)
-        if self.status_code == HTTPStatus.NOT_MODIFIED:
-            del self.headers["content-type"], self.headers["content-disposition"]
-            return 0, 0
         if self.status_code == HTTPStatus.OK and size is not None and method == "GET":
             try:
                 if (chosen := wanted_range(asked, size, body.validators)) is not None:
@@ -157,7 +155,9 @@ class _Sent(Response):
                 self.headers["content-range"] = f"bytes */{size}"
         if self.status_code not in _WITH_BODY:
             start = end = 0
-        if size is not None:
+            for name in _OF_BODY:
+                del self.headers[name]
+        if size is not None and self.status_code != HTTPStatus.NOT_MODIFIED:
             self.headers["content-length"] = str(end - start)
         return start, end
 
@@ -185,7 +185,7 @@ class FolderResponse(_Sent):
         folder: PathLike,
         *,
         engine: Engine | None = None,
-        codec: str = "zstd",
+        codec: Codec = "zstd",
         compression_level: int | None = None,
         prefix: str | None = None,
         exclude: Iterable[str] = (),
@@ -291,7 +291,7 @@ class ChosenResponse(_Sent):
     """
 
     def __init__(
-        self, archive: Archive, members: Iterable[str] | None, *, codec: str, filename: str
+        self, archive: Archive, members: Iterable[str] | None, *, codec: Codec, filename: str
     ) -> None:
         self._stream = archive.compress_stream(members, codec=codec)
         super().__init__(
@@ -389,6 +389,12 @@ class FileResponse(_Sent):
         return Body(partial(_read_range, file), size, known)
 
 
+def _type_of(name: str) -> str:
+    """Return the media type of a file as it is stored: the page in ``page.html.gz`` is another."""
+    kind, coding = guess_type(name)
+    return _TYPES.get(coding, _BINARY) if coding is not None else kind or _BINARY
+
+
 def archive_type(codec: str) -> str:
     """Return the media type of what a codec writes."""
     return _TYPES.get(codec, _BINARY)
@@ -405,9 +411,19 @@ class _AtOffset(Protocol):
 
 
 async def _blocks_of_file(file: _AtOffset, start: int, end: int) -> AsyncGenerator[bytes]:
-    while start < end and (data := await file.read_at(start, min(_AT_ONCE, end - start))):
+    while start < end:
+        yield (data := _some(await file.read_at(start, min(_AT_ONCE, end - start))))
         start += len(data)
-        yield data
+
+
+def _some(data: bytes) -> bytes:
+    """Check that what was announced is there.
+
+    :raises TruncatedError: somebody has made the file shorter since.
+    """
+    if not data:
+        raise TruncatedError("the file became shorter while it was sent")
+    return data
 
 
 class _Readable(Protocol):
@@ -417,9 +433,9 @@ class _Readable(Protocol):
 
 async def _read_range(file: _Readable, start: int, end: int) -> AsyncGenerator[bytes]:
     await file.seek(start)
-    while start < end and (data := await file.read(min(_AT_ONCE, end - start))):
+    while start < end:
+        yield (data := _some(await file.read(min(_AT_ONCE, end - start))))
         start += len(data)
-        yield data
 
 
 async def _read(file: _Readable, most: int) -> AsyncGenerator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import resource
 import signal
@@ -14,7 +15,9 @@ from typing import Final
 import uvicorn
 
 from aiocompress.api.engine import Engine
+from aiocompress.model import printable
 from aiocompress.web.app import app
+from aiocompress.web.problems import ERRORS
 
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _GRACE: Final = 1
@@ -41,7 +44,7 @@ def serve(
     :param port: 0: any that is free.
     :param writable: whether files can be uploaded.
     :param say: tells the user where it is, and what to know about that.
-    :param verbose: a line for each request.
+    :param verbose: a line for each request, and tracebacks.
     :returns: the signal.
     :raises OSError: the folder cannot be read, or the port not be had.
     """
@@ -75,7 +78,17 @@ def serve(
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE + _CLEANING,
         )
+        if not verbose:
+            logging.getLogger("uvicorn.error").addFilter(_brief)
         return _run(_Server(config), listening, engine)
+
+
+def _brief(record: logging.LogRecord) -> bool:
+    """Tell in one line, without a traceback, of a bad file or body that broke an answer off."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ERRORS):
+        record.msg, record.exc_info = f"an answer broke off: {printable(str(error))}", None
+    return True
 
 
 class _Server(uvicorn.Server):

@@ -60,7 +60,7 @@ class Site:
         self._gate = Gate(limits.max_streams, limits.page_seconds)
         self._transform = Transform(engine, limits, self._gate)
         self._disk = Disk(engine, limits, self._gate, writable=writable)
-        self._inside = Inside(archives, limits, self._gate)
+        self._inside = Inside(engine, archives, limits, self._gate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.

@@ -13,9 +13,10 @@ Small bodies never wait for large ones: they take no slot, no worker and no plac
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, aclosing, suppress
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
@@ -25,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 from aiocompress.api.engine import Engine
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import LimitError
-from aiocompress.model import KIB, MIB
+from aiocompress.model import KIB, MIB, Codec
 from aiocompress.web.limits import Gate, Incoming, Limits
 from aiocompress.web.responses import archive_type
 from aiocompress.web.sending import behind, send_body, while_connected
@@ -33,6 +34,7 @@ from aiocompress.web.sending import behind, send_body, while_connected
 _SMALL: Final = 64 * KIB
 """Bytes of a body that are gathered; the engine takes no slot for so many."""
 _SMALL_OUTPUT: Final = MIB
+_LEVEL: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _BINARY: Final = "application/octet-stream"
 
 
@@ -48,10 +50,11 @@ class Transform:
         :raises HTTPException: as above; ``AiocompressError``: what is wrong with the body.
         """
         asked = QueryParams(scope["query_string"])
-        codec, level = asked.get("codec", "zstd"), asked.get("level")
-        try:
-            number = None if level is None else int(level)
-            # Both are checked before the body is read.
+        codec, level = cast("Codec", asked.get("codec", "zstd")), asked.get("level")
+        if level is not None and _LEVEL.fullmatch(level) is None:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "level must be a whole number")
+        number = None if level is None else int(level)
+        try:  # before the body is read
             self._engine.compress_stream(b"", codec=codec, compression_level=number)
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiocompress.errors import ClosedError
 from aiocompress.model import MIB, Buffer, OnExists
-from aiocompress.storage.base import Sink
+from aiocompress.storage.base import OpenedSink
 from aiocompress.storage.remote.base import named
 from aiocompress.storage.remote.retries import Failure, patiently
 from aiocompress.workers.forks import Begun
@@ -45,7 +45,7 @@ def part_size(number: int) -> int:
     return PART << max(0, -(-(number - _EVEN_PARTS) // _STEP))
 
 
-class S3Upload(Sink):
+class S3Upload(OpenedSink):
     """An object of S3 that is being written: a destination for every verb, or ``async with``.
 
     It appears, whole, when the verb or the body ends without an error; otherwise it is aborted. A

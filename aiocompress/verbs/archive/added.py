@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from aiocompress.errors import CorruptError, TruncatedError, UnsafeMemberError
 from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.model import KIB, Member
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.storage.restorer import checked
 from aiocompress.storage.sources import IterableSource
@@ -103,7 +103,7 @@ def _check(what: str, value: int, least: int, most: int) -> None:
         raise ValueError(f"{what} must be from {least} to {most}, not {value}")
 
 
-async def pour(file: NewFile, data: Source, room: memoryview) -> None:
+async def pour(file: NewFile, data: OpenedSource, room: memoryview) -> None:
     """Fill room with content.
 
     :raises TruncatedError: there is not enough of it.
@@ -114,8 +114,8 @@ async def pour(file: NewFile, data: Source, room: memoryview) -> None:
 
 @asynccontextmanager
 async def gathered(
-    data: Source, size: int | None, executor: Executor
-) -> AsyncGenerator[tuple[memoryview, Source | None, int]]:
+    data: OpenedSource, size: int | None, executor: Executor
+) -> AsyncGenerator[tuple[memoryview, OpenedSource | None, int]]:
     """Read all of a source, or, of one that is to have ``size`` bytes, one more than that.
 
     With the number of bytes come these: in memory, or, if they are too many, as a source.

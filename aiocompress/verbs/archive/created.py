@@ -24,15 +24,15 @@ from aiocompress.errors import AiocompressError, ClosedError, FormatError
 from aiocompress.formats.tar.header import owner, padding, to_text
 from aiocompress.formats.tar.index import FILE
 from aiocompress.model import Buffer, Member, PathLike, Report
-from aiocompress.storage.base import Source, naming
-from aiocompress.storage.sources import AnySource, MemorySource, opened
+from aiocompress.storage.base import OpenedSource, Sink, Source, naming
+from aiocompress.storage.sources import MemorySource, opened
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs.archive import added
 from aiocompress.verbs.archive.added import NewFile, now
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.archive.pushed import PushedSource
 from aiocompress.verbs.archive.taken import Taken
-from aiocompress.verbs.base import Destination, Tally, name_of
+from aiocompress.verbs.base import Tally, name_of
 from aiocompress.verbs.files import compress_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
@@ -54,7 +54,7 @@ class CreatedArchive:
     def __init__(
         self,
         pool: WorkerPool,
-        destination: Destination,
+        destination: Sink,
         recipe: Recipe,
         writing: Writing,
         *,
@@ -185,7 +185,7 @@ class CreatedArchive:
     # Members.
 
     async def add(
-        self, name: str, source: AnySource, size: int | None, mode: int, mtime_ns: int | None
+        self, name: str, source: Source, size: int | None, mode: int, mtime_ns: int | None
     ) -> Member:
         """Add a file; see ``ArchiveWriter.add``."""
         self.check()
@@ -291,7 +291,7 @@ class CreatedArchive:
         self._in_a_row += 1
         return self._added(file, offset, len(head))
 
-    async def _lay(self, file: NewFile, data: Source, *, exactly: bool = False) -> Member:
+    async def _lay(self, file: NewFile, data: OpenedSource, *, exactly: bool = False) -> Member:
         """Lay a file in its turn.
 
         :param exactly: check that nothing follows its content.
@@ -315,7 +315,7 @@ class CreatedArchive:
             self._taken.take(file.place)
             return self._added(file, offset, len(head))
 
-    async def _flow(self, file: NewFile, data: Source) -> None:
+    async def _flow(self, file: NewFile, data: OpenedSource) -> None:
         """Lay content through as many chunks as it needs."""
         left = file.size
         while left:

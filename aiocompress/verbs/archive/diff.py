@@ -21,8 +21,9 @@ from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.formats.tar.index import DIRECTORY, Record, Records
 from aiocompress.model import MIB, Aspect, Difference, Member
+from aiocompress.storage.base import Source
 from aiocompress.storage.positional import SourceError
-from aiocompress.storage.sources import AnySource, opened
+from aiocompress.storage.sources import opened
 from aiocompress.storage.walk import Skip, walk
 from aiocompress.verbs.archive.compare import (
     GONE,
@@ -162,7 +163,7 @@ class Differ:
 
     # Front to back.
 
-    async def through(self, source: AnySource) -> AsyncGenerator[Difference]:
+    async def through(self, source: Source) -> AsyncGenerator[Difference]:
         """Yield what differs, of the members of any tar, compressed or not.
 
         :raises CorruptError: it is damaged; ``FormatError``: it is not an archive.

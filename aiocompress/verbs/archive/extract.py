@@ -17,7 +17,7 @@ from typing import Final
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from aiocompress.storage.atomic_folder import AtomicFolder
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.failures import Failures
 from aiocompress.verbs.archive.finish import MemberMaker
@@ -43,7 +43,7 @@ _HINT: Final = "on_error='skip' restores the members in the other frames"
 
 async def restore_stream(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     building: AtomicFolder,
     reading: Reading,
     restoring: Restoring,

@@ -19,7 +19,7 @@ from aiocompress.formats.tar.header import END, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
-from aiocompress.storage.base import Source, naming
+from aiocompress.storage.base import OpenedSource, naming
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.archive.taken import Taken
 from aiocompress.verbs.found import Found
@@ -38,7 +38,7 @@ _SPECIAL: Final = {
 _DEVICES: Final = b"34"
 
 
-class TreeSource(Source):
+class TreeSource(OpenedSource):
     """Folders and files as one tar.
 
     :param executor: the file threads, which look at the tree and read it.

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from aiocompress.formats.tar.header import END
 from aiocompress.formats.tar.writer import Writer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 
 T = TypeVar("T")
 
 
-class PushedSource(Source):
+class PushedSource(OpenedSource):
     """The chunks of a tar whose members come one by one, laid by ``writer``."""
 
     waits = True

@@ -20,9 +20,9 @@ from aiocompress.errors import AiocompressError, TruncatedError
 from aiocompress.formats.base import Format
 from aiocompress.model import MIB
 from aiocompress.storage.anywhere import Anywhere, FileAnywhere, ObjectAnywhere
-from aiocompress.storage.base import Positional, Source
+from aiocompress.storage.base import OpenedSource, Positional, Source
 from aiocompress.storage.pipes import OpenedPipe
-from aiocompress.storage.sources import AnySource, opened
+from aiocompress.storage.sources import opened
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.decompress import Block, decompressed
 from aiocompress.verbs.file.places import Place, Places, Table
@@ -33,7 +33,7 @@ from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
-Readable: TypeAlias = AnySource | Positional | int
+Readable: TypeAlias = Source | Positional | int
 """What is opened for reading; an int is a descriptor."""
 
 _NEAR: Final = 4 * MIB
@@ -56,7 +56,7 @@ class FileReader:
         self.name = name_of(file)
         self._stack = AsyncExitStack()
         self._anywhere: Anywhere | None = None
-        self._source: Source | None = None
+        self._source: OpenedSource | None = None
         self._form: Format | None = None
         self._places = Places()
         self._table: Table | None = None
@@ -118,6 +118,7 @@ class FileReader:
     async def aclose(self) -> None:
         """Close the file, unless the caller opened it; closing twice does no harm."""
         self._drop()
+        self._failure = None  # whose traceback leads to this reader, and to a block
         try:
             await self._stop()
         finally:

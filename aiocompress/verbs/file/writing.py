@@ -15,8 +15,8 @@ from contextlib import aclosing
 from typing import Final, TypeAlias
 
 from aiocompress.errors import FormatError
-from aiocompress.model import Buffer, OnExists, PathLike
-from aiocompress.storage.base import AsyncWriter, Sink, Source
+from aiocompress.model import Buffer, OnExists
+from aiocompress.storage.base import AsyncWriter, OpenedSink, OpenedSource, Sink
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.in_place import InPlaceSink, WriteMode
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -28,14 +28,14 @@ from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
-Writable: TypeAlias = PathLike | AsyncWriter | Sink | int
+Writable: TypeAlias = Sink | int
 """What is opened for writing; an int is a descriptor."""
 
 _MOST_WAITING: Final = 1
 """Chunks that wait for a slot, beyond which whoever brings more has to wait."""
 
 
-class _Chunks(Source):
+class _Chunks(OpenedSource):
     """Chunks as they are handed over."""
 
     waits = True
@@ -81,7 +81,7 @@ class FileWriter:
         self.name, self.atomic = name_of(file), atomic
         self.follows = False
         """Whether something stands before what is written."""
-        self._sink: Sink | None = None
+        self._sink: OpenedSink | None = None
         self._chunks = _Chunks()
         self._unwritten: deque[asyncio.Future[None]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -123,9 +123,9 @@ class FileWriter:
             ours = self._recipe.format.name
             raise FormatError(f"holds {form.name}, to which no {ours} can be appended", file=path)
 
-    async def _open(self) -> Sink:
+    async def _open(self) -> OpenedSink:
         file, files = self._file, self._pool.files
-        if isinstance(file, Sink):
+        if isinstance(file, OpenedSink):
             return file
         if isinstance(file, int):
             if stat.S_ISREG(os.fstat(file).st_mode):
@@ -142,7 +142,7 @@ class FileWriter:
             f"{type(file).__name__}"
         )
 
-    async def _open_path(self, path: str) -> Sink:
+    async def _open_path(self, path: str) -> OpenedSink:
         files = self._pool.files
         if await call(files, is_special, path):
             return await NamedPipeSink.open(path)
