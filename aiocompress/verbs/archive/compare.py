@@ -21,7 +21,7 @@ from aiocompress.storage.walk import OURS, Entry, closing
 from aiocompress.verbs.archive.frame import Part, content, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.tree import open_file
-from aiocompress.workers.job import Place, Result
+from aiocompress.workers.job import Place, Result, views
 
 Told: TypeAlias = tuple[int, Difference]
 """The raw offset of a member, and in what it differs."""
@@ -72,7 +72,7 @@ def compare(
             comparison.take(stored)
             comparison.end()
             files += record.kind != DIRECTORY
-    frame = bytes(data) if keeps and isinstance(place[0], bytes) else None
+    frame = bytes(data) if keeps and views(place)[1] is None else None
     return Result(size, frame, not keeps, files, told=tuple(comparison.told))
 
 
