@@ -71,7 +71,7 @@ class Origin(Protocol):
 class Unread(Protocol):
     """What is still to be read of a chunk, by a worker of this machine, or here."""
 
-    def job(self, codec: str, level: int) -> tuple[Callable[..., Result], tuple[Any, ...]]:
+    def job(self, encoding: Any) -> tuple[Callable[..., Result], tuple[Any, ...]]:
         """Return what a worker has to do to the chunk; ``STREAM`` is the size if it cannot."""
         ...
 

@@ -7,6 +7,7 @@ place says the same, or a damaged or forged index could give one member's bytes 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -68,21 +69,43 @@ def restore(
     :raises UnlikeIndexError: a header is not as the index says, or two members share a name.
     :raises OSError: what affects all members, such as a full disk.
     """
-    data, room = views(place)
     start, size = raw
-    if room is None:
-        room = memoryview(bytearray(size))
-    _decode(data, codec, room[:size])
+    data = content(place, codec, size)
     if not parts:
         return Result(size)
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     restorer = Restorer(root, keeping)
     try:
-        files, failed = _restore_all(restorer, room[:size], start, parts)
+        files, failed = _restore_all(restorer, whole(data, start, parts))
     finally:
         restorer.close()
         os.close(root)
     return Result(size, files=files, failed=failed)
+
+
+def content(place: Place, codec: str, size: int) -> memoryview:
+    """Decode a frame into its slot, or, where there is none, into memory of its own.
+
+    :raises CorruptError: the frame is damaged, or not of that size.
+    """
+    data, room = views(place)
+    room = memoryview(bytearray(size)) if room is None else room[:size]
+    _decode(data, codec, room)
+    return room
+
+
+def whole(
+    raw: memoryview, start: int, parts: tuple[Part, ...]
+) -> Iterator[tuple[Record, int, Xattrs, memoryview]]:
+    """Yield the members that are wanted: the record of each, what ``verified`` says, its content.
+
+    :raises UnlikeIndexError: a header is not as the index says.
+    """
+    for part in parts:
+        for record in part.chosen():
+            at = record.offset - start
+            data = at + BLOCK * record.blocks
+            yield record, *verified(record, raw[at:data]), raw[data : data + record.size]
 
 
 def decoded(place: Place, codec: str, size: int) -> Result:
@@ -101,34 +124,29 @@ def _decode(data: memoryview, codec: str, room: memoryview) -> None:
 
 
 def _restore_all(
-    restorer: Restorer, raw: memoryview, start: int, parts: tuple[Part, ...]
+    restorer: Restorer, members: Iterator[tuple[Record, int, Xattrs, memoryview]]
 ) -> tuple[int, tuple[tuple[bytes, AiocompressError | OSError], ...]]:
     """Create files and folders; links have to wait until all files exist.
 
     :returns: how many files there are now, and which members could not be restored, and why.
     """
     files, failed = 0, []
-    for part in parts:
-        for record in part.chosen():
-            at = record.offset - start
-            content = at + BLOCK * record.blocks
-            mtime_ns, xattrs = verified(record, raw[at:content])
-            try:
-                name = checked(record.name)
-                if record.kind == FILE:
-                    data = raw[content : content + record.size]
-                    about = record.mode, mtime_ns, record.owner[:2], xattrs
-                    restorer.write_file(name, data, *about)
-                    files += 1
-                elif record.kind == DIRECTORY:
-                    restorer.make_folder(name, xattrs)
-            except (UnsafeMemberError, OSError) as error:
-                code = error.errno if isinstance(error, OSError) else None
-                if code in CONFLICTS:
-                    raise UnlikeIndexError from None
-                if code in FATAL:
-                    raise
-                failed.append((record.name, error))
+    for record, mtime_ns, xattrs, data in members:
+        try:
+            name = checked(record.name)
+            if record.kind == FILE:
+                about = record.mode, mtime_ns, record.owner[:2], xattrs
+                restorer.write_file(name, data, *about)
+                files += 1
+            elif record.kind == DIRECTORY:
+                restorer.make_folder(name, xattrs)
+        except (UnsafeMemberError, OSError) as error:
+            code = error.errno if isinstance(error, OSError) else None
+            if code in CONFLICTS:
+                raise UnlikeIndexError from None
+            if code in FATAL:
+                raise
+            failed.append((record.name, error))
     return files, tuple(failed)
 
 

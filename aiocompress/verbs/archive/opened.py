@@ -25,7 +25,16 @@ from aiocompress.errors import (
 )
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
-from aiocompress.model import Member, PathLike, ProgressOption, Report, is_url, public_url
+from aiocompress.model import (
+    Aspect,
+    Difference,
+    Member,
+    PathLike,
+    ProgressOption,
+    Report,
+    is_url,
+    public_url,
+)
 from aiocompress.storage.base import Positional, Source
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
@@ -44,6 +53,7 @@ from aiocompress.workers.threads import call
 
 if TYPE_CHECKING:
     from aiocompress.storage.atomic_folder import AtomicFolder
+    from aiocompress.verbs.archive.diff import Differ
 
 
 class OpenedArchive(Contents):
@@ -165,6 +175,9 @@ class OpenedArchive(Contents):
         except AiocompressError as error:
             raise error.located(file=self.name) from None
         found.extend(reader.warnings)
+        self._warn_of(found)
+
+    def _warn_of(self, found: Found) -> None:
         self.warnings += [text for text in found.told() if text not in self.warnings]
 
     # Raw bytes.
@@ -302,6 +315,48 @@ class OpenedArchive(Contents):
 
         await call(self._pool.files, empty, building.descriptor)
         tally.reset()
+
+    # Compared.
+
+    async def diff(
+        self,
+        folder: PathLike,
+        selection: Selection,
+        ignored: frozenset[Aspect],
+        writing: Writing,
+    ) -> AsyncGenerator[Difference]:
+        """Yield in what a folder differs; see ``Archive.diff``."""
+        from aiocompress.verbs.archive.diff import compared
+
+        found, file = Found(), self.name
+        async with (
+            verb(self._pool, "comparing", writing, found=found, back=True, file=file) as run,
+            compared(
+                self._pool, os.fspath(folder), selection, ignored, self._reading, run.tally
+            ) as differ,
+        ):
+            self._expect(run, selection)
+            for steps in (self._differing(differ), differ.new(self.status)):
+                async with aclosing(steps) as differences:
+                    async for difference in differences:
+                        yield difference
+            if (missing := selection.missing) is not None:
+                raise await self.not_found(missing)
+            self._warn_of(found)
+
+    async def _differing(self, differ: Differ) -> AsyncGenerator[Difference]:
+        """Compare by the index, or else, from where that has come to, front to back."""
+        index = self.index
+        if index is not None:
+            with suppress(UnlikeIndexError):
+                async with aclosing(differ.by_index(index)) as found:
+                    async for difference in found:
+                        yield difference
+                return
+        async with aclosing(differ.through(self._again())) as found:
+            async for difference in found:
+                yield difference
+        self.distrust()
 
     # Checked.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -19,12 +19,7 @@ from aiocompress.formats.tar.header import END
 from aiocompress.formats.tar.index import Record, Records, unpack
 from aiocompress.model import MIB, Buffer
 from aiocompress.verbs.archive.ending import Ending
-from aiocompress.verbs.archive.frame import (
-    DoubtfulFrameError,
-    UnlikeIndexError,
-    decoded,
-    restore,
-)
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, decoded
 from aiocompress.verbs.archive.lookup import Summary, order
 from aiocompress.verbs.decode import DAMAGE
 from aiocompress.workers.inflight import Job
@@ -231,17 +226,18 @@ class Indexed:
         lane: Lane,
         number: int,
         data: Buffer,
-        *restoring: object,
+        function: Callable[..., Result],
+        *arguments: object,
         follows: bool | None = None,
     ) -> Job:
-        """Start a job that decodes a frame, and restores members from it.
+        """Start a job that decodes a frame, and does something with the members in it.
 
         :param data: the frame.
-        :param restoring: the last arguments of ``restore``.
+        :param function: such as ``restore``, whose arguments behind those of the frame follow.
         """
         table, raw_size = self.table, self.table.raw_size(number)
         about = self.format.name, (table.raws[number], raw_size)
-        return await lane.start(data, raw_size, restore, *about, *restoring, follows=follows)
+        return await lane.start(data, raw_size, function, *about, *arguments, follows=follows)
 
     async def result(self, job: Job, number: int, *, trusting: bool = False) -> Result:
         """Wait for a job that decodes a frame.
