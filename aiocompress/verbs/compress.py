@@ -65,6 +65,12 @@ async def compressed(
         async for held in late.parts():
             tally.add(0, len(held), 0)
             yield (held,)
+        if (index := source.late_index()) is not None:
+            async with aclosing(index):
+                async for block in index:
+                    held = writer.index(block)
+                    tally.add(0, len(held), 0)
+                    yield (held,)
     end = writer.finish()
     tally.add(0, len(end), 0)
     yield (end,)
@@ -115,6 +121,7 @@ async def _chunks(
         more, blocks = source.goes_on(filled=filled), source.take_index()
         light = not first and used <= LIGHT
         job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield Sent(job, (blocks, first and not more and not blocks))
+        is_all = first and not more and not blocks and source.late_index() is None
+        yield Sent(job, (blocks, is_all))
         # A file that turns out larger than it was goes on in whole chunks.
         first, size = False, recipe.chunk_size

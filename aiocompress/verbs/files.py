@@ -9,6 +9,7 @@ from aiocompress.model import ProgressOption, Report
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.sources import AnySource, opened
 from aiocompress.verbs import jobs
+from aiocompress.verbs.archive.passing import passing
 from aiocompress.verbs.base import Amount, Destination, Tally, into, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
@@ -32,7 +33,8 @@ async def compress_file(
     """
     async with (
         verb(pool, "compressing", writing, tally=tally) as run,
-        opened(source, pool) as data,
+        opened(source, pool) as opened_source,
+        passing(opened_source, pool.files) as data,
         into(run, data, destination) as sink,
     ):
         run.name, run.total = data.name, data.size

@@ -48,7 +48,7 @@ def parse(data: Buffer) -> Member:
     reader = Reader(max_metadata=len(data))
     for item in reader.feed(data):
         if isinstance(item, Member):
-            return item
+            return item._replace(offset=0)  # a global header stands before it
     raise TruncatedError("headers without a member", offset=0)
 
 
@@ -100,6 +100,15 @@ class Reader:
         self._start += self._at
         self._view, self._at = memoryview(data), 0
         return self._run()
+
+    def members(self, data: Buffer) -> tuple[list[Member], AiocompressError | None]:
+        """Take the next bytes as ``feed`` does; returns the members in them, and their error."""
+        found: list[Member] = []
+        try:
+            found.extend(item for item in self.feed(data) if isinstance(item, Member))
+        except AiocompressError as error:
+            return found, error
+        return found, None
 
     def finish(self) -> None:
         """Declare that no bytes follow.

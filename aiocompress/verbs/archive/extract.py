@@ -41,6 +41,9 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _SPECIAL: Final = b"346"
+LAST: Final = (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY]))
+"""What has to wait until all files exist, in this order: a hard link may be linked to a symbolic
+link, which neither of them follows; folders come inside out."""
 _HINT: Final = "on_error='skip' restores the members in the other frames"
 
 
@@ -112,7 +115,7 @@ async def amount(archive: Indexed, selection: Selection) -> Amount:
     return size, files
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """What is wanted of a frame: whole members, the rest of one, the beginning of another."""
 
     frame: int
@@ -142,7 +145,7 @@ class IndexedRestorer:
         self._reading, self._restoring, self._tally = reading, restoring, tally
         self._trusting = trusting
         self._planner = _Planner(archive.table, restoring)
-        self._maker = _Maker(building.descriptor, restoring, tally.found)
+        self._maker = Maker(building.descriptor, restoring, tally.found)
         # The end of the tar is a frame of its own: an archive of two frames is one job.
         self._lane = Lane(pool, small=len(archive.table.starts) <= 2, opens_files=True)
 
@@ -164,7 +167,7 @@ class IndexedRestorer:
             await self._lane.over()
             await call(self._pool.files, self._maker.close)
 
-    async def _started(self) -> AsyncGenerator[Sent[Job, _Wanted]]:
+    async def _started(self) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         target, keeping = self._building.reach, self._restoring.keeping
         archive, lane = self._archive, self._lane
@@ -174,7 +177,7 @@ class IndexedRestorer:
                 job = await archive.start(lane, wanted.frame, data, *about, follows=True)
                 yield Sent(job, wanted)
 
-    async def _plan(self) -> AsyncGenerator[_Wanted]:
+    async def _plan(self) -> AsyncGenerator[Wanted]:
         try:
             async with aclosing(self._archive.checked_blocks()) as blocks:
                 async for records in blocks:
@@ -189,7 +192,7 @@ class IndexedRestorer:
         for wanted in self._planner.flush():
             yield wanted
 
-    async def _finish(self, job: Job, wanted: _Wanted) -> None:
+    async def _finish(self, job: Job, wanted: Wanted) -> None:
         """Wait for a frame, and write the members that span it."""
         maker, table = self._maker, self._archive.table
         files, number = self._pool.files, wanted.frame
@@ -207,11 +210,8 @@ class IndexedRestorer:
         self._tally.add(result.size, table.sizes[number], 1)
 
     async def _make_rest(self) -> None:
-        """Make links, now that every file exists, then set the modes of folders, inside out.
-
-        Hard links come last: one may be linked to a symbolic link, which neither of them follows.
-        """
-        for kinds in (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY])):
+        """Make links, now that every file exists, then set the modes of folders, inside out."""
+        for kinds in LAST:
             backwards = kinds[0] == DIRECTORY
             async with aclosing(self._archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
@@ -239,7 +239,7 @@ class _Planner:
         self._parts: list[Part] = []
         self._tail = False
 
-    def add(self, records: Records) -> Iterator[_Wanted]:
+    def add(self, records: Records) -> Iterator[Wanted]:
         """Take the next records; yields the frames that are complete."""
         offsets, mask = records.offsets(), self._mask(records)
         at, count = 0, len(records)
@@ -291,22 +291,22 @@ class _Planner:
             self.found.latest = records.names[-1]
             self._parts.append(Part(records.encode(), mask))
 
-    def _span(self, record: Record, end: int) -> Iterator[_Wanted]:
+    def _span(self, record: Record, end: int) -> Iterator[Wanted]:
         """Yield the frames that a member spans, except the last, which may hold more."""
         last = self._table.find(end - 1)
         yield from self.flush(record)
         for frame in range(self._frame + 1, last):
-            yield _Wanted(frame, (), tail=True, head=None)
+            yield Wanted(frame, (), tail=True, head=None)
         self._frame, self._tail = last, True
 
-    def flush(self, head: Record | None = None) -> Iterator[_Wanted]:
+    def flush(self, head: Record | None = None) -> Iterator[Wanted]:
         """Yield the frame that is complete now."""
         if self._parts or self._tail or head is not None:
-            yield _Wanted(self._frame, tuple(self._parts), self._tail, head)
+            yield Wanted(self._frame, tuple(self._parts), self._tail, head)
         self._parts, self._tail = [], False
 
 
-class _Maker(MemberMaker):
+class Maker(MemberMaker):
     """Makes what workers cannot: members that span frames, in order, then links, then folders."""
 
     _record: Record | None = None
@@ -318,7 +318,7 @@ class _Maker(MemberMaker):
             raise UnlikeIndexError from None
         super().refuse(name, error)
 
-    def take(self, raw: memoryview, start: int, wanted: _Wanted) -> None:
+    def take(self, raw: memoryview, start: int, wanted: Wanted) -> None:
         """Take a frame whose first byte is at ``start`` in the raw archive.
 
         :raises UnlikeIndexError: a header is not as the index says, or a name is taken.
@@ -356,7 +356,7 @@ class _Maker(MemberMaker):
         elif record.kind == DIRECTORY:
             self._restorer.make_folder(place, xattrs)
 
-    def damaged(self, wanted: _Wanted, error: AiocompressError) -> None:
+    def damaged(self, wanted: Wanted, error: AiocompressError) -> None:
         """Leave out every member that a damaged frame holds a part of.
 
         :raises AiocompressError: the caller wants the error.

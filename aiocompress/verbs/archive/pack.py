@@ -45,6 +45,7 @@ class TreeSource(Source):
     """
 
     least_chunk = len(END)
+    makes_index = True
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
