@@ -12,7 +12,7 @@ from typing import Final
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats.tar import fields, pax
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, END, Row, padding, plain, to_bytes
+from aiocompress.formats.tar.header import BLOCK, END, PLAIN, Row, padding, plain, to_bytes
 from aiocompress.formats.tar.index import DEVICES, LETTERS, MOST_ZEROS, Records
 from aiocompress.model import MIB, Buffer, Member
 
@@ -155,12 +155,14 @@ def _check(member: Member, head: bytes) -> None:
     :raises AiocompressError: it cannot.
     """
     texts = member.name, member.link, member.user, member.group
+    own = head[-BLOCK:]
     if (
-        member.unreadable
+        own[156] not in PLAIN
+        or (member.kind != "file" and fields.size_of(own, 0))
+        or member.unreadable
         or member.extents
         or member.name[:1] in {"", "/"}
         or "\0" in "".join(texts)
-        or (member.size and member.kind != "file")
         or member.data_offset != len(head)
         or _is_for_all(head)
     ):

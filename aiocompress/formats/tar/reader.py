@@ -48,7 +48,7 @@ def parse(data: Buffer) -> Member:
     reader = Reader(max_metadata=len(data))
     for item in reader.feed(data):
         if isinstance(item, Member):
-            return item._replace(offset=0)  # a global header stands before it
+            return item
     raise TruncatedError("headers without a member", offset=0)
 
 
@@ -139,6 +139,7 @@ class Reader:
             raise
 
     def _parse(self) -> Steps:
+        before: int | None = None
         while True:
             start, end = self._start + self._at, self._at + BLOCK
             if end <= len(self._view):
@@ -161,15 +162,18 @@ class Reader:
                     offset=0,
                     hint="decompress_file gives what a compressed file holds",
                 )
+            if block[156] == GLOBAL:  # the next member begins with it
+                before = start if before is None else before
+                yield from self._for_all(block)
+                continue
+            begin, before = start if before is None else before, None
             if block[156] in PLAIN:
-                member = header.parse(block, start, start + BLOCK, self._global)
+                member = header.parse(block, begin, start + BLOCK, self._global)
                 yield member
                 if member.stored_size:
                     yield from self._content(member)
-            elif block[156] == GLOBAL:
-                yield from self._for_all(block)
             else:
-                yield from self._extended(block, start)
+                yield from self._extended(block, begin)
 
     def _for_all(self, block: bytes) -> Generator[None, None, None]:
         """Read a global header, which is valid until the next one."""

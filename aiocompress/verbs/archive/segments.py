@@ -79,7 +79,8 @@ class SegmentRestorer:
         self._reading, self._restoring, self._tally = reading, restoring, tally
         self._size = min(_SEGMENT, pool.slots.largest)
         self._maker = _StrictMaker(building.descriptor, restoring, tally.found)
-        self._lane = Lane(pool, opens_files=True)
+        # Some segments hold many small files, and no other waits for them in its slot.
+        self._lane = Lane(pool, opens_files=True, detach=True)
         self._later = Journal()
         self._slot: Slot | None = None
         self._filled = 0
@@ -94,7 +95,7 @@ class SegmentRestorer:
         :raises UnlikeIndexError: it has to be done from front to back.
         """
         try:
-            async with aclosing(in_order(self._started(), self._pool.window)) as items:
+            async with aclosing(in_order(self._started(), 2 * self._pool.window)) as items:
                 async for job, part in items:
                     if job is not None:
                         await self._finish(job)
