@@ -25,7 +25,7 @@ _RUN: Final = MIB
 who is not, and twice that again where they need no room in a slot."""
 
 _ROOMS: Final = 4
-"""Blocks of a stream that are decoded ahead, for a reader who is not slow."""
+"""Blocks of a stream, 1 MiB each, that are in memory at once; two of a source that waits."""
 
 
 class Block(NamedTuple):
@@ -74,7 +74,7 @@ async def decompressed(
         reading = reading._replace(read_size=min(reading.read_size, _SLOW_READ))
     decoder = Decoder(lane, form, target)
     prompt = source.size is not None and not source.waits
-    rooms = _ROOMS if prompt and not detach else 2
+    rooms = _ROOMS if prompt else 2
     stream = Stream(pool, form, reading.max_window, prompt=prompt, rooms=rooms)
     reader = form.container.reader(
         whole=pool.slots.largest,
@@ -118,8 +118,10 @@ async def decompressed(
         # Padding and the index belong to no frame.
         tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
     finally:
-        await stream.aclose()
-        await decoder.over()
+        try:
+            await stream.aclose()
+        finally:
+            await decoder.over()
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:

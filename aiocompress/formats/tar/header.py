@@ -190,7 +190,7 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     elif block[386] and flag != SPARSE and block[257:265] == GNU_MAGIC:
         reason = "a sparse map in the header of a member that is not sparse"
         raise CorruptError(reason, offset=data_offset - BLOCK, hint=DISAGREE)
-    member = Member(
+    member = Member(  # by position: keywords take twice as long
         name.decode("utf-8", "surrogateescape"),
         _KINDS.get(flag, "file"),
         size,
@@ -200,10 +200,14 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         gid,
         user,
         group,
-        offset=offset,
-        data_offset=data_offset,
-        stored_size=size,
-        unreadable=unreadable,
+        "",
+        (0, 0),
+        offset,
+        data_offset,
+        size,
+        None,
+        (),
+        unreadable,
     )
     if records is None and flag in _FILES and name and name[-1] != _SLASH:
         return member

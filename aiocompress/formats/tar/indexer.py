@@ -160,7 +160,7 @@ def _check(member: Member, head: bytes) -> None:
         own[156] not in PLAIN
         or (member.kind != "file" and fields.size_of(own, 0))
         or member.unreadable
-        or member.extents
+        or member.extents is not None
         or member.name[:1] in {"", "/"}
         or "\0" in "".join(texts)
         or member.data_offset != len(head)

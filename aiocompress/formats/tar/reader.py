@@ -70,10 +70,12 @@ class Reader:
     ``warnings`` tells what the reader left out, as text with the raw offset; at most 1,000.
 
     :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
+    :param content: whether content is given out at all.
     """
 
-    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA) -> None:
+    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA, content: bool = True) -> None:
         self.warnings = Lines()
+        self._gives_content = content
         self._max_metadata = max_metadata
         self._metadata = 0
         self._view = _NOTHING
@@ -170,7 +172,10 @@ class Reader:
             if block[156] in PLAIN:
                 member = header.parse(block, begin, start + BLOCK, self._global)
                 yield member
-                if member.stored_size:
+                size = member.stored_size + padding(member.stored_size)
+                if not self._gives_content and self._at + size <= len(self._view):
+                    self._at += size
+                elif size:
                     yield from self._content(member)
             else:
                 yield from self._extended(block, begin)
@@ -311,7 +316,8 @@ class Reader:
             self._at += size
             left -= size
             if size:
-                yield self._view[at : at + size]
+                if self._gives_content:
+                    yield self._view[at : at + size]
             elif not (yield from self._is_more()):
                 reason = f"the archive is cut off in {member.name!r}"
                 raise TruncatedError(reason, offset=self._offset)

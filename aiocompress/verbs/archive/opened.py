@@ -149,7 +149,7 @@ class OpenedArchive(Contents):
 
         :param strict: all is checked, and it is us who read: nobody keeps a slot waiting.
         """
-        reader = tar.Reader(max_metadata=self._reading.max_metadata)
+        reader = tar.Reader(max_metadata=self._reading.max_metadata, content=False)
         found = Found() if tally is None else tally.found
         try:
             async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:

@@ -94,13 +94,13 @@ def restore_segment(place: Place, target: str, keeping: Keeping) -> Result:
             row = plain(bytes(data[at : at + BLOCK])) or _row(headers(data[at:]) or b"")
             name, kind, blocks, size, mode, mtime_ns, owner, link = row
             at += BLOCK * blocks
-            place = checked(name)
+            path = checked(name)
             if kind == FILE:
-                restorer.write_file(place, data[at : at + size], mode, mtime_ns)
+                restorer.write_file(path, data[at : at + size], mode, mtime_ns)
                 files += 1
             else:
                 if kind == DIRECTORY:
-                    restorer.make_folder(place)
+                    restorer.make_folder(path)
                 later.add(name, kind, 1, 0, mode, mtime_ns, owner, link)
             at += size + padding(size)
     except UnsafeMemberError:

@@ -103,8 +103,10 @@ class SegmentRestorer:
                         await call(self._pool.files, self._maker.take, *part)
             await self._make_rest()
         finally:
-            await self._lane.over()
-            await call(self._pool.files, self._close)
+            try:
+                await self._lane.over()
+            finally:
+                await call(self._pool.files, self._close)
 
     def _close(self) -> None:
         self._maker.close()
