@@ -22,20 +22,23 @@ import aiofiles.os
 
 from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
-from aiocompress.storage.base import Sink, Source, naming
+from aiocompress.storage.base import OpenedSink, OpenedSource, naming
 from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
 _SYNC_EVERY: Final = 64 * MIB
 _SPOOL_MEMORY: Final = 256 * KIB
 
 
-class FileSource(Source):
-    """A regular file, read from beginning to end."""
+class FileSource(OpenedSource):
+    """A regular file, read from beginning to end, or at several offsets at once."""
 
-    def __init__(self, file: Any, path: str, status: os.stat_result, threads: FileThreads) -> None:
+    at_offsets = True
+
+    def __init__(self, file: Any, path: str, status: os.stat_result, executor: Executor) -> None:
         self.name, self.status = path, status
         self.size = status.st_size or None  # those of /proc have content, and say 0
-        self._file, self._threads = file, threads
+        self._file, self._executor = file, executor
+        self._threads = FileThreads(executor)
 
     @classmethod
     async def open(cls, path: str, executor: Executor) -> Self:
@@ -54,15 +57,31 @@ class FileSource(Source):
             raise
         with contextlib.suppress(OSError, AttributeError):  # not every system has it
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return cls(file, path, status, threads)
+        return cls(file, path, status, executor)
 
     async def readinto(self, view: memoryview) -> int:
         with naming(self.name):
             size: int = await self._threads.transfer(self._file.readinto(view))
         return size
 
+    async def read_at(self, offset: int, view: memoryview) -> int:
+        threads = FileThreads(self._executor)
+        read = aiofiles.os.wrap(read_into)
+        with naming(self.name):
+            running = read(self._file.fileno(), offset, view, executor=threads)
+            size: int = await threads.transfer(running)
+        return size
+
     async def aclose(self) -> None:
         await self._threads.whole(self._file.close())
+
+
+def read_into(descriptor: int, offset: int, view: memoryview) -> int:
+    """Fill ``view`` from an offset on; returns the bytes, fewer only at the end."""
+    done = 0
+    while done < len(view) and (size := os.preadv(descriptor, [view[done:]], offset + done)):
+        done += size
+    return done
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -111,7 +130,7 @@ class FilePositions:
             await call(self._executor, os.close, descriptor)
 
 
-class FileSink(Sink):
+class FileSink(OpenedSink):
     """A file that appears under its name only when it is whole; see ``AtomicFile``.
 
     :param fsync: its bytes are on the disk before it gets its name. It is synced in the background

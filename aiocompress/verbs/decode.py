@@ -17,7 +17,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats.base import Format, Piece, Reader, StreamDecoder
 from aiocompress.model import KIB, MIB, Buffer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Reading
@@ -39,7 +39,7 @@ _ROOM: Final = MIB
 
 
 async def pieces(
-    source: Source,
+    source: OpenedSource,
     reader: Reader,
     following: Callable[[], T | None],
     reading: Reading,
@@ -123,6 +123,7 @@ class Decoder:
             frames,
             target,
             keep_input=not piece.exact,
+            new=self._lane.window.is_new,
         )
         return Decoding(kept, size, job)
 

@@ -50,7 +50,8 @@ Row: TypeAlias = tuple[bytes, int, int, int, int, int, tuple[int, int, bytes, by
 """What the index stores of a member: see ``Records.add``."""
 _MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
-_NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
+_NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
+LONGEST_LINK: Final = 100
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -104,6 +105,20 @@ owner: Final = lru_cache(1024)(Owner)
 """Returns an ``Owner``; the last 1,024 are kept."""
 
 
+def is_plain(name: bytes, size: int, seconds: float, owner: Owner) -> bool:
+    """Whether one block is the header of a member without long link or xattrs; see ``header``."""
+    return (
+        (len(name) <= _NAME_SIZE or 0 < _cut(name) <= _PREFIX_SIZE)
+        and size <= _LARGEST_NUMBER >= seconds >= 0
+        and not owner.pax
+    )
+
+
+def _cut(name: bytes) -> int:
+    """Return where a long name is cut in two, as a header stores it; -1: it cannot be."""
+    return name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+
+
 def header(
     name: bytes,
     kind: bytes,
@@ -125,15 +140,15 @@ def header(
     """
     records, prefix = owner.pax, b""
     if len(name) > _NAME_SIZE:
-        cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+        cut = _cut(name)
         if 0 < cut <= _PREFIX_SIZE:
             prefix, name = name[:cut], name[cut + 1 :]
         else:
             records += ((b"path", name),)
             name = name[:_NAME_SIZE]
-    if len(link) > _LINK_SIZE:
+    if len(link) > LONGEST_LINK:
         records += ((b"linkpath", link),)
-        link = link[:_LINK_SIZE]
+        link = link[:LONGEST_LINK]
     if size > _LARGEST_NUMBER:
         records += ((b"size", b"%d" % size),)
         size = 0
@@ -144,7 +159,7 @@ def header(
         records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
     fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
     head = b"%b%07o\0%b%011o\0%011o\0" % fields
-    tail = b"%b%b%b%b" % (kind, link.ljust(_LINK_SIZE, b"\0"), owner.tail, prefix)
+    tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
     # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
     # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
     total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF

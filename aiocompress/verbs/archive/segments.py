@@ -19,7 +19,7 @@ from aiocompress.formats.tar.index import DIRECTORY, Record
 from aiocompress.formats.tar.indexer import described
 from aiocompress.model import MIB
 from aiocompress.storage.atomic_folder import AtomicFolder
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.restorer import FATAL
 from aiocompress.verbs.archive.extract import LAST, Maker, Wanted
 from aiocompress.verbs.archive.finish import Journal
@@ -69,7 +69,7 @@ class SegmentRestorer:
     def __init__(
         self,
         pool: WorkerPool,
-        source: Source,
+        source: OpenedSource,
         building: AtomicFolder,
         reading: Reading,
         restoring: Restoring,
