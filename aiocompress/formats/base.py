@@ -37,7 +37,7 @@ class StreamDecoder(Protocol):
     """Whether everything fed so far is decoded and ends exactly where a frame ends."""
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
-        """Yield the raw blocks (at most 2 MiB each) that ``data`` completes.
+        """Yield the raw blocks (at most 1 MiB each) that ``data`` completes.
 
         :raises CorruptError: with the offset counted from the first byte ever fed.
         """

@@ -28,7 +28,7 @@ MAGIC: Final = b"\x28\xb5\x2f\xfd"
 LARGEST_HEADER: Final = 18
 U32_MAX: Final = 0xFFFFFFFF
 _LARGEST_BLOCK: Final = 128 * KIB
-_BLOCKS_AT_ONCE: Final = 16
+_BLOCKS_AT_ONCE: Final = 2
 _LARGEST_MARKED_LOG: Final = 26
 _LONG_LOG: Final = 27
 """The largest window that decoders allow unless they are told otherwise: 128 MiB."""
@@ -203,7 +203,8 @@ class StreamDecoder:
     """Decodes one frame that arrives in pieces; see ``base.StreamDecoder``.
 
     A few bytes can stand for 128 KiB, and libzstd returns all that its input decodes to. So the
-    input is cut at block borders, and no call returns more than 16 blocks.
+    input is cut at block borders, and no call returns more than two blocks: they stay in the cache,
+    and memory that is larger would go back to the system and come again, page by page.
     """
 
     def __init__(self, max_window: int) -> None:
@@ -214,7 +215,7 @@ class StreamDecoder:
         self._walk: FrameWalk | None = None
         largest = min(max(max_window, 1 << 10), 1 << 31)
         decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
-        self._decoder = decompressor.decompressobj()
+        self._decoder = decompressor.decompressobj(write_size=_BLOCKS_AT_ONCE * _LARGEST_BLOCK)
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         self._pending += data
@@ -231,7 +232,7 @@ class StreamDecoder:
                 yield raw
 
     def _whole_blocks(self) -> int:
-        """Return how many bytes of ``_pending`` are whole blocks, counting at most 16 blocks."""
+        """Return how many bytes of ``_pending`` are whole blocks, counting at most two blocks."""
         if self._walk is None:
             header = parse_header(self._pending)
             if header is None:

@@ -38,6 +38,9 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _SPECIAL: Final = b"346"
+LAST: Final = (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY]))
+"""What has to wait until all files exist, in this order: a hard link may be linked to a symbolic
+link, which neither of them follows; folders come inside out."""
 _HINT: Final = "on_error='skip' restores the members in the other frames"
 
 
@@ -133,7 +136,7 @@ class IndexedRestorer:
         """What is refused: apart from what file threads find, which runs at the same time."""
         choice = _Choice(restoring, self._refused)
         self._planner = Planner(archive, reading.max_metadata, choice.mask)
-        self._maker = _Maker(building.descriptor, restoring, tally.found)
+        self._maker = Maker(building.descriptor, restoring, tally.found)
         # The end of the tar is a frame of its own: an archive of two frames is one job.
         self._lane = Lane(pool, small=len(archive.table.starts) <= 2, opens_files=True)
 
@@ -184,11 +187,8 @@ class IndexedRestorer:
         self._tally.add(result.size, table.sizes[number], 1)
 
     async def _make_rest(self) -> None:
-        """Make links, now that every file exists, then set the modes of folders, inside out.
-
-        Hard links come last: one may be linked to a symbolic link, which neither of them follows.
-        """
-        for kinds in (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY])):
+        """Make links, now that every file exists, then set the modes of folders, inside out."""
+        for kinds in LAST:
             backwards = kinds[0] == DIRECTORY
             async with aclosing(self._archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
@@ -235,7 +235,7 @@ class _Choice:
             self._failures.member(name, error)
 
 
-class _Maker(MemberMaker, Spanning):
+class Maker(MemberMaker, Spanning):
     """Makes what workers cannot: members that span frames, in order, then links, then folders."""
 
     def __init__(self, root: int, restoring: Restoring, found: Found) -> None:

@@ -209,12 +209,15 @@ class Journal:
             self._spill()
 
     def _spill(self) -> None:
-        data = self._records.encode()
+        self.take(self._records.encode())
+        self._records = Records(self._records.end)
+
+    def take(self, records: bytes) -> None:
+        """Add records that are encoded already."""
         start = sum(self._blocks[-1]) if self._blocks else 0
         self._file.seek(start)
-        self._file.write(data)
-        self._blocks.append((start, len(data)))
-        self._records = Records(self._records.end)
+        self._file.write(records)
+        self._blocks.append((start, len(records)))
 
     def __iter__(self) -> Iterator[Record]:
         for block in self._blocks:

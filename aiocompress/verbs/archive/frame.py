@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import cache
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError, CorruptError, UnsafeMemberError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, Owner, header, owner, to_text
+from aiocompress.formats.tar.header import BLOCK, plain
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Record, Records, in_range
 from aiocompress.model import Member
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked
@@ -22,7 +21,6 @@ from aiocompress.verbs.jobs import decode
 from aiocompress.workers.job import Place, Result, views
 
 _SECOND: Final = 1_000_000_000
-_DEVICES: Final = b"34"
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -153,15 +151,18 @@ def _restore_all(
 def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
     """Compare a member's header with its record in the index.
 
-    Nearly every header is one block that can be built from the record and compared as bytes, which
-    is several times faster than parsing it.
+    Nearly every header is one plain block, which takes a fraction of the time of any other.
 
     :returns: the time of modification (the index knows nanoseconds, the header any year) and the
         extended attributes, which only the header has.
     :raises UnlikeIndexError: they differ.
     """
-    if record.blocks == 1 and record.kind not in _DEVICES and bytes(head) == _built(record):
-        return record.mtime_ns, ()
+    if record.blocks == 1 and (row := plain(bytes(head))) is not None:
+        name, kind, _, size, mode, mtime_ns, owner, link = row
+        seconds, about = mtime_ns // _SECOND, (name, link, kind, 1, size, mode)
+        if (*about, seconds, owner) == (*record[:6], record.mtime_ns // _SECOND, record.owner):
+            return record.mtime_ns, ()
+        raise UnlikeIndexError
     try:
         member = tar.parse(head)
     except AiocompressError:
@@ -170,23 +171,6 @@ def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
         raise UnlikeIndexError
     is_exact = member.mtime_ns // _SECOND == record.mtime_ns // _SECOND
     return record.mtime_ns if is_exact else member.mtime_ns, member.xattrs
-
-
-def _built(record: Record) -> bytes:
-    return header(
-        record.name + b"/" if record.kind == DIRECTORY else record.name,
-        b"%c" % record.kind,
-        record.mode,
-        record.size,
-        record.mtime_ns // _SECOND,
-        record.link,
-        _owner(*record.owner),
-    )
-
-
-@cache
-def _owner(uid: int, gid: int, user: bytes, group: bytes) -> Owner:
-    return owner(uid, gid, to_text(user), to_text(group))
 
 
 def is_same(header: Member, indexed: Member) -> bool:

@@ -46,7 +46,7 @@ from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, Verb, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Reading, Restoring, Writing
+from aiocompress.verbs.options import READ_SIZE, Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -157,20 +157,24 @@ class OpenedArchive(Contents):
 
     async def _scan(
         self, tally: Tally | None = None, *, strict: bool = False
-    ) -> AsyncGenerator[Member]:
-        """Yield the members, read from front to back.
+    ) -> AsyncGenerator[list[Member]]:
+        """Yield the members, read from front to back, those that one raw block completes at a time.
 
         :param strict: all is checked, and it is us who read: nobody keeps a slot waiting.
         """
-        reader = tar.Reader(max_metadata=self._reading.max_metadata)
+        reader = tar.Reader(max_metadata=self._reading.max_metadata, content=False)
         found = Found() if tally is None else tally.found
         try:
             async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:
                 async for data in blocks:
-                    for item in reader.feed(data):
-                        if isinstance(item, Member):
-                            found.leave_out(item)
-                            yield item
+                    members, error = reader.members(data)
+                    for member in members:
+                        if member.unreadable:
+                            found.leave_out(member)
+                    if members:
+                        yield members
+                    if error is not None:
+                        raise error
             reader.finish()
         except AiocompressError as error:
             raise error.located(file=self.name) from None
@@ -253,8 +257,8 @@ class OpenedArchive(Contents):
         """
         if self.index is None and isinstance(self._source, str):
             with suppress(CorruptError, LimitError):
-                async with aclosing(self._scan()) as members:
-                    await anext(members, None)
+                async with aclosing(self._scan()) as runs:
+                    await anext(runs, None)
 
     async def _restore(
         self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
@@ -267,6 +271,7 @@ class OpenedArchive(Contents):
         and the index still knows where the other frames are.
         """
         from aiocompress.verbs.archive.extract import IndexedRestorer, restore_stream
+        from aiocompress.verbs.archive.segments import SegmentRestorer, suits
 
         about, index, is_doubtful = (building, reading), self.index, False
         if index is not None:
@@ -276,6 +281,13 @@ class OpenedArchive(Contents):
             except UnlikeIndexError as error:
                 is_doubtful = isinstance(error, DoubtfulFrameError)
             await self._begin_anew(building, tally)
+        elif self._can_begin_anew and suits(restoring):
+            try:
+                async with opened(self._again(), self._pool) as source:
+                    about_all = self._pool, source, *about, restoring, tally
+                    return await SegmentRestorer(*about_all).run()
+            except UnlikeIndexError:
+                await self._begin_anew(building, tally)
         stream = restoring._replace(on_error="raise") if is_doubtful else restoring
         try:
             async with opened(self._again(), self._pool) as source:
@@ -290,6 +302,12 @@ class OpenedArchive(Contents):
                 await again.run()
             except UnlikeIndexError:
                 raise damage from None
+
+    @property
+    def _can_begin_anew(self) -> bool:
+        """Whether it is a file of this machine, and large enough for several workers."""
+        is_here = isinstance(self._source, str) and not is_url(self._source)
+        return is_here and self._pool.shares_files and (self._size or 0) > READ_SIZE
 
     async def _check_space(
         self, index: Indexed, building: AtomicFolder, selection: Selection
@@ -368,11 +386,12 @@ class OpenedArchive(Contents):
             self._expect(run, Selection())
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):
-                async for member in found:
-                    check_member(member, run.tally.found)
-                    run.tally.found.latest = to_bytes(member.name)
-                    if self.index is not None:
-                        _compare(member, await anext(expected, None))
+                async for members in found:
+                    for member in members:
+                        check_member(member, run.tally.found)
+                        if self.index is not None:
+                            _compare(member, await anext(expected, None))
+                    run.tally.found.latest = to_bytes(members[-1].name)
                 if await anext(expected, None) is not None:
                     _compare(None, None)
             if self.index is not None:

@@ -54,6 +54,7 @@ class TreeSource(OpenedSource):
     """
 
     least_chunk = len(END)
+    makes_index = True
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
