@@ -9,6 +9,7 @@ from typing import Any, AnyStr, Literal, TypeAlias, cast
 
 from aiocompress.api.file import AsyncFile
 from aiocompress.api.reading import BinaryReading
+from aiocompress.api.ready import Ready
 from aiocompress.api.text import TextEncoder, TextOptions, TextReading
 from aiocompress.formats import names
 from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, Codec, PathLike
@@ -29,6 +30,8 @@ class _FromFile:
     """What files for reading share."""
 
     _file: FileReader
+    _pool: WorkerPool
+    _ready: Ready[Any]
     _check = AsyncFile._check  # noqa: SLF001 - which stands behind theirs
 
     async def _open(self) -> None:
@@ -36,6 +39,7 @@ class _FromFile:
 
     async def _finish(self) -> None:
         await self._file.aclose()
+        self._pool.slots.free(self._ready.clear())
 
     def seekable(self) -> bool:
         return self._file.seekable

@@ -120,10 +120,12 @@ class Ready(Generic[AnyStr]):
         self._uncut()
         self._data, self._at = data + self._data[self._at :], 0
 
-    def clear(self) -> None:
-        """Drop all data."""
+    def clear(self) -> int:
+        """Drop all data, taken or not; returns how much that was."""
         self._uncut()
+        size = len(self._data)
         self._data, self._at = self._ends.empty, 0
+        return size
 
     def move(self, size: int) -> bool:
         """Skip data, or go back if ``size`` is negative; False if the buffer does not reach."""

@@ -10,9 +10,10 @@ size, and given out first come, first served: were a small one let past a large 
 small ones could keep it waiting for ever. Each stream waits for one slot at a time, so that they
 take turns. Only chunks that take seconds must leave one slot to those that do not.
 
-New streams have a queue of their own, which gets an eighth where both have to wait. Whether its
+New streams have a queue of their own, which gets an eighth while others are at work. Whether its
 reader is slow shows only once the buffers on the way to it are full; were a new stream served like
 any other until then, two hundred slow clients that come at once would hold up all the others.
+Slots that are free meanwhile stay so: the loop that sends all of it has no time to spare, either.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import errno
 import mmap
 import os
 import tempfile
+import time
 from collections import deque
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -34,7 +36,9 @@ from aiocompress.workers.kept import Kept
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
 _OTHERS: Final = 7
-"""How many bytes others get for each of new streams, where both wait."""
+"""How many bytes others get for each of new streams, while both want some."""
+_PAUSE: Final = 0.02
+"""Seconds after which others that do not come back are taken to have enough."""
 _TRIM_SECONDS: Final = 0.2
 
 
@@ -144,6 +148,10 @@ class Slots:
         """As ``_waiting``, but of new streams."""
         self._due = 0
         """Bytes that new streams may have before others have to be served again."""
+        self._served = -_PAUSE
+        """When others were served last."""
+        self._timed: asyncio.AbstractEventLoop | None = None
+        """The loop that looks soon whether others have had enough."""
 
     @cached_property
     def arena(self) -> Arena:
@@ -187,10 +195,12 @@ class Slots:
             raise ClosedError("the engine is closed")
         input_size = -(-input_size // 64) * 64 or 64
         size = self.check(input_size, output_size)
-        is_first = not (self._waiting or self._new)
-        if not is_first or (extent := self._allocate(size, slow=slow)) is None:
-            queue = self._new if new else self._waiting
-            extent = await self._wait(queue, size, slow=slow)
+        is_next = not (self._waiting or self._new) and (self._is_quiet or not new)
+        extent = self._allocate(size, slow=slow) if is_next else None
+        if extent is None:
+            extent = await self._wait(size, slow=slow, new=new)
+        else:
+            self._count(size, new=new)
         return Slot(self, extent, input_size)
 
     def check(self, input_size: int, output_size: int) -> int:
@@ -247,9 +257,9 @@ class Slots:
         self.lent -= size
         self._serve()
 
-    async def _wait(self, queue: deque[_Waiting], size: int, *, slow: bool) -> tuple[int, int]:
+    async def _wait(self, size: int, *, slow: bool, new: bool) -> tuple[int, int]:
         turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        entry = _Waiting(size, slow, turn)
+        queue, entry = self._new if new else self._waiting, _Waiting(size, slow, turn)
         queue.append(entry)
         try:
             self._serve()  # those that wait may all be slow
@@ -303,18 +313,37 @@ class Slots:
                 continue
             if (extent := self._allocate(size, slow=slow)) is not None:
                 turn.set_result(extent)
-                if queue is self._new:
-                    self._due = max(0, self._due - size)
-                elif self._new:
-                    self._due += -(-size // _OTHERS)
+                self._count(size, new=queue is self._new)
                 continue
             passed.append((queue, entry))
             if not slow:
                 break
         for queue, entry in reversed(passed):
             queue.appendleft(entry)
+        if self._new and self._timed is not (loop := self._new[0].turn.get_loop()):
+            self._timed = loop
+            loop.call_later(_PAUSE, self._serve_in_time)
+
+    def _serve_in_time(self) -> None:
+        self._timed = None
+        self._serve()
 
     def _next(self) -> deque[_Waiting]:
-        """Return the queue whose turn it is; an empty one if nobody waits."""
-        is_due = self._new and (not self._waiting or self._due >= self._new[0].size)
+        """Return the queue whose turn it is; an empty one if it is nobody's."""
+        if not self._new:
+            return self._waiting
+        is_due = self._due >= self._new[0].size or (not self._waiting and self._is_quiet)
         return self._new if is_due else self._waiting
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether the streams that are not new have had enough."""
+        return time.monotonic() >= self._served + _PAUSE
+
+    def _count(self, size: int, *, new: bool) -> None:
+        """Take note of who was served."""
+        if new:
+            self._due = max(0, self._due - size)
+        else:
+            self._served = time.monotonic()
+            self._due += -(-size // _OTHERS) if self._new else 0

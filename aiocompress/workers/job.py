@@ -7,7 +7,7 @@ the output is not to stay in the slot.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
@@ -23,6 +23,7 @@ class Result(NamedTuple):
     """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
 
     Of an archive's members, ``files`` were restored; ``failed`` has the others and their errors.
+    ``about`` is what else the verb wants to know.
     """
 
     size: int
@@ -30,6 +31,7 @@ class Result(NamedTuple):
     written: bool = False
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
+    about: Any = None
 
 
 def attach(arena: memoryview) -> None:

@@ -28,8 +28,10 @@ class _Releasable(Protocol):
 
 
 _STUCK_SECONDS: Final = 0.2
-_BUFFERED: Final = 8 * MIB
+BUFFERED: Final = 8 * MIB
 """More bytes than the buffers of programs and systems take of a stream that nobody reads."""
+_LEAST: Final = BUFFERED // 16
+"""Bytes that each item counts: one that hardly has any cost as much work as others."""
 T = TypeVar("T", bound=_Releasable)
 W = TypeVar("W", bound=_Releasable | None)
 A = TypeVar("A")
@@ -68,7 +70,7 @@ class Window:
     @property
     def is_new(self) -> bool:
         """Whether all that the reader has taken may stand in buffers, so that it may be slow."""
-        return self._slots is not None and self._taken < _BUFFERED
+        return self._slots is not None and self._taken < BUFFERED
 
     async def enter(self) -> None:
         """Wait for room for one more item."""
@@ -97,7 +99,7 @@ class Window:
     def leave(self) -> None:
         """Say that the reader has taken an item: it may have one more at a time."""
         self._inside -= 1
-        self._taken += self.largest
+        self._taken += max(self.largest, _LEAST)
         self._limit = min(self._limit + 1, self._most)
         if self._loans:
             self._give_back()

@@ -35,6 +35,7 @@ from aiocompress.verbs.base import Tally, name_of
 from aiocompress.verbs.files import compress_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
+from aiocompress.verbs.tree import Tree
 from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import begin, call, ended
@@ -240,10 +241,11 @@ class CreatedArchive:
     async def _pack(self, root: str, place: bytes) -> int:
         """Add what is at a path, as packing does; returns the number of members."""
         packing = Packing(((root, ""),), to_text(place) + "/" * bool(place))
-        packer = Packer(packing, self._writer, self._found, self._taken)
+        tree = Tree(packing, self._found)
         for status in self._source.outputs:
-            packer.tree.leave_out(status)
-        steps = packer.lay()
+            tree.leave_out(status)
+        packer = Packer(tree, packing, self._writer, self._found, self._taken)
+        steps = packer.lay(tree.entries())
         try:
             with naming(root):
                 while await call(self._pool.files, _goes_on, steps):
