@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from aiocompress.errors import CorruptError
+from aiocompress.errors import ClosedError, CorruptError
 from aiocompress.storage.base import Positional
 
 T = TypeVar("T")
@@ -31,6 +31,11 @@ class Checked:
         """How many reads of one stream may be under way."""
         self._positional = positional
         self._size: int | None = None
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Refuse all further reads; the object itself stays open."""
+        self._is_closed = True
 
     @classmethod
     def of(cls, positional: Positional) -> Checked:
@@ -57,7 +62,9 @@ class Checked:
 
         :raises SourceError: the object returned more or fewer of them.
         :raises TypeError: its ``read_at`` is not async, or returns no bytes.
+        :raises ClosedError: this was closed, maybe only while it was read.
         """
+        self._check()
         total = await self.size()
         size = min(size, total - offset)
         if size <= 0:
@@ -80,7 +87,15 @@ class Checked:
     async def _awaited(self, method: str, result: Awaitable[T]) -> T:
         if not isinstance(result, Awaitable):
             raise TypeError(f"{method} of {self._shown} must be async")
-        return await result
+        try:
+            return await result
+        except Exception:
+            self._check()  # an object that is closed as well may raise anything
+            raise
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise ClosedError("closed while it was read", file=self._shown) from None
 
 
 def _kind(value: object) -> str:

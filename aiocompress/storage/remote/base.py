@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from functools import partial
 from typing import Final, NamedTuple, Self
 
+from aiocompress.errors import ClosedError
 from aiocompress.model import KIB, public_url
 from aiocompress.storage.positional import SourceError
 from aiocompress.storage.remote.retries import Failure, patiently
@@ -133,7 +134,12 @@ class RemoteArchive(ABC):
     async def _get(self, start: int | None, size: int, seen: Version | None) -> Answer:
         try:
             store = await self._connected()
-            answer = await patiently(partial(store.get, start, size, seen))
+            try:
+                answer = await patiently(partial(store.get, start, size, seen))
+            except Exception:  # libraries raise anything on connections that were closed
+                if self._store is not store:
+                    raise ClosedError("closed while it was read", file=self.name) from None
+                raise
         except Failure as failure:
             if seen is not None and failure.status in {412, 416}:
                 raise self._replaced() from None

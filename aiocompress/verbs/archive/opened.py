@@ -102,6 +102,7 @@ class OpenedArchive(Contents):
                 stack.push_async_callback(self._pool.aclose)
             positions = self._positions = await self._open_positions(stack)
             if positions is not None:
+                stack.callback(positions.close)
                 self.index = await self._find_index(positions)
                 if self.index is not None:
                     stack.callback(self.index.close)

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from aiocompress import AiocompressError, Archive, CorruptError, Engine, FormatError, open_archive
+from aiocompress import (
+    AiocompressError,
+    Archive,
+    ClosedError,
+    CorruptError,
+    Engine,
+    FormatError,
+    open_archive,
+)
 from aiocompress.remote import FsspecArchive, HttpArchive
 from aiocompress.storage.remote import retries
 
@@ -151,6 +159,20 @@ async def test_cancelled(tmp_path: Path) -> None:
             await _whole(archive)
         assert engine.statistics().slots_in_use == 0
         assert not os.listdir(tmp_path)
+
+
+async def test_closed_in_the_middle() -> None:
+    """Reads that are under way end, and say that the archive was closed."""
+    async with Site(INDEXED) as site, two_threads() as engine:
+        async with engine.open_archive(site.url) as archive:
+            await archive.read("d/m0")
+            while not site.arrived.locked():
+                await site.arrived.acquire()
+            site.latency = 60
+            reads = [asyncio.create_task(archive.read(f"d/m{number}")) for number in range(3, 8)]
+            await site.arrived.acquire()
+        ended = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 10)
+    assert {type(error) for error in ended} == {ClosedError}
 
 
 # Again.
