@@ -2,8 +2,9 @@
 
 The raw archive is cut between two members into segments, each in a slot, and a worker creates what
 stands in it. A member that is larger than a segment is written here, in order. As with an index,
-frames are finished in any order, so this way is only for archives that can be read again: where
-anything is odd, damaged, or there twice, all is thrown away, and done again from front to back.
+members come in any order, so this way is only for archives that can be read again: where anything
+is odd, damaged, or there twice, all is thrown away, and done again from front to back. One thing
+stays different: hard links come last, so that one may stand before what it is linked to.
 """
 
 from __future__ import annotations
