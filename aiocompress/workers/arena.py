@@ -25,7 +25,6 @@ import os
 import tempfile
 import time
 from collections import deque
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -36,8 +35,6 @@ from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
-_SOON: Final = 1.0
-"""Seconds in which the tasks of clients that have left have ended."""
 _OTHERS: Final = 7
 """How many bytes others get for each of new streams, while both want some."""
 _PAUSE: Final = 0.02
@@ -143,7 +140,7 @@ class Slots:
         self._untrimmed = 0
         """The same, and all that was freed since the system has last got its pages back."""
         self._trims: asyncio.AbstractEventLoop | None = None
-        """The loop that trims once more soon."""
+        """The loop that gives pages back soon."""
         self._closed = False
         self.kept = Kept()
         """That part of what is lent which can be had back at once."""
