@@ -51,6 +51,7 @@ class Result:
     seconds: float
     size: int
     memory: int
+    times: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,22 +66,35 @@ class _Run:
     memory: int
 
 
-def alternate(contenders: Sequence[Contender], rounds: int, *, sync: bool = False) -> list[Result]:
+def alternate(
+    contenders: Sequence[Contender],
+    rounds: int,
+    *,
+    sync: bool = False,
+    left_out: Callable[[Contender, FailedError], object] | None = None,
+) -> list[Result]:
     """Run each in turn: one round to warm up, then those that count.
 
     :param sync: wait before each run until the disk has what earlier ones wrote.
+    :param left_out: called with those that fail when they warm up; otherwise all is over.
     """
-    warm = [_warm_up(contender) for contender in contenders]
-    seconds: list[list[float]] = [[] for _ in contenders]
+    warm: list[tuple[Contender, _Run, list[float]]] = []
+    for contender in contenders:
+        try:
+            warm.append((contender, _warm_up(contender), []))
+        except FailedError as error:
+            if left_out is None:
+                raise
+            left_out(contender, error)
     for _ in range(rounds):
-        for contender, times in zip(contenders, seconds, strict=True):
+        for contender, _run_before, times in warm:
             if sync:
                 os.sync()
             times.append(_run(contender).seconds)
             remove(contender.output)
     return [
-        Result(contender, statistics.median(times), run.size, run.memory)
-        for contender, times, run in zip(contenders, seconds, warm, strict=True)
+        Result(contender, statistics.median(times), run.size, run.memory, tuple(times))
+        for contender, run, times in warm
     ]
 
 
