@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiocompress.api import *  # noqa: F403
+else:  # or a checker of types would take any name for one of ours
 
+    def __getattr__(name: str) -> Any:
+        """Import the public names when one of them is asked for.
 
-def __getattr__(name: str) -> Any:
-    """Import the public names when one of them is asked for.
-
-    So the command line takes over Ctrl-C before the imports, which take most of its start.
-    """
-    api = import_module("aiocompress.api")
-    if name == "__all__" or name in api.__all__:
-        return getattr(api, name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+        So the command line takes over Ctrl-C before the imports, which take most of its start.
+        """
+        api = import_module("aiocompress.api")
+        if name == "__all__" or name in api.__all__:
+            return getattr(api, name)
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,8 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 PathLike: TypeAlias = str | os.PathLike[str]
 Size: TypeAlias = int | str
 """A number of bytes: an int, or text such as ``"4MiB"``, ``"4M"`` or ``"512k"``."""
+Codec: TypeAlias = Literal["zstd", "gzip"]
+"""What can be written; what is read, its content tells."""
 OnExists: TypeAlias = Literal["error", "replace", "skip"]
 Layout: TypeAlias = Literal["archive", "mirror", "framed"]
 OnError: TypeAlias = Literal["raise", "skip"]

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+import aiocompress
 from aiocompress import AiocompressError, ClosedError, MemberNotFoundError, sync
+from aiocompress.sync.archive import Archive
+from aiocompress.sync.archive import ArchiveWriter as Writer
 
 from .help.data import noise, text
 from .help.forks import forked
@@ -171,6 +174,34 @@ def test_plain_destinations(tmp_path: Path) -> None:
         assert not file.closed
     data = (tmp_path / "a.tar.zst").read_bytes()
     assert data == (tmp_path / "b.tar.zst").read_bytes() == buffer.getvalue()
+
+
+@pytest.mark.usefixtures("path")
+def test_verbs_into_binary_files(tmp_path: Path) -> None:
+    """They get the bytes of a path, from every verb that makes some, and stay open."""
+    packed, back, tree = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    sync.compress_file(TEXT, packed, codec="gzip")
+    sync.compress_file(TEXT, tmp_path / "x.gz")
+    assert packed.getvalue() == (tmp_path / "x.gz").read_bytes()
+    packed.seek(0)
+    assert sync.decompress_file(packed, back).raw_bytes == len(back.getvalue()) == len(TEXT)
+    sync.compress_folder(tmp_path / "tree", tree)
+    sync.compress_folder(tmp_path / "tree", tmp_path / "tree.tar.zst")
+    assert tree.getvalue() == (tmp_path / "tree.tar.zst").read_bytes()
+
+
+def test_all_that_an_archive_offers(path: Path) -> None:
+    """What an ``Archive`` has, a plain one has, too: one folder, some members as an archive."""
+    for ours, theirs in ((Archive, aiocompress.Archive), (Writer, aiocompress.ArchiveWriter)):
+        assert {name for name in vars(theirs) if name[0] != "_"} - {"aclose"} <= set(dir(ours))
+    with sync.open_archive(path) as archive:
+        assert archive.status == path.stat()
+        assert [member.name for member in archive.scandir("in")] == ["in/table.csv"]
+        with archive.compress_stream(["in"], codec="gzip") as stream:
+            some = io.BytesIO(stream.read())
+        assert archive.read("in/table.csv") == b"a,b\n1,2\n"
+    with sync.open_archive(some) as archive:
+        assert [member.name for member in archive.members()] == ["in", "in/table.csv"]
 
 
 def test_an_error_in_the_block(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from aiocompress.errors import (
     WorkerError,
 )
 from aiocompress.model import (
+    Codec,
     EngineStatistics,
     Member,
     OnError,
@@ -28,7 +29,7 @@ from aiocompress.model import (
     Size,
     __version__,
 )
-from aiocompress.storage.base import Positional
+from aiocompress.storage.base import Positional, Sink, Source
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive, Members
@@ -82,10 +83,13 @@ __all__ = [
     "Progress",
     "Report",
     # what they take
+    "Codec",
     "OnError",
     "OnExists",
     "Positional",
+    "Sink",
     "Size",
+    "Source",
     # errors
     "AiocompressError",
     "ClosedError",
@@ -112,9 +116,11 @@ _HOMES: Final = {
 """In which module the names stand that neither ``errors`` nor ``functions`` has."""
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for and nothing else: programs start sooner."""
-    if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'functions')}"), name)
+if not TYPE_CHECKING:  # or a checker of types would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for and nothing else: programs start sooner."""
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'functions')}"), name)

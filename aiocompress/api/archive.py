@@ -10,8 +10,18 @@ from typing import Self
 
 from aiocompress.api.member import MemberFile
 from aiocompress.api.stream import ByteStream
-from aiocompress.model import Member, OnError, OnExists, PathLike, ProgressOption, Report, Size
-from aiocompress.verbs.archive.opened import ArchiveSource, OpenedArchive
+from aiocompress.model import (
+    Codec,
+    Member,
+    OnError,
+    OnExists,
+    PathLike,
+    ProgressOption,
+    Report,
+    Size,
+)
+from aiocompress.storage.base import Positional, Source
+from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.iterating import Iterating
 from aiocompress.verbs.options import (
@@ -28,7 +38,7 @@ from aiocompress.verbs.options import (
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 
-__all__ = ["Archive", "ArchiveSource", "MemberFile", "Members"]
+__all__ = ["Archive", "MemberFile", "Members"]
 
 
 class Members(AsyncIterator[Member]):
@@ -68,7 +78,12 @@ class Archive:
     """
 
     def __init__(
-        self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
+        self,
+        pool: WorkerPool,
+        source: Source | Positional,
+        reading: Reading,
+        *,
+        owns_pool: bool = False,
     ) -> None:
         self._pool = pool
         self._opened = OpenedArchive(pool, source, reading, owns_pool=owns_pool)
@@ -240,7 +255,7 @@ class Archive:
         self,
         members: Iterable[str] | None = None,
         *,
-        codec: str = "zstd",
+        codec: Codec = "zstd",
         compression_level: int | None = None,
         chunk_size: Size | None = None,
     ) -> ByteStream:

@@ -14,6 +14,7 @@ from aiocompress.model import (
     DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     Buffer,
+    Codec,
     EngineStatistics,
     Layout,
     OnError,
@@ -24,16 +25,15 @@ from aiocompress.model import (
     Size,
     parse_size,
 )
-from aiocompress.storage.base import naming
-from aiocompress.storage.sources import AnySource
+from aiocompress.storage.base import Positional, Sink, Source, naming
 from aiocompress.verbs import jobs, options
-from aiocompress.verbs.base import Destination, Tally, name_of
+from aiocompress.verbs.base import Tally, name_of
 from aiocompress.verbs.options import FolderSource
 from aiocompress.workers import limits
 from aiocompress.workers.pool import ExecutorOption, WorkerPool
 
 if TYPE_CHECKING:
-    from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.archive import Archive
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
     from aiocompress.api.writer import ArchiveWriter
@@ -118,7 +118,7 @@ class Engine:
         return self._pool.statistics()
 
     async def compress(
-        self, data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
+        self, data: Buffer, *, codec: Codec = "zstd", compression_level: int | None = None
     ) -> bytes:
         """Compress bytes into the bytes of a ``.zst`` or ``.gz`` file.
 
@@ -150,9 +150,9 @@ class Engine:
 
     def compress_stream(
         self,
-        source: AnySource | FolderSource,
+        source: Source | FolderSource,
         *,
-        codec: str = "zstd",
+        codec: Codec = "zstd",
         compression_level: int | None = None,
         chunk_size: Size | None = None,
         single: bool = False,
@@ -201,7 +201,7 @@ class Engine:
 
     def decompress_stream(
         self,
-        source: AnySource,
+        source: Source,
         *,
         max_output: Size | None = None,
         max_window: Size = DEFAULT_MAX_WINDOW,
@@ -229,11 +229,11 @@ class Engine:
 
     async def compress_file(
         self,
-        source: AnySource,
-        destination: Destination,
+        source: Source,
+        destination: Sink,
         chunk_size: Size | None = None,
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         on_exists: OnExists = "error",
         fsync: bool | None = None,
@@ -278,8 +278,8 @@ class Engine:
 
     async def decompress_file(
         self,
-        source: AnySource,
-        destination: Destination,
+        source: Source,
+        destination: Sink,
         chunk_size: Size | None = None,
         *,
         max_output: Size | None = None,
@@ -317,11 +317,11 @@ class Engine:
     async def compress_folder(
         self,
         source: FolderSource,
-        destination: Destination,
+        destination: Sink,
         chunk_size: Size | None = None,
         *,
         layout: Layout | None = None,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         prefix: str = "",
         exclude: Iterable[str] = (),
@@ -485,7 +485,7 @@ class Engine:
 
     def open_archive(
         self,
-        source: ArchiveSource,
+        source: Source | Positional,
         *,
         max_window: Size = DEFAULT_MAX_WINDOW,
         max_metadata: Size = DEFAULT_MAX_METADATA,
@@ -507,7 +507,7 @@ class Engine:
         reading = options.make_reading(None, max_window, max_metadata=max_metadata)
         return Archive(self._pool, source, reading)
 
-    async def content_encoding(self, path: PathLike) -> str | None:
+    async def content_encoding(self, path: PathLike) -> Codec | None:
         """Return the ``Content-Encoding`` under which a file can be sent as it is: zstd or gzip.
 
         Only what is one frame or member, and nothing else, is one that every HTTP client decodes to
@@ -526,9 +526,9 @@ class Engine:
 
     def create_archive(
         self,
-        destination: Destination,
+        destination: Sink,
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         chunk_size: Size | None = None,
         on_exists: OnExists = "error",
@@ -569,7 +569,7 @@ class Engine:
         file: AnyFile,
         mode: BinaryMode = "rb",
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         atomic: bool = False,
     ) -> AsyncFile[bytes]: ...
@@ -580,7 +580,7 @@ class Engine:
         file: AnyFile,
         mode: TextMode,
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         encoding: str | None = None,
         errors: str | None = None,
@@ -594,7 +594,7 @@ class Engine:
         file: AnyFile,
         mode: str,
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         encoding: str | None = None,
         errors: str | None = None,
@@ -607,7 +607,7 @@ class Engine:
         file: AnyFile,
         mode: str = "rb",
         *,
-        codec: str | None = None,
+        codec: Codec | None = None,
         compression_level: int | None = None,
         encoding: str | None = None,
         errors: str | None = None,
@@ -655,7 +655,7 @@ class Engine:
 
     async def test(
         self,
-        source: AnySource,
+        source: Source,
         *,
         max_window: Size = DEFAULT_MAX_WINDOW,
         max_metadata: Size = DEFAULT_MAX_METADATA,

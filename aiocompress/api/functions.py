@@ -15,6 +15,7 @@ from aiocompress.model import (
     DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     Buffer,
+    Codec,
     Layout,
     OnError,
     OnExists,
@@ -23,12 +24,11 @@ from aiocompress.model import (
     Report,
     Size,
 )
-from aiocompress.storage.sources import AnySource
-from aiocompress.verbs.base import Destination
+from aiocompress.storage.base import Positional, Sink, Source
 from aiocompress.verbs.options import FolderSource, make_reading
 
 if TYPE_CHECKING:
-    from aiocompress.api.archive import Archive, ArchiveSource
+    from aiocompress.api.archive import Archive
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.opening import AnyFile, BinaryMode, TextMode
     from aiocompress.api.writer import ArchiveWriter
@@ -45,7 +45,7 @@ class WriteOptions(TypedDict, total=False):
 class CompressOptions(WriteOptions, total=False):
     """See ``Engine.compress_file``."""
 
-    codec: str | None
+    codec: Codec | None
     compression_level: int | None
 
 
@@ -68,7 +68,7 @@ class PackOptions(CompressOptions, TreeOptions, total=False):
 class CompressStreamOptions(TreeOptions, total=False):
     """See ``Engine.compress_stream``."""
 
-    codec: str
+    codec: Codec
     compression_level: int | None
     chunk_size: Size | None
     single: bool
@@ -79,7 +79,7 @@ class CompressStreamOptions(TreeOptions, total=False):
 class CreateOptions(TypedDict, total=False):
     """See ``Engine.create_archive``."""
 
-    codec: str | None
+    codec: Codec | None
     compression_level: int | None
     chunk_size: Size | None
     on_exists: OnExists
@@ -89,7 +89,7 @@ class CreateOptions(TypedDict, total=False):
 class FileOptions(TypedDict, total=False):
     """See ``Engine.open``."""
 
-    codec: str | None
+    codec: Codec | None
     compression_level: int | None
     atomic: bool
 
@@ -156,7 +156,7 @@ class TestOptions(OpenOptions, total=False):
 
 
 async def compress(
-    data: Buffer, *, codec: str = "zstd", compression_level: int | None = None
+    data: Buffer, *, codec: Codec = "zstd", compression_level: int | None = None
 ) -> bytes:
     """Compress bytes into a container; see ``Engine.compress``."""
     async with Engine() as engine:
@@ -170,7 +170,7 @@ async def decompress(data: Buffer, *, max_output: Size | None = None) -> bytes:
 
 
 def compress_stream(
-    source: AnySource | FolderSource,
+    source: Source | FolderSource,
     *,
     num_workers: int | None = None,
     **options: Unpack[CompressStreamOptions],
@@ -182,7 +182,7 @@ def compress_stream(
 
 
 def decompress_stream(
-    source: AnySource,
+    source: Source,
     *,
     num_workers: int | None = None,
     **options: Unpack[DecompressStreamOptions],
@@ -201,8 +201,8 @@ async def _with_engine(engine: Engine, stream: ByteStream) -> AsyncGenerator[byt
 
 
 async def compress_file(
-    source: AnySource,
-    destination: Destination,
+    source: Source,
+    destination: Sink,
     chunk_size: Size | None = None,
     num_workers: int | None = None,
     **options: Unpack[CompressOptions],
@@ -213,8 +213,8 @@ async def compress_file(
 
 
 async def decompress_file(
-    source: AnySource,
-    destination: Destination,
+    source: Source,
+    destination: Sink,
     chunk_size: Size | None = None,
     num_workers: int | None = None,
     **options: Unpack[DecompressOptions],
@@ -226,7 +226,7 @@ async def decompress_file(
 
 async def compress_folder(
     source: FolderSource,
-    destination: Destination,
+    destination: Sink,
     chunk_size: Size | None = None,
     num_workers: int | None = None,
     **options: Unpack[PackOptions],
@@ -260,7 +260,7 @@ async def recover(
 
 
 async def test(
-    source: AnySource, *, num_workers: int | None = None, **options: Unpack[TestOptions]
+    source: Source, *, num_workers: int | None = None, **options: Unpack[TestOptions]
 ) -> Report:
     """Check all of a compressed file, and write nothing; see ``Engine.test``."""
     async with Engine(num_workers) as engine:
@@ -268,7 +268,7 @@ async def test(
 
 
 def open_archive(
-    source: ArchiveSource,
+    source: Source | Positional,
     *,
     max_window: Size = DEFAULT_MAX_WINDOW,
     max_metadata: Size = DEFAULT_MAX_METADATA,
@@ -284,7 +284,7 @@ def open_archive(
 
 
 def create_archive(
-    destination: Destination, *, engine: Engine | None = None, **options: Unpack[CreateOptions]
+    destination: Sink, *, engine: Engine | None = None, **options: Unpack[CreateOptions]
 ) -> ArchiveWriter:
     """Make an archive; see ``Engine.create_archive``. Without an engine it works in threads."""
     if engine is not None:

@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar, get_args
 
 import click
 
 from aiocompress.cli import messages, plan
 from aiocompress.cli import run as console
+from aiocompress.model import Codec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,7 +169,7 @@ def cli() -> None:
     help="zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).",
 )
 @click.option(
-    "--codec", type=click.Choice(["zstd", "gzip"]), help="Default: by the suffix of DEST, or zstd."
+    "--codec", type=click.Choice(get_args(Codec)), help="Default: by the suffix of DEST, or zstd."
 )
 @_packing
 @_writing

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from aiocompress.formats import names
-from aiocompress.model import Layout, is_url, parse_size, printable, public_url
+from aiocompress.model import Codec, Layout, is_url, parse_size, printable, public_url
 
 STREAM: Final = "-"
 UNNAMED: Final = ""
@@ -50,7 +50,7 @@ class Options(NamedTuple):
     remove: bool = False
     fsync: bool = True
     level: int | None = None
-    codec: str | None = None
+    codec: Codec | None = None
     chunk_size: str | None = None
     layout: Layout | None = None
     exclude: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Task(NamedTuple):
 
     source: str
     destination: str | None
-    codec: str | None = None
+    codec: Codec | None = None
     layout: Layout | None = None
     roots: tuple[str, ...] = ()
 
@@ -220,7 +220,7 @@ def _packs(options: Options) -> bool:
     return any((*named, options.reproducible, options.strict, options.xattrs))
 
 
-def _codec(options: Options, destination: str) -> str:
+def _codec(options: Options, destination: str) -> Codec:
     if options.codec is not None:
         return options.codec
     return "zstd" if destination == STREAM else names.codec_for(public(destination))

@@ -73,6 +73,9 @@ class Codec(NamedTuple):
     """Returns a decoder for one stream, given the largest window allowed, in bytes."""
     decompress: Callable[[memoryview, memoryview], int]
     """Decodes one whole frame into a buffer; returns its raw length in bytes, or ``STREAM``."""
+    decompress_to_bytes: Callable[[memoryview, int], bytes | None] = lambda _frame, _most: None
+    """Decodes one whole frame into new bytes, at most so many, which saves whoever wants bytes a
+    copy. None: this codec cannot, or the frame has to be decoded into a buffer to see why not."""
     levels: range = range(0)
     """Empty for a codec that is read only."""
     default_level: int = 0
@@ -176,7 +179,7 @@ class FrameTable(NamedTuple):
 Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
 """Yields the part of the file it needs, is sent those bytes (fewer at the end of the file), and
 returns the table; None: there is no credible one."""
-Steps: TypeAlias = Iterator[Piece | None]
+Steps: TypeAlias = Generator[Piece | None]
 
 
 def little_endian(column: array[Any]) -> array[Any]:
@@ -264,6 +267,10 @@ class Reader:
     def end(self) -> None:
         """Declare that no bytes follow."""
         self._ended = True
+
+    def close(self) -> None:
+        """Stop where it is: its steps and it hold each other, and the buffer, until then."""
+        self._steps.close()
 
     def next_piece(self) -> Piece | None:
         """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.

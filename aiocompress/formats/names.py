@@ -6,10 +6,10 @@ A suffix only decides how a result is written and named; what a file holds is to
 from __future__ import annotations
 
 import os
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
 from aiocompress.formats import FORMATS
-from aiocompress.model import Layout, PathLike
+from aiocompress.model import Codec, Layout, PathLike
 
 _TAR: Final = ".tar"
 _FOREIGN: Final = (
@@ -29,7 +29,7 @@ def written(before: str = "") -> str:
     return " or ".join(before + row.suffixes[0] for row in FORMATS.values() if row.codec.levels)
 
 
-def codec_for(destination: PathLike) -> str:
+def codec_for(destination: PathLike) -> Codec:
     """Return the name of the codec that a destination's suffix asks for.
 
     :raises ValueError: the suffix is unknown, or that of a read-only codec.
@@ -37,7 +37,7 @@ def codec_for(destination: PathLike) -> str:
     name = os.fspath(destination)
     for row in FORMATS.values():
         if row.codec.levels and name.lower().endswith((*row.suffixes, *row.tar_suffixes)):
-            return row.name
+            return cast("Codec", row.name)
     msg = f"{name}: unknown suffix; name it {written()}, or say the codec"
     raise ValueError(msg)
 

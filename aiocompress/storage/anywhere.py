@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Protocol, TypeVar
 
 from aiocompress.model import Buffer
-from aiocompress.storage.base import Source, naming
+from aiocompress.storage.base import OpenedSource, naming
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
 from aiocompress.storage.sources import PositionalSource
@@ -32,7 +32,7 @@ class Anywhere(Protocol):
         """Return ``size`` bytes from ``offset``; fewer only at the end."""
         ...
 
-    def source(self, offset: int) -> Source:
+    def source(self, offset: int) -> OpenedSource:
         """Return what stands behind an offset as a source."""
         ...
 
@@ -74,12 +74,12 @@ class FileAnywhere(FilePositions):
         if self._descriptor >= 0:  # nobody has closed it, and nobody will
             os.close(self._descriptor)
 
-    def source(self, offset: int) -> Source:
+    def source(self, offset: int) -> OpenedSource:
         left = os.fstat(self._descriptor).st_size - self._base - offset
         return _FilePart(self, offset, max(0, left) or None)
 
 
-class _FilePart(Source):
+class _FilePart(OpenedSource):
     def __init__(self, file: FileAnywhere, offset: int, size: int | None) -> None:
         self._file, self._at = file, offset
         self.name, self.size = file.name, size
@@ -93,7 +93,7 @@ class _FilePart(Source):
 class ObjectAnywhere(Checked):
     """A caller's object, which stays open."""
 
-    def source(self, offset: int) -> Source:
+    def source(self, offset: int) -> OpenedSource:
         return PositionalSource(self, offset)
 
     async def aclose(self) -> None:

@@ -1,19 +1,19 @@
 """What bytes come from and go to: the protocols of storage, for callers and for verbs.
 
-Callers bring an ``AsyncReader``, a ``PlainReader``, an ``AsyncWriter`` or a ``Positional``; every
-verb reads a ``Source`` and writes a ``Sink``. Most members of both are optional: a class that
-inherits from the protocol defines only what is different about it.
+Callers bring a ``Source`` or a ``Positional``, and a ``Sink``; every verb reads an ``OpenedSource``
+and writes an ``OpenedSink``. Most members of both are optional: a class that inherits from the
+protocol defines only what is different about it.
 """
 
 from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from aiocompress.model import Buffer
+from aiocompress.model import Buffer, PathLike
 from aiocompress.workers.job import Result
 
 
@@ -89,7 +89,7 @@ class Unread(Protocol):
 
 
 @runtime_checkable
-class Source(Origin, Protocol):
+class OpenedSource(Origin, Protocol):
     """Bytes in order."""
 
     size: int | None = None
@@ -121,9 +121,14 @@ class Source(Origin, Protocol):
         """Do as ``fill``, but perhaps leave some of the chunk for a worker to read."""
         return await self.fill(view), None
 
+    @property
+    def is_over(self) -> bool | None:
+        """Whether the last chunk was the end; None: only one that did not fill its room was."""
+        return None
+
     def goes_on(self, *, filled: bool) -> bool:
         """Whether another chunk may follow; ``filled``: the last one filled its room."""
-        return filled
+        return filled if self.is_over is None else not self.is_over
 
     def take_index(self) -> list[bytes]:
         """Return the blocks of an archive's index that belong after the last chunk, if any."""
@@ -135,7 +140,7 @@ class Source(Origin, Protocol):
 
 
 @runtime_checkable
-class Sink(Protocol):
+class OpenedSink(Protocol):
     """Where bytes go, in order."""
 
     name: str
@@ -157,6 +162,29 @@ class Sink(Protocol):
     async def aclose(self) -> None:
         """Close the sink, unless the caller opened it; remove what was not committed."""
         return
+
+
+Source: TypeAlias = (
+    PathLike
+    | Buffer
+    | AsyncReader
+    | PlainReader
+    | AsyncIterable[Buffer]
+    | Iterable[Buffer]
+    | OpenedSource
+)
+"""What callers pass for bytes that are read once, from the first to the last.
+
+A path; a URL, with the extra ``remote``; bytes-like; an object with ``read(n)``, async or a binary
+file; an iterable of bytes-like, async or not. What is not async is called in a thread. An object
+that has ``async read(n)`` is not iterated: many iterate by lines.
+"""
+Sink: TypeAlias = PathLike | AsyncWriter | OpenedSink
+"""What callers pass for where bytes go.
+
+A path; ``s3://BUCKET/KEY``, with the extra ``remote``; or an object with ``async write(data)``,
+which takes all of the bytes, one call at a time, and stays open.
+"""
 
 
 @contextmanager

@@ -22,14 +22,14 @@ import aiofiles.os
 
 from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
-from aiocompress.storage.base import Sink, Source, naming
+from aiocompress.storage.base import OpenedSink, OpenedSource, naming
 from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
 _SYNC_EVERY: Final = 64 * MIB
 _SPOOL_MEMORY: Final = 256 * KIB
 
 
-class FileSource(Source):
+class FileSource(OpenedSource):
     """A regular file, read from beginning to end, or at several offsets at once."""
 
     at_offsets = True
@@ -130,7 +130,7 @@ class FilePositions:
             await call(self._executor, os.close, descriptor)
 
 
-class FileSink(Sink):
+class FileSink(OpenedSink):
     """A file that appears under its name only when it is whole; see ``AtomicFile``.
 
     :param fsync: its bytes are on the disk before it gets its name. It is synced in the background

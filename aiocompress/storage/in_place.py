@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from typing import Final, Literal, Self, TypeAlias
 
 from aiocompress.model import Buffer
-from aiocompress.storage.base import Sink, naming
+from aiocompress.storage.base import OpenedSink, naming
 from aiocompress.workers.threads import call
 
 WriteMode: TypeAlias = Literal["w", "x", "a"]
@@ -20,7 +20,7 @@ _FLAGS: Final = {
 }
 
 
-class InPlaceSink(Sink):
+class InPlaceSink(OpenedSink):
     """A regular file, from its beginning or, to append, from its end.
 
     Of a write that fails nothing is left: the file ends with what was written before.

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Self, TypeVar
 
 from aiocompress.model import MIB, Buffer
-from aiocompress.storage.base import AsyncWriter, Sink, Source
+from aiocompress.storage.base import AsyncWriter, OpenedSink, OpenedSource
 from aiocompress.workers.threads import Threads, ended
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class _Pipe:
             os.close(self._owned.pop())
 
 
-class PipeSource(_Pipe, Source):  # type: ignore[misc] # its name is never None
+class PipeSource(_Pipe, OpenedSource):  # type: ignore[misc] # its name is never None
     """Reads from a descriptor of the command line.
 
     Its engine has no other stream, so a slot may wait for the other side, and bytes are read
@@ -128,7 +128,7 @@ class OpenedPipe(PipeSource):
     _opened_here = True
 
 
-class PipeSink(_Pipe, Sink):
+class PipeSink(_Pipe, OpenedSink):
     """Writes to a descriptor of the command line, straight out of the slots.
 
     :param descriptor: stays open, and keeps its flags.
@@ -183,7 +183,7 @@ class NamedPipeSink(PipeSink):
                 await asyncio.sleep(_RETRY)
 
 
-class WriterSink(Sink):
+class WriterSink(OpenedSink):
     """A caller's object with ``async write(data)``, which stays open.
 
     It may be slow, and may keep what it is given, so it gets a copy of the bytes.

@@ -18,11 +18,11 @@ from collections.abc import (
 )
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Final, Self, TypeGuard
 
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.model import KIB, MIB, Buffer, PathLike, is_url
-from aiocompress.storage.base import AsyncReader, PlainReader, Positional, Source
+from aiocompress.storage.base import AsyncReader, OpenedSource, PlainReader, Positional, Source
 from aiocompress.storage.files import FileSource
 from aiocompress.storage.pipes import OpenedPipe
 from aiocompress.storage.plain import Pump, apart
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 _ROOM_IN_TIME: Final = 64 * KIB
 
 
-class _Parts(Source):
+class _Parts(OpenedSource):
     """Bytes that come in parts of any size: what has not been read of the last one is kept."""
 
     waits = True
     _left = memoryview(b"")
 
-    async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - the size is a hint
-        """Return some bytes, or none at the end."""
+    async def _next(self, _: int) -> Buffer:
+        """Return some bytes, about as many as wanted, or none at the end."""
         return b""
 
     async def readinto(self, view: memoryview) -> int:
@@ -179,7 +179,7 @@ class SourceInTime(_Parts):
     The caller closes the source itself.
     """
 
-    def __init__(self, source: Source, seconds: float) -> None:
+    def __init__(self, source: OpenedSource, seconds: float) -> None:
         self.name, self.status, self.size = source.name, source.status, source.size
         self._source, self._seconds = source, seconds
         self._room = memoryview(bytearray(_ROOM_IN_TIME))
@@ -210,20 +210,15 @@ class SourceInTime(_Parts):
         self._ended = not self._left
         return not self._ended
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - a chunk may end early
-        return not self._ended
+    @property
+    def is_over(self) -> bool:
+        return self._ended
 
     async def aclose(self) -> None:
         if self._reading is not None:
             self._reading.cancel()
             await ended(self._reading)
         await super().aclose()
-
-
-StreamSource: TypeAlias = (
-    PathLike | Buffer | AsyncReader | PlainReader | AsyncIterable[Buffer] | Iterable[Buffer]
-)
-AnySource: TypeAlias = StreamSource | Source
 
 
 def is_paths(source: object) -> TypeGuard[Sequence[PathLike]]:
@@ -234,7 +229,7 @@ def is_paths(source: object) -> TypeGuard[Sequence[PathLike]]:
 
 
 @asynccontextmanager
-async def opened(source: AnySource, pool: WorkerPool) -> AsyncGenerator[Source]:
+async def opened(source: Source, pool: WorkerPool) -> AsyncGenerator[OpenedSource]:
     """Open a source, name it in the errors raised while it is read, and close it.
 
     :raises OSError: the path cannot be opened.
@@ -252,7 +247,7 @@ async def opened(source: AnySource, pool: WorkerPool) -> AsyncGenerator[Source]:
 
 
 @asynccontextmanager
-async def in_time(source: Source, seconds: float | None) -> AsyncGenerator[Source]:
+async def in_time(source: OpenedSource, seconds: float | None) -> AsyncGenerator[OpenedSource]:
     """Let go of what a slow source has sent after so many seconds; None: when it is enough."""
     if seconds is None or not source.waits:
         yield source
@@ -261,15 +256,15 @@ async def in_time(source: Source, seconds: float | None) -> AsyncGenerator[Sourc
         yield timely
 
 
-async def _open(source: AnySource, pool: WorkerPool) -> Source:
-    if isinstance(source, Source):
+async def _open(source: Source, pool: WorkerPool) -> OpenedSource:
+    if isinstance(source, OpenedSource):
         return source
     if isinstance(source, str | os.PathLike):
         return await _open_path(os.fspath(source), pool)
     return _made_of(source)
 
 
-def _made_of(source: object) -> Source:
+def _made_of(source: object) -> OpenedSource:
     """Return the source of an object's bytes; it is opened already."""
     with suppress(TypeError):
         return MemorySource(memoryview(source))  # type: ignore[arg-type] # an array, say
@@ -288,7 +283,7 @@ def _made_of(source: object) -> Source:
     raise TypeError(msg)
 
 
-async def _open_path(path: str, pool: WorkerPool) -> Source:
+async def _open_path(path: str, pool: WorkerPool) -> OpenedSource:
     if is_url(path):
         return await RemoteSource.open(path)
     mode = (await call(pool.files, os.stat, path)).st_mode

@@ -1,14 +1,24 @@
 """The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
 
-Each call runs an event loop in a thread of its own, so that it also works where a loop is running
-already, as in a notebook. ``loop`` holds that thread, ``held`` gives an async object one for as
-long as it is used, and each kind of object has a module, which says only what is different in it.
+Each call runs an event loop in a new thread, so that it also works where a loop is running already,
+as in a notebook. ``loop`` has that thread, ``held`` lends one to an async object for as long as it
+is used, and each kind of object has a module for what is special about it. Where async functions
+take an object with ``async write(data)``, these also take a plain binary file.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Unpack
 
+from aiocompress.api import Report, Size, Source
 from aiocompress.api import functions as verbs
-from aiocompress.sync.file import open  # noqa: A004 - the name that ``gzip.open`` has
+from aiocompress.api.functions import CompressOptions, DecompressOptions, PackOptions
+from aiocompress.model import PathLike
+from aiocompress.sync.file import (
+    PlainSink,
+    adapted,
+    open,  # noqa: A004 - the name that ``gzip.open`` has
+)
 from aiocompress.sync.loop import plain
 from aiocompress.sync.stream import plain_stream
 
@@ -33,9 +43,6 @@ __all__ = [
 
 compress = plain(verbs.compress)
 decompress = plain(verbs.decompress)
-compress_file = plain(verbs.compress_file)
-decompress_file = plain(verbs.decompress_file)
-compress_folder = plain(verbs.compress_folder)
 decompress_folder = plain(verbs.decompress_folder)
 recover = plain(verbs.recover)
 test = plain(verbs.test)
@@ -43,11 +50,52 @@ compress_stream = plain_stream(verbs.compress_stream)
 decompress_stream = plain_stream(verbs.decompress_stream)
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is about archives when it is asked for: files start sooner without."""
-    if name in {"create_archive", "open_archive"}:
-        from aiocompress.sync import archive
+@wraps(verbs.compress_file)
+def compress_file(
+    source: Source,
+    destination: PlainSink,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[CompressOptions],
+) -> Report:
+    """See ``Engine.compress_file``; the destination may be a binary file, too."""
+    to = adapted(destination, "wb")
+    return plain(verbs.compress_file)(source, to, chunk_size, num_workers, **options)
 
-        return getattr(archive, name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+
+@wraps(verbs.decompress_file)
+def decompress_file(
+    source: Source,
+    destination: PlainSink,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[DecompressOptions],
+) -> Report:
+    """See ``Engine.decompress_file``; the destination may be a binary file, too."""
+    to = adapted(destination, "wb")
+    return plain(verbs.decompress_file)(source, to, chunk_size, num_workers, **options)
+
+
+@wraps(verbs.compress_folder)
+def compress_folder(
+    source: PathLike | Sequence[PathLike],
+    destination: PlainSink,
+    chunk_size: Size | None = None,
+    num_workers: int | None = None,
+    **options: Unpack[PackOptions],
+) -> Report:
+    """See ``Engine.compress_folder``; the destination may be a binary file, too."""
+    to = adapted(destination, "wb")
+    return plain(verbs.compress_folder)(source, to, chunk_size, num_workers, **options)
+
+
+if not TYPE_CHECKING:  # or a checker of types would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        """Import the archive classes on first use: programs without them start sooner."""
+        if name in {"create_archive", "open_archive"}:
+            from aiocompress.sync import archive
+
+            return getattr(archive, name)
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from functools import partial
-from typing import IO, BinaryIO, TypeAlias, Unpack
+from typing import BinaryIO, Unpack
 
 from aiocompress import api
-from aiocompress.api import functions
-from aiocompress.api.archive import ArchiveSource
+from aiocompress.api import Positional, Source, functions
 from aiocompress.api.functions import CreateOptions
-from aiocompress.api.writer import Destination
-from aiocompress.model import DEFAULT_MAX_METADATA, DEFAULT_MAX_WINDOW, Report, Size
-from aiocompress.sync.file import Raw, adapted, reading
+from aiocompress.model import DEFAULT_MAX_METADATA, DEFAULT_MAX_WINDOW, Codec, Report, Size
+from aiocompress.sync.file import PlainSink, Raw, adapted, reading
 from aiocompress.sync.held import Held, iterator, method
-
-PlainSource: TypeAlias = ArchiveSource | IO[bytes]
-PlainDestination: TypeAlias = Destination | IO[bytes]
+from aiocompress.sync.stream import Stream
 
 
 class Archive(Held[api.Archive]):
@@ -29,6 +27,7 @@ class Archive(Held[api.Archive]):
     members = iterator(api.Archive.members)
     names = iterator(api.Archive.names)
     listdir = method(api.Archive.listdir)
+    scandir = method(api.Archive.scandir)
     exists = method(api.Archive.exists)
     member = method(api.Archive.member)
     read = method(api.Archive.read)
@@ -43,10 +42,36 @@ class Archive(Held[api.Archive]):
         """
         return reading(Raw(self.call(partial(self._held.open, name)), self))
 
+    def compress_stream(
+        self,
+        members: Iterable[str] | None = None,
+        *,
+        codec: Codec = "zstd",
+        compression_level: int | None = None,
+        chunk_size: Size | None = None,
+    ) -> Stream:
+        """Make another archive of some members; see ``Archive.compress_stream``.
+
+        :raises ValueError: there is no such codec, level or size.
+        """
+        begin = partial(
+            self._held.compress_stream,
+            members,
+            codec=codec,
+            compression_level=compression_level,
+            chunk_size=chunk_size,
+        )
+        return Stream(self.call(begin), self)
+
     @property
     def name(self) -> str | None:
         """The path of the archive, if it has one."""
         return self._held.name
+
+    @property
+    def status(self) -> os.stat_result | None:
+        """The status that its file had when it was opened; None: it is no file of this machine."""
+        return self._held.status
 
     @property
     def is_indexed(self) -> bool:
@@ -67,7 +92,7 @@ class Archive(Held[api.Archive]):
 class ArchiveWriter(Held[api.ArchiveWriter]):
     """An ``ArchiveWriter`` without async: ``with create_archive(path) as writer``.
 
-    One that is closed, or dropped, without the end of a ``with`` block leaves no file.
+    If it is closed or dropped other than by leaving a ``with`` block, there is no file.
     """
 
     what = "the archive"
@@ -84,12 +109,12 @@ class ArchiveWriter(Held[api.ArchiveWriter]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``; all of it after the block."""
+        """Totals so far as a ``Report``, complete after the block."""
         return self._held.report
 
 
 def open_archive(
-    source: PlainSource,
+    source: Source | Positional,
     *,
     max_window: Size = DEFAULT_MAX_WINDOW,
     max_metadata: Size = DEFAULT_MAX_METADATA,
@@ -104,9 +129,7 @@ def open_archive(
     return Archive(opened)
 
 
-def create_archive(
-    destination: PlainDestination, **options: Unpack[CreateOptions]
-) -> ArchiveWriter:
+def create_archive(destination: PlainSink, **options: Unpack[CreateOptions]) -> ArchiveWriter:
     """Make an archive; see ``Engine.create_archive``. It works in threads.
 
     :param destination: as for ``Engine.create_archive``; or a binary file, which stays open.

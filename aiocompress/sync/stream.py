@@ -7,7 +7,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from aiocompress.api.stream import ByteStream
 from aiocompress.errors import AiocompressError
@@ -21,14 +21,16 @@ T = TypeVar("T")
 class Stream(Held[ByteStream], Iterator[bytes]):
     """A ``ByteStream`` without async: an iterator of ``bytes``, a context manager, a file to read.
 
-    ``with`` opens the source. The stream closes itself at its end and on an error; whoever leaves
-    it earlier closes it, by ``with`` or ``close()``.
+    ``with`` opens the source. The stream closes itself at its end and on an error; if you stop
+    earlier, close it by ``with`` or ``close()``.
+
+    :param within: the archive that it reads.
     """
 
     what = "the iterator"
 
-    def __init__(self, stream: ByteStream) -> None:
-        super().__init__(stream)
+    def __init__(self, stream: ByteStream, within: Held[Any] | None = None) -> None:
+        super().__init__(stream, within)
         self._lock = threading.Lock()
         self._ended = False
 
@@ -55,7 +57,7 @@ class Stream(Held[ByteStream], Iterator[bytes]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``."""
+        """Totals so far as a ``Report``."""
         return self._held.report
 
     def __enter__(self) -> Self:
@@ -104,7 +106,7 @@ class Stream(Held[ByteStream], Iterator[bytes]):
 
 
 def plain_stream(verb: Callable[P, ByteStream]) -> Callable[P, Stream]:
-    """Return a verb that makes a stream as one that makes a plain stream."""
+    """Return a verb that returns a stream as one that returns a plain stream."""
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> Stream:

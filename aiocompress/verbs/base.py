@@ -18,8 +18,8 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
-from aiocompress.model import PathLike, Progress, Report, is_url, printable, public_url
-from aiocompress.storage.base import AsyncWriter, Origin, Sink, naming
+from aiocompress.model import Progress, Report, is_url, printable, public_url
+from aiocompress.storage.base import AsyncWriter, OpenedSink, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
 from aiocompress.verbs.found import Found
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from aiocompress.storage.atomic_folder import AtomicFolder
 
 _log = logging.getLogger("aiocompress")
-Destination: TypeAlias = PathLike | AsyncWriter | Sink
 Amount: TypeAlias = tuple[int, int]
 """How much there is to do: bytes of the source, and files."""
 
 
-def name_of(destination: Destination) -> str:
+def name_of(destination: Sink) -> str:
     """Return the name that says codec and layout; an object has none and gets a ``.tar.zst``."""
     if not isinstance(destination, str | os.PathLike):
         return ".tar.zst"
@@ -191,7 +190,7 @@ async def verb(
 
 
 @asynccontextmanager
-async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGenerator[Sink | None]:
+async def into(run: Verb, source: Origin, destination: Sink) -> AsyncGenerator[OpenedSink | None]:
     """Open a destination, and commit it when the body is done; None: it exists and is kept.
 
     :raises FileExistsError: it exists, and the caller does not want it replaced.
@@ -219,8 +218,8 @@ async def into(run: Verb, source: Origin, destination: Destination) -> AsyncGene
         await sink.aclose()
 
 
-async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sink | None:
-    if isinstance(destination, Sink):
+async def _open_sink(run: Verb, source: Origin, destination: Sink) -> OpenedSink | None:
+    if isinstance(destination, OpenedSink):
         return destination
     if is_url(destination):
         return await _open_url(run, destination)
@@ -235,7 +234,7 @@ async def _open_sink(run: Verb, source: Origin, destination: Destination) -> Sin
     raise TypeError(msg)
 
 
-async def _open_url(run: Verb, url: str) -> Sink | None:
+async def _open_url(run: Verb, url: str) -> OpenedSink | None:
     """Begin an upload, whose parts are told among what waits for a slow reader."""
     from aiocompress.storage import remote
 
@@ -252,7 +251,7 @@ async def _open_url(run: Verb, url: str) -> Sink | None:
     return upload
 
 
-async def _open_path(run: Verb, source: Origin, path: str) -> Sink | None:
+async def _open_path(run: Verb, source: Origin, path: str) -> OpenedSink | None:
     """Open a new file; but write into an existing pipe or device as it is."""
     files, writing = run.pool.files, run.writing
     await call(files, _check_not_same, source, path)

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from aiocompress.formats.base import STREAM
 from aiocompress.model import Buffer
-from aiocompress.storage.base import Source, Unread
+from aiocompress.storage.base import OpenedSource, Unread
 from aiocompress.verbs import jobs
 from aiocompress.verbs.options import Recipe
 from aiocompress.workers.arena import Slot
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
 class Chunks:
     """The chunks of one source; an empty one has one chunk, which is empty."""
 
-    def __init__(self, lane: Lane, source: Source, recipe: Recipe) -> None:
+    def __init__(self, lane: Lane, source: OpenedSource, recipe: Recipe) -> None:
         self._lane, self._source, self._recipe = lane, source, recipe
         self._slots, self._codec = lane.pool.slots, recipe.format.codec
         self._slow = recipe.level >= self._codec.slow_from
@@ -105,7 +105,9 @@ class Chunks:
         return (jobs.compress, about) if unread is None else unread.job(*about)
 
     async def _take(self, size: int) -> Slot:
-        return await self._slots.take(size, self._codec.bound(size), slow=self._slow)
+        return await self._slots.take(
+            size, self._codec.bound(size), slow=self._slow, new=self._lane.window.is_new
+        )
 
     def produce(self) -> AsyncGenerator[Chunk]:
         """Return a generator that reads chunks, or has them read, one slot at a time."""

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.chunks import Chunks
@@ -19,7 +19,7 @@ from aiocompress.workers.pool import WorkerPool
 
 async def compressed(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     recipe: Recipe,
     tally: Tally,
     *,

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats.base import Format, Piece, Reader, StreamDecoder
 from aiocompress.model import KIB, MIB, Buffer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Reading
@@ -35,7 +35,7 @@ _FIRST_READ: Final = 4 * KIB
 
 
 async def pieces(
-    source: Source,
+    source: OpenedSource,
     reader: Reader,
     following: Callable[[], T | None],
     reading: Reading,
@@ -119,6 +119,7 @@ class Decoder:
             frames,
             target,
             keep_input=not piece.exact,
+            new=self._lane.window.is_new,
         )
         return Decoding(kept, size, job)
 

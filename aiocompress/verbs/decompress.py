@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from aiocompress import formats
 from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome, pieces
 from aiocompress.verbs.options import READ_SIZE, Reading
@@ -37,7 +37,7 @@ class Block(NamedTuple):
 
 async def decompressed(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     reading: Reading,
     tally: Tally,
     *,
@@ -101,6 +101,7 @@ async def decompressed(
         # Padding and the index belong to no frame.
         tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
     finally:
+        reader.close()
         await decoder.over()
 
 

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from aiocompress.model import ProgressOption, Report
+from aiocompress.storage.base import Sink, Source
 from aiocompress.storage.files import FileSink
-from aiocompress.storage.sources import AnySource, opened
+from aiocompress.storage.sources import opened
 from aiocompress.verbs import jobs
-from aiocompress.verbs.base import Amount, Destination, Tally, into, verb
+from aiocompress.verbs.base import Amount, Tally, into, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
 from aiocompress.verbs.options import Reading, Recipe, Writing
@@ -18,8 +19,8 @@ from aiocompress.workers.pool import WorkerPool
 
 async def compress_file(
     pool: WorkerPool,
-    source: AnySource,
-    destination: Destination,
+    source: Source,
+    destination: Sink,
     recipe: Recipe,
     writing: Writing,
     tally: Tally | None = None,
@@ -48,8 +49,8 @@ async def compress_file(
 
 async def decompress_file(
     pool: WorkerPool,
-    source: AnySource,
-    destination: Destination,
+    source: Source,
+    destination: Sink,
     reading: Reading,
     writing: Writing,
 ) -> Report:
@@ -74,7 +75,7 @@ async def decompress_file(
 
 
 async def test(
-    pool: WorkerPool, source: AnySource, reading: Reading, progress: ProgressOption
+    pool: WorkerPool, source: Source, reading: Reading, progress: ProgressOption
 ) -> Report:
     """Decode all of a container, check everything, and drop it."""
     async with (

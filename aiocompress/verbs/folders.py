@@ -7,12 +7,12 @@ from functools import partial
 
 from aiocompress.formats.framed import container as framed
 from aiocompress.model import Layout, PathLike, Report, is_url
-from aiocompress.storage.base import naming
+from aiocompress.storage.base import Sink, naming
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive
 from aiocompress.verbs.archive.source import TreeSource
-from aiocompress.verbs.base import Destination, Tally, check_here
+from aiocompress.verbs.base import Tally, check_here
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
 from aiocompress.verbs.mirror import mirror
@@ -25,7 +25,7 @@ from aiocompress.workers.threads import call
 async def compress_folder(
     pool: WorkerPool,
     source: FolderSource,
-    destination: Destination,
+    destination: Sink,
     layout: Layout,
     packing: Packing,
     recipe: Recipe,

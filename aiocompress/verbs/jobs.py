@@ -39,6 +39,9 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | Non
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
     data, room = views(place)
+    if room is None and target is None and (made := _decoded(FORMATS[codec].codec, data, run)):
+        return Result(len(made), made)
+    returns = room is None
     if room is None:
         room = memoryview(bytearray(sum(raw for _, raw in run)))
     with _opened(target) as write:
@@ -47,7 +50,19 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | Non
         size = decode(FORMATS[codec].codec, data, run, room, write)
     if size == STREAM or write is not None:
         return Result(size, written=size != STREAM)
-    return Result(size, bytes(room[:size]) if isinstance(place[0], bytes) else None)
+    return Result(size, bytes(room[:size]) if returns else None)
+
+
+def _decoded(codec: Codec, data: memoryview, run: Run) -> bytes | None:
+    """Decode a run of whole frames without a copy; None: not all of them can be, or are good."""
+    parts, at = [], 0
+    for compressed, raw in run:
+        part = codec.decompress_to_bytes(data[at : at + compressed], raw)
+        if part is None:
+            return None
+        parts.append(part)
+        at += compressed
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def decode(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Final
+from typing import Final, cast
 
 from aiocompress import formats
 from aiocompress.errors import FormatError, TruncatedError
-from aiocompress.model import KIB, Buffer
-from aiocompress.storage.base import Source
+from aiocompress.model import KIB, Buffer, Codec
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import FilePositions
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Recipe
@@ -24,7 +24,7 @@ _PIECE: Final = 256 * KIB
 
 
 async def compressed_whole(
-    pool: WorkerPool, source: Source, recipe: Recipe, tally: Tally
+    pool: WorkerPool, source: OpenedSource, recipe: Recipe, tally: Tally
 ) -> AsyncGenerator[tuple[Buffer]]:
     """Yield the parts of one frame; what fits into one piece is compressed at once.
 
@@ -58,7 +58,7 @@ async def compressed_whole(
         used, more = await _fill(source, room)
 
 
-async def coding_of(pool: WorkerPool, path: str) -> str | None:
+async def coding_of(pool: WorkerPool, path: str) -> Codec | None:
     """Return the codec of a file that is one frame or member, and nothing else."""
     file = await FilePositions.open(path, pool.files)
     try:
@@ -67,16 +67,16 @@ async def coding_of(pool: WorkerPool, path: str) -> str | None:
         await file.aclose()
 
 
-def _coding_of(read: Callable[[int, int], bytes], size: int) -> str | None:
+def _coding_of(read: Callable[[int, int], bytes], size: int) -> Codec | None:
     """Look at the file, in a thread: a large frame has thousands of blocks."""
     try:
         form = formats.detect(read(0, formats.HEAD_SIZE))
     except (FormatError, TruncatedError):
         return None
-    return form.name if form.container.is_sole(read, size) else None
+    return cast("Codec", form.name) if form.container.is_sole(read, size) else None
 
 
-async def _fill(source: Source, room: memoryview) -> tuple[int, bool]:
+async def _fill(source: OpenedSource, room: memoryview) -> tuple[int, bool]:
     """Read a piece; returns its size, and whether more may follow."""
     used = await source.fill(room)
     more = source.goes_on(filled=used == len(room))

@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import Final, cast
 
 from aiocompress.model import KIB, Buffer
-from aiocompress.storage.sources import AnySource, in_time, is_paths, opened
+from aiocompress.storage.base import Source
+from aiocompress.storage.sources import in_time, is_paths, opened
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
@@ -21,7 +22,7 @@ _PIECE: Final = 256 * KIB
 
 async def compressed_bytes(
     pool: WorkerPool,
-    source: AnySource | FolderSource,
+    source: Source | FolderSource,
     recipe: Recipe,
     streaming: Streaming,
     tally: Tally,
@@ -51,14 +52,14 @@ async def compressed_bytes(
 
 
 async def _as_one(
-    pool: WorkerPool, source: AnySource | FolderSource, packing: Packing, tally: Tally
-) -> AnySource:
+    pool: WorkerPool, source: Source | FolderSource, packing: Packing, tally: Tally
+) -> Source:
     """Return the source, or, of a folder or a list of paths, the tar that it becomes."""
     is_tree = is_paths(source)
     if isinstance(source, str | os.PathLike):
         is_tree = await call(pool.files, os.path.isdir, source)
     if not is_tree:
-        return cast("AnySource", source)
+        return cast("Source", source)
     from aiocompress.verbs.archive.source import TreeSource  # most streams are of no folder
     from aiocompress.verbs.tree import roots_of
 
@@ -70,7 +71,7 @@ async def _as_one(
 
 
 async def decompressed_bytes(
-    pool: WorkerPool, source: AnySource, reading: Reading, tally: Tally
+    pool: WorkerPool, source: Source, reading: Reading, tally: Tally
 ) -> AsyncGenerator[bytes]:
     """Yield nothing when the source is open, and then raw bytes, a block at a time."""
     async with (

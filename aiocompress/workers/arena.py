@@ -9,6 +9,11 @@ whatever the streams do. Slots are cut from it in any size, since each stream ha
 size, and given out first come, first served: were a small one let past a large one that waits,
 small ones could keep it waiting for ever. Each stream waits for one slot at a time, so that they
 take turns. Only chunks that take seconds must leave one slot to those that do not.
+
+New streams have a queue of their own, which gets an eighth while others are at work. Whether its
+reader is slow shows only once the buffers on the way to it are full; were a new stream served like
+any other until then, two hundred slow clients that come at once would hold up all the others.
+Slots that are free meanwhile stay so: the loop that sends all of it has no time to spare, either.
 """
 
 from __future__ import annotations
@@ -18,9 +23,10 @@ import errno
 import mmap
 import os
 import tempfile
+import time
 from collections import deque
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from aiocompress.errors import ClosedError, LimitError
 from aiocompress.workers import limits
@@ -29,6 +35,11 @@ from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
+_OTHERS: Final = 7
+"""How many bytes others get for each of new streams, while both want some."""
+_PAUSE: Final = 0.02
+"""Seconds after which others that do not come back are taken to have enough."""
+_TRIM_SECONDS: Final = 0.2
 
 
 class Arena:
@@ -102,6 +113,14 @@ class Slot:
         self.slots.give_back(self._extent)
 
 
+class _Waiting(NamedTuple):
+    """Somebody who waits for so many bytes."""
+
+    size: int
+    slow: bool
+    turn: asyncio.Future[tuple[int, int]]
+
+
 class Slots:
     """Gives out at most ``total`` slots, which share ``memory_limit`` bytes with all that is lent.
 
@@ -124,7 +143,15 @@ class Slots:
         self.kept = Kept()
         """That part of what is lent which can be had back at once."""
         self._free = [(0, self.size)]
-        self._waiting: deque[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._new: deque[_Waiting] = deque()
+        """As ``_waiting``, but of new streams."""
+        self._due = 0
+        """Bytes that new streams may have before others have to be served again."""
+        self._served = -_PAUSE
+        """When others were served last."""
+        self._timed: asyncio.AbstractEventLoop | None = None
+        """The loop that looks soon whether others have had enough."""
 
     @cached_property
     def arena(self) -> Arena:
@@ -145,7 +172,8 @@ class Slots:
 
     def _release(self) -> None:
         # Not left to the garbage collector: every call of a function has an engine of its own.
-        if self._closed and not (self.in_use or self._waiting) and "arena" in vars(self):
+        waiting = self._waiting or self._new
+        if self._closed and not (self.in_use or waiting) and "arena" in vars(self):
             self.arena.view.release()
 
     @property
@@ -153,10 +181,13 @@ class Slots:
         """The most bytes that a slot can have if ``total`` of them are to fit at once."""
         return self.size // self.total // _PAGE * _PAGE
 
-    async def take(self, input_size: int, output_size: int, *, slow: bool = False) -> Slot:
+    async def take(
+        self, input_size: int, output_size: int, *, slow: bool = False, new: bool = False
+    ) -> Slot:
         """Wait in turn for a slot with this much room, in bytes, for input and output.
 
         :param slow: the work takes seconds: the last free slot is for others.
+        :param new: nobody knows yet whether the reader of the stream is slow.
         :raises LimitError: the arena is too small for even one such slot.
         :raises ClosedError: there are none any more.
         """
@@ -164,8 +195,12 @@ class Slots:
             raise ClosedError("the engine is closed")
         input_size = -(-input_size // 64) * 64 or 64
         size = self.check(input_size, output_size)
-        if self._waiting or (extent := self._allocate(size, slow=slow)) is None:
-            extent = await self._wait(size, slow=slow)
+        is_next = not (self._waiting or self._new) and (self._is_quiet or not new)
+        extent = self._allocate(size, slow=slow) if is_next else None
+        if extent is None:
+            extent = await self._wait(size, slow=slow, new=new)
+        else:
+            self._count(size, new=new)
         return Slot(self, extent, input_size)
 
     def check(self, input_size: int, output_size: int) -> int:
@@ -201,9 +236,13 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
+        """Give pages back a moment later, when the transports of clients that left have let go."""
         if self._untrimmed - self.waiting >= _TRIMMED:
             self._untrimmed = self.waiting
-            limits.trim_heap()
+            try:
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, limits.trim_heap)
+            except RuntimeError:  # the loop has closed, and its generators are being dropped
+                limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""
@@ -218,10 +257,10 @@ class Slots:
         self.lent -= size
         self._serve()
 
-    async def _wait(self, size: int, *, slow: bool) -> tuple[int, int]:
+    async def _wait(self, size: int, *, slow: bool, new: bool) -> tuple[int, int]:
         turn: asyncio.Future[tuple[int, int]] = asyncio.get_running_loop().create_future()
-        entry = (size, slow, turn)
-        self._waiting.append(entry)
+        queue, entry = self._new if new else self._waiting, _Waiting(size, slow, turn)
+        queue.append(entry)
         try:
             self._serve()  # those that wait may all be slow
             return await turn
@@ -229,8 +268,8 @@ class Slots:
             if turn.done() and not turn.cancelled():
                 self.give_back(turn.result())
             else:
-                if entry in self._waiting:  # unless ``_serve`` has met it
-                    self._waiting.remove(entry)
+                if entry in queue:  # unless ``_serve`` has met it
+                    queue.remove(entry)
                 self._serve()
             raise
 
@@ -267,15 +306,44 @@ class Slots:
         self._release()
 
     def _serve(self) -> None:
-        passed: list[tuple[int, bool, asyncio.Future[tuple[int, int]]]] = []
-        while self._waiting and self.in_use < self.total:
-            size, slow, turn = entry = self._waiting.popleft()
+        passed: list[tuple[deque[_Waiting], _Waiting]] = []
+        while self.in_use < self.total and (queue := self._next()):
+            size, slow, turn = entry = queue.popleft()
             if turn.done():
                 continue
             if (extent := self._allocate(size, slow=slow)) is not None:
                 turn.set_result(extent)
+                self._count(size, new=queue is self._new)
                 continue
-            passed.append(entry)
+            passed.append((queue, entry))
             if not slow:
                 break
-        self._waiting.extendleft(reversed(passed))
+        for queue, entry in reversed(passed):
+            queue.appendleft(entry)
+        if self._new and self._timed is not (loop := self._new[0].turn.get_loop()):
+            self._timed = loop
+            loop.call_later(_PAUSE, self._serve_in_time)
+
+    def _serve_in_time(self) -> None:
+        self._timed = None
+        self._serve()
+
+    def _next(self) -> deque[_Waiting]:
+        """Return the queue whose turn it is; an empty one if it is nobody's."""
+        if not self._new:
+            return self._waiting
+        is_due = self._due >= self._new[0].size or (not self._waiting and self._is_quiet)
+        return self._new if is_due else self._waiting
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether the streams that are not new have had enough."""
+        return time.monotonic() >= self._served + _PAUSE
+
+    def _count(self, size: int, *, new: bool) -> None:
+        """Take note of who was served."""
+        if new:
+            self._due = max(0, self._due - size)
+        else:
+            self._served = time.monotonic()
+            self._due += -(-size // _OTHERS) if self._new else 0

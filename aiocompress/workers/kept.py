@@ -75,7 +75,7 @@ class Shelf:
     def __init__(self, slots: Slots) -> None:
         self._slots, self._owner = slots, next(_owners)
         self._loads: dict[Hashable, _Load] = {}
-        self._last: tuple[Hashable, Any] = None, None
+        self._last: tuple[Hashable, Any, int] = None, None, 0
         self._is_open = True
 
     async def get(self, key: Hashable, load: Callable[[], Awaitable[tuple[T, int]]]) -> T:
@@ -108,10 +108,12 @@ class Shelf:
         if self._slots.lend(size):
             self._slots.kept.add((self._owner, key), value, size)
         else:
-            self._last = key, value
+            self._last = key, value, size
 
     def close(self) -> None:
         """Drop everything, and keep nothing any more."""
         self._is_open = False
-        self._last = None, None
+        *_, freed = self._last
+        self._last = None, None, 0
+        self._slots.free(freed)
         self._slots.return_lent(self._slots.kept.forget(self._owner))

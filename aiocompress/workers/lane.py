@@ -55,10 +55,14 @@ class Lane:
         room: int,
         function: Callable[..., Result],
         *arguments: Any,
+        new: bool = False,
         **options: Any,
     ) -> Job:
-        """Take a slot with ``room`` bytes for the output, copy ``data`` into it, and ``run``."""
-        slot = await self.pool.slots.take(len(data), room)
+        """Take a slot with ``room`` bytes for the output, copy ``data`` into it, and ``run``.
+
+        :param new: see ``Slots.take``.
+        """
+        slot = await self.pool.slots.take(len(data), room, new=new)
         slot.input[: len(data)] = data
         return await self.run(slot, len(data), function, *arguments, **options)
 

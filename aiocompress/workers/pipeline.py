@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
+from aiocompress.model import MIB
 from aiocompress.workers.arena import Slots
 from aiocompress.workers.threads import begin, ended
 
@@ -27,6 +28,10 @@ class _Releasable(Protocol):
 
 
 _STUCK_SECONDS: Final = 0.2
+BUFFERED: Final = 8 * MIB
+"""More bytes than the buffers of programs and systems take of a stream that nobody reads."""
+_LEAST: Final = BUFFERED // 16
+"""Bytes that each item counts: one that hardly has any cost as much work as others."""
 T = TypeVar("T", bound=_Releasable)
 W = TypeVar("W", bound=_Releasable | None)
 A = TypeVar("A")
@@ -58,8 +63,14 @@ class Window:
         self._left: asyncio.Future[None] | None = None
         self.largest = 0
         """Bytes that the largest item so far has kept."""
+        self._taken = 0
         self.when_stuck: Callable[[], int] | None = None
         """Called when the reader has taken nothing for long; returns the bytes that it freed."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether all that the reader has taken may stand in buffers, so that it may be slow."""
+        return self._slots is not None and self._taken < BUFFERED
 
     async def enter(self) -> None:
         """Wait for room for one more item."""
@@ -88,6 +99,7 @@ class Window:
     def leave(self) -> None:
         """Say that the reader has taken an item: it may have one more at a time."""
         self._inside -= 1
+        self._taken += max(self.largest, _LEAST)
         self._limit = min(self._limit + 1, self._most)
         if self._loans:
             self._give_back()
@@ -102,6 +114,15 @@ class Window:
     def _give_back(self) -> None:
         assert self._slots is not None
         self._slots.return_lent(self._loans.pop())
+
+
+def _reader() -> str:
+    """Return the name of the task that reads.
+
+    Not the task: a cancelled one has its error, whose traceback has the frame that would keep it.
+    """
+    task = asyncio.current_task()
+    return "" if task is None else task.get_name()
 
 
 async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGenerator[T]:
@@ -122,8 +143,7 @@ async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGener
             if not isinstance(error, Exception):
                 raise
 
-    reader = asyncio.current_task()
-    producer = begin(produce(), f"reads ahead for {reader and reader.get_name()}")
+    producer = begin(produce(), f"reads ahead for {_reader()}")
     try:
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):

@@ -27,7 +27,7 @@ from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
 from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
-from aiocompress.workers.job import Result
+from aiocompress.workers.job import Place, Result
 from aiocompress.workers.threads import Threads, begin, settled
 from aiocompress.workers.turns import Turns
 
@@ -296,11 +296,11 @@ class WorkerPool:
         assert self._loop is not None
         workers, slot = self._workers, job.slot
         executor: Executor = self.threads
-        call: tuple[Any, ...] = slot.input[: job.used], slot.output
+        call: Place = slot.input[: job.used], None if job.detach else slot.output
         job.runs_on = None
         if self._is_for_own(job):
             assert self._own is not None
-            executor, call = self._own, (bytes(call[0]), len(slot.output))
+            executor, call = self._own, (bytes(slot.input[: job.used]), None)
         elif not job.alone and workers is not None:
             executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
         try:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from aiocompress.errors import ClosedError, CorruptError, FormatError
 from aiocompress.model import KIB, Buffer
-from aiocompress.storage.base import AsyncReader, Positional, Source
+from aiocompress.storage.base import AsyncReader, OpenedSource, Positional
 from aiocompress.storage.pipes import PipeSource
 from aiocompress.storage.sources import PositionalSource, opened
 from aiocompress.workers.pool import WorkerPool
@@ -90,7 +90,7 @@ def written(data: bytes, descriptor: Callable[[], int]) -> Iterator[None]:
 @asynccontextmanager
 async def source_of(
     kind: str, data: bytes, piece: int, pool: WorkerPool, folder: Path
-) -> AsyncIterator[Source]:
+) -> AsyncIterator[OpenedSource]:
     """A source of that kind with these bytes in it."""
     path = folder / "data"
     simple: dict[str, Callable[[], Any]] = {
@@ -130,7 +130,7 @@ KINDS = (
 )
 
 
-async def read_all(source: Source, sizes: list[int], fills: list[bool]) -> bytes:
+async def read_all(source: OpenedSource, sizes: list[int], fills: list[bool]) -> bytes:
     """Read it in views of these sizes, over and over, by ``fill`` or ``readinto``."""
     whole, number = bytearray(), 0
     while True:

@@ -499,3 +499,53 @@ async def test_a_single_slot_is_for_slow_chunks_too() -> None:
     """Where there is only one, they have it."""
     slots = Slots(1, 64 * PAGE)
     (await slots.take(64, 64, slow=True)).free()
+
+
+# Who gets a slot.
+
+
+async def _served(slots: Slots, *who: str) -> list[str]:
+    """Have them all wait for the only slot; returns in which order they got it."""
+    order: list[str] = []
+
+    async def take(name: str) -> None:
+        slot = await slots.take(PAGE, 0, new=name == "new")
+        order.append(name)
+        slot.free()
+
+    first = await slots.take(PAGE, 0)
+    tasks = [asyncio.create_task(take(name)) for name in who]
+    await asyncio.sleep(0)
+    assert not order
+    first.free()
+    await asyncio.gather(*tasks)
+    return order
+
+
+async def test_new_streams_get_an_eighth() -> None:
+    """However many come at once, the others are hardly held up, and nobody waits for ever."""
+    order = await _served(Slots(1, 64 * PAGE), *["new"] * 100, *["old"] * 35)
+    assert order[:40] == [*["old"] * 7, "new"] * 5
+    assert order[40:] == ["new"] * 95
+
+
+async def test_new_streams_alone_get_all() -> None:
+    """What nobody else wants is theirs; they owe nothing for it afterwards."""
+    slots = Slots(1, 64 * PAGE)
+    first = await slots.take(PAGE, 0, new=True)
+    first.free()
+    assert await _served(slots, *["new"] * 20) == ["new"] * 20
+    assert await _served(slots, "new", *["old"] * 9) == [*["old"] * 7, "new", *["old"] * 2]
+
+
+async def test_a_new_stream_that_is_cancelled() -> None:
+    """It gives up its place in the queue."""
+    slots = Slots(1, 64 * PAGE)
+    first = await slots.take(PAGE, 0)
+    waiting = asyncio.create_task(slots.take(PAGE, 0, new=True))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    first.free()
+    assert await _served(slots, "old", "new") == ["old", "new"]
+    assert slots.in_use == 0

@@ -273,6 +273,16 @@ async def test_a_window_is_closed(taken: int) -> None:
     assert slots.lent == 0
 
 
+async def test_a_stream_is_new_until_its_reader_has_read() -> None:
+    """What buffers may have taken does not count; of a reader that is never slow nothing does."""
+    window = Window(4, Slots(4, 64 * MIB))
+    async with aclosing(in_order(Belt(20).items(), window)) as items:
+        async for item in items:
+            window.largest = MIB
+            assert window.is_new == (item.number < 8)
+    assert not Window(4).is_new
+
+
 async def settle() -> None:
     """Let the producer run as far as it can."""
     await pause(20)

@@ -312,6 +312,18 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     return size
 
 
+def decompress_to_bytes(frame: memoryview, most: int) -> bytes | None:
+    """Return the content of a frame that states its size, of at most so many bytes.
+
+    None: it states none, or a larger one, or is damaged.
+    """
+    try:
+        is_known = 0 <= zstandard.frame_content_size(frame) <= most
+    except zstandard.ZstdError:
+        return None
+    return decompress_all(frame) if is_known else None
+
+
 def decompress_all(frame: Buffer) -> bytes | None:
     """Return the content of a frame that states its size; None: it is damaged, or not alone."""
     try:
@@ -328,6 +340,7 @@ def _chunk_size(level: int) -> int:
 CODEC = Codec(
     open_stream=StreamDecoder,
     decompress=decompress,
+    decompress_to_bytes=decompress_to_bytes,
     levels=range(-7, 23),
     default_level=3,
     chunk_size=_chunk_size,

@@ -18,7 +18,8 @@ from aiocompress.formats import names
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.model import KIB, Member, ProgressOption, Report
-from aiocompress.storage.sources import AnySource, opened
+from aiocompress.storage.base import Source
+from aiocompress.storage.sources import opened
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive, check_member
 from aiocompress.verbs.archive.raw import first_block, is_plain, raw_blocks
@@ -33,7 +34,7 @@ _SEARCHED: Final = 256 * KIB
 
 
 async def test(
-    pool: WorkerPool, source: AnySource, reading: Reading, progress: ProgressOption
+    pool: WorkerPool, source: Source, reading: Reading, progress: ProgressOption
 ) -> Report:
     """Decode all of a source, check everything, and drop it; see ``Engine.test``."""
     pool.check()
@@ -60,7 +61,7 @@ async def _test_file(
 
 
 async def _test_stream(
-    pool: WorkerPool, source: AnySource, reading: Reading, progress: ProgressOption
+    pool: WorkerPool, source: Source, reading: Reading, progress: ProgressOption
 ) -> Report:
     """Check what can be read only once."""
     found = Found(files=1)

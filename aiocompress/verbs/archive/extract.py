@@ -20,7 +20,7 @@ from aiocompress.formats.base import FrameTable
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from aiocompress.storage.atomic_folder import AtomicFolder
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.positional import SourceError
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.failures import Failures
@@ -46,7 +46,7 @@ _HINT: Final = "on_error='skip' restores the members in the other frames"
 
 async def restore_stream(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     building: AtomicFolder,
     reading: Reading,
     restoring: Restoring,

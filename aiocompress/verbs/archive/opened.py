@@ -13,7 +13,7 @@ import stat
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Self
 
 from aiocompress import formats
 from aiocompress.errors import (
@@ -26,10 +26,10 @@ from aiocompress.errors import (
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
 from aiocompress.model import Member, PathLike, ProgressOption, Report, is_url, public_url
-from aiocompress.storage.base import Positional
+from aiocompress.storage.base import Positional, Source
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
-from aiocompress.storage.sources import AnySource, PositionalSource, opened
+from aiocompress.storage.sources import PositionalSource, opened
 from aiocompress.verbs.archive.contents import Contents
 from aiocompress.verbs.archive.ending import Ending
 from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, is_same
@@ -45,8 +45,6 @@ from aiocompress.workers.threads import call
 if TYPE_CHECKING:
     from aiocompress.storage.atomic_folder import AtomicFolder
 
-ArchiveSource: TypeAlias = AnySource | Positional
-
 
 class OpenedArchive(Contents):
     """A tar archive, in a container or plain; an async context manager.
@@ -55,7 +53,12 @@ class OpenedArchive(Contents):
     """
 
     def __init__(
-        self, pool: WorkerPool, source: ArchiveSource, reading: Reading, *, owns_pool: bool = False
+        self,
+        pool: WorkerPool,
+        source: Source | Positional,
+        reading: Reading,
+        *,
+        owns_pool: bool = False,
     ) -> None:
         self._source = os.fspath(source) if isinstance(source, os.PathLike) else source
         path = self._source if isinstance(self._source, str) else None
@@ -186,7 +189,7 @@ class OpenedArchive(Contents):
         self.check()
         return await self._raw.read_at(offset, size, self.index if by_index else None)
 
-    def _again(self) -> AnySource:
+    def _again(self) -> Source:
         """Return a source of the archive's bytes from the first one on."""
         self.check()
         if isinstance(self._source, Positional) or is_url(self._source):

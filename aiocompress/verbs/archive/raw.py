@@ -12,7 +12,7 @@ from aiocompress.formats import names
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.model import MIB
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.positional import Checked
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.base import Tally
@@ -30,7 +30,7 @@ _AT_ONCE: Final = 4 * MIB
 
 async def raw_blocks(
     pool: WorkerPool,
-    source: Source,
+    source: OpenedSource,
     reading: Reading,
     tally: Tally,
     *,
@@ -60,7 +60,7 @@ async def raw_blocks(
                 yield memoryview(block.data)
 
 
-async def first_block(source: Source) -> bytes:
+async def first_block(source: OpenedSource) -> bytes:
     """Read the first 512 bytes, or fewer if there are no more."""
     block = bytearray(BLOCK)
     return bytes(block[: await source.fill(memoryview(block))])

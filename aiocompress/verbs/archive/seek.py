@@ -31,6 +31,7 @@ from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.kept import Shelf
 from aiocompress.workers.lane import Lane
+from aiocompress.workers.pipeline import BUFFERED
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
@@ -62,6 +63,8 @@ class Indexed:
         self._shelf = Shelf(pool.slots)
         self._loading = asyncio.Semaphore(pool.window)
         """A frame that was read, and waits for a slot, is memory that nobody counts."""
+        self._loaded = 0
+        """Raw bytes of the frames that were loaded so far."""
         self._kinds: dict[int, frozenset[int]] = {}
         """Types of the members in the blocks that were read, by number."""
         self._summaries: dict[int, Summary] = {}
@@ -269,8 +272,9 @@ class Indexed:
         async with self._loading:
             data = await self.read_at(self.table.starts[number], self.table.sizes[number])
             job = await Lane(self._pool, small=True).start(
-                data, size, decoded, self.format.name, size
+                data, size, decoded, self.format.name, size, new=self._loaded < BUFFERED
             )
+            self._loaded += size
             try:
                 frame = (await self.result(job, number)).data
             finally:

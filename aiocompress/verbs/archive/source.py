@@ -20,7 +20,7 @@ from aiocompress.formats.tar.header import BLOCK, END, LONGEST_LINK, Owner, is_p
 from aiocompress.formats.tar.index import Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import MIB
-from aiocompress.storage.base import Source, naming
+from aiocompress.storage.base import OpenedSource, naming
 from aiocompress.storage.walk import Entry, Run, Skip
 from aiocompress.verbs.archive import planned
 from aiocompress.verbs.archive.pack import Packer
@@ -46,7 +46,7 @@ _MOST_ROOTS: Final = 16
 _NO_DEVICE: Final = 0, 0
 
 
-class TreeSource(Source):
+class TreeSource(OpenedSource):
     """Folders and files as one tar.
 
     :param executor: the file threads, which look at the tree and read it.
@@ -68,8 +68,9 @@ class TreeSource(Source):
         with naming(self.name):
             await call(self._executor, self._planner.tree.check)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self._planner.ended
+    @property
+    def is_over(self) -> bool:
+        return self._planner.ended
 
     def leave_out(self, status: os.stat_result) -> None:
         self._planner.tree.leave_out(status)

@@ -1,10 +1,9 @@
-"""The names that an archive has already, so that none is given twice.
+"""The names that an archive has already, so that no name is given twice.
 
-An archive may get millions of members, one by one and in any order. Their names themselves would
-take hundreds of megabytes. So of each only a hash is kept, which takes 16 to 32 bytes: 62 of its
-bits, which are never the same by chance, and two that say what has the name. The table is cut into
-parts that grow one at a time, because it is used on the event loop's thread: to rebuild all of it
-at once would hold up the others.
+An archive may get millions of members in any order, whose names would take hundreds of megabytes.
+So only a hash of each is kept, in 16 to 32 bytes: 62 bits, which practically never collide, and two
+that say what has the name. The table is cut into parts that grow one at a time: it is used in the
+event loop, which rebuilding all of it at once would block.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Final
 from aiocompress.formats.tar.header import to_text
 
 _IMPLIED, _FOLDER, _OTHER = 1, 2, 3
-"""A folder that is in the name of a member only; one that is a member; anything else."""
+"""A folder that only member names imply; one that is a member; anything else."""
 _KIND: Final = 3
 _HASH: Final = (1 << 64) - 1 - _KIND
 _PARTS, _PART_SHIFT = 256, 56
@@ -31,10 +30,10 @@ class Taken:
         self._parts = [array("Q", bytes(8 * _LEAST)) for _ in range(_PARTS)]
         self._used = [0] * _PARTS
         self._folders = {b""}
-        """Some that are known to be folders, not to be looked up for every name in them."""
+        """Some known folders, to save a lookup for every name in them."""
 
     def admits(self, name: bytes, *, is_folder: bool = False) -> bool:
-        """Check that a member may have a name; False: it is a folder that is there already.
+        """Check that a member may have a name; False if it is a folder that is there already.
 
         :raises ValueError: another member has the name, or is a file where a folder has to be.
         """
@@ -44,7 +43,7 @@ class Taken:
         return True
 
     def take(self, name: bytes, *, is_folder: bool = False) -> bool:
-        """Take a name, if it is admitted; as ``admits``."""
+        """Take a name if ``admits`` allows it; returns and raises the same."""
         if (kind := self._kind(name)) and not _admitted(name, kind, is_folder=is_folder):
             return False
         folder = name[: max(0, name.rfind(b"/"))]
@@ -60,7 +59,7 @@ class Taken:
     def _above(self, name: bytes) -> list[bytes]:
         """Return the folders above a name that are not known yet.
 
-        :raises ValueError: one of those above is no folder.
+        :raises ValueError: one of them is a file.
         """
         unknown, folder = [], name
         while (folder := folder[: max(0, folder.rfind(b"/"))]) not in self._folders:
@@ -73,7 +72,7 @@ class Taken:
             unknown.append(folder)
         return unknown
 
-    # The table: a hash stands in the first entry that was free, from where it points to.
+    # The hash table: an entry stands in the first free place from where its hash points.
 
     def _kind(self, name: bytes) -> int:
         code = hash(name) & _HASH
@@ -95,7 +94,7 @@ class Taken:
 
 
 def _entry(part: array[int], code: int) -> int:
-    """Return where a hash stands in a part, or else the free entry where it would."""
+    """Return the index of a hash in a part, or of the free entry where it would go."""
     last = len(part) - 1
     at = (code >> 2) & last
     while (entry := part[at]) and entry & _HASH != code:
@@ -104,7 +103,7 @@ def _entry(part: array[int], code: int) -> int:
 
 
 def _admitted(name: bytes, kind: int, *, is_folder: bool) -> bool:
-    """Say whether a name that is known may be taken."""
+    """Return whether a known name may be taken."""
     if is_folder and kind != _OTHER:
         return kind == _IMPLIED
     what = "is in the archive already" if kind == _OTHER else "is a folder in the archive"

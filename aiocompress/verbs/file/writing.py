@@ -1,8 +1,8 @@
 """Chunks of raw bytes to a compressed file, in place or whole; the mirror of ``reading``.
 
-The caller only hands chunks over: one task compresses them, several at once, and writes the frames
-in their order. So a cancelled ``write`` loses nothing of what was written before it, and no two
-tasks get into each other's way.
+Callers only hand chunks over. One task compresses them, several at once, and writes the frames in
+their order. So a cancelled ``write`` loses nothing that was written before it, and tasks that write
+at the same time do not interfere.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import aclosing
 from typing import Final, TypeAlias
 
 from aiocompress.errors import FormatError
-from aiocompress.model import Buffer, OnExists, PathLike
-from aiocompress.storage.base import AsyncWriter, Sink, Source
+from aiocompress.model import Buffer, OnExists
+from aiocompress.storage.base import AsyncWriter, OpenedSink, OpenedSource, Sink
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.in_place import InPlaceSink, WriteMode
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -28,15 +28,15 @@ from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
-Writable: TypeAlias = PathLike | AsyncWriter | Sink | int
-"""What is opened for writing; an int is a descriptor."""
+Writable: TypeAlias = Sink | int
+"""What can be opened for writing; an int is a descriptor."""
 
 _MOST_WAITING: Final = 1
-"""Chunks that wait for a slot, beyond which whoever brings more has to wait."""
+"""Chunks that may wait for a slot; a caller with more has to wait."""
 
 
-class _Chunks(Source):
-    """Chunks as they are handed over."""
+class _Chunks(OpenedSource):
+    """A source of the chunks that are handed over."""
 
     waits = True
 
@@ -62,14 +62,15 @@ class _Chunks(Source):
     async def fill(self, view: memoryview) -> int:
         return await self.readinto(view)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - each chunk is a frame
-        return not self._last
+    @property
+    def is_over(self) -> bool:
+        return self._last
 
 
 class FileWriter:
     """A compressed file that is open for writing.
 
-    :param atomic: the file appears under its name when it is closed, and is whole then.
+    :param atomic: the file gets its name, whole, when it is closed.
     """
 
     def __init__(
@@ -80,8 +81,8 @@ class FileWriter:
         self._pool, self._file, self._mode, self._recipe = pool, file, mode, recipe
         self.name, self.atomic = name_of(file), atomic
         self.follows = False
-        """Whether something stands before what is written."""
-        self._sink: Sink | None = None
+        """Whether the file had content before."""
+        self._sink: OpenedSink | None = None
         self._chunks = _Chunks()
         self._unwritten: deque[asyncio.Future[None]] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -96,9 +97,9 @@ class FileWriter:
         """Open the file.
 
         :raises OSError: it cannot be opened; ``FileExistsError``: it exists, and the mode is "x".
-        :raises TypeError: it is nothing that can be written to.
-        :raises FormatError: to append, it is of another format.
-        :raises CorruptError: to append, it is damaged, or cut off: nobody would find what follows.
+        :raises TypeError: it cannot be written to.
+        :raises FormatError: appending, and it is of another format.
+        :raises CorruptError: appending, and it is damaged or cut off, which would hide the rest.
         """
         self._pool.check()
         self._sink = await self._open()
@@ -123,9 +124,9 @@ class FileWriter:
             ours = self._recipe.format.name
             raise FormatError(f"holds {form.name}, to which no {ours} can be appended", file=path)
 
-    async def _open(self) -> Sink:
+    async def _open(self) -> OpenedSink:
         file, files = self._file, self._pool.files
-        if isinstance(file, Sink):
+        if isinstance(file, OpenedSink):
             return file
         if isinstance(file, int):
             if stat.S_ISREG(os.fstat(file).st_mode):
@@ -142,7 +143,7 @@ class FileWriter:
             f"{type(file).__name__}"
         )
 
-    async def _open_path(self, path: str) -> Sink:
+    async def _open_path(self, path: str) -> OpenedSink:
         files = self._pool.files
         if await call(files, is_special, path):
             return await NamedPipeSink.open(path)
@@ -154,8 +155,8 @@ class FileWriter:
     async def put(self, chunk: Buffer, *, last: bool = False) -> None:
         """Hand over a chunk, and wait until there is room for another one.
 
-        :raises OSError: an earlier one could not be written; and so on, as ``compressed``.
-        :raises AiocompressError: the file was begun in the process of which this is a fork.
+        :raises OSError: an earlier one could not be written; and other errors of ``compressed``.
+        :raises AiocompressError: the file was begun before this process was forked.
         """
         self._process.check()
         if self._task is None:
@@ -171,9 +172,9 @@ class FileWriter:
             self._task.result()
 
     async def written(self) -> None:
-        """Wait until all that was handed over is written.
+        """Wait until everything that was handed over is written.
 
-        :raises OSError: it could not be written; and so on, as ``compressed``.
+        :raises OSError: it could not be written; and the other errors of ``compressed``.
         """
         if self._unwritten:
             await asyncio.shield(self._unwritten[-1])
@@ -183,7 +184,7 @@ class FileWriter:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._chunks.taken.set()
         if not task.cancelled():
-            task.exception()  # seen: each call from now on raises it
+            task.exception()  # retrieved: every later call raises it
 
     async def _write(self) -> None:
         """Compress the chunks, and write the frames, until the last one."""
@@ -209,12 +210,12 @@ class FileWriter:
             seal = None if writer is None else writer.seal()
             if isinstance(sink, InPlaceSink) and seal is not None and not sink.appends:
                 await sink.overwrite(*seal)
-            while self._unwritten:  # the last chunk may have had no bytes
+            while self._unwritten:  # an empty last chunk has no frame
                 self._unwritten.popleft().set_result(None)
         except Exception as error:
             for waiting in self._unwritten:
                 waiting.set_exception(error)
-                waiting.exception()  # seen: whoever writes on gets it from the task
+                waiting.exception()  # retrieved: later calls get it from the task
             raise
         finally:
             while self._unwritten:
@@ -223,7 +224,7 @@ class FileWriter:
     async def finish(self, chunk: Buffer) -> None:
         """Hand over the last chunk, write everything, and close the file.
 
-        :raises OSError: something could not be written; and so on, as ``compressed``.
+        :raises OSError: something could not be written; and the other errors of ``compressed``.
         """
         assert self._sink is not None
         try:
@@ -235,7 +236,7 @@ class FileWriter:
             await self.abort()
 
     async def abort(self) -> None:
-        """Close the file as it is; one that is ``atomic`` does not appear."""
+        """Close the file as it is; an ``atomic`` one does not appear."""
         if self._task is not None and self._process.is_here:
             self._task.cancel()
             await ended(self._task)
@@ -243,6 +244,6 @@ class FileWriter:
             await self._sink.aclose()
 
     def leave(self) -> None:
-        """End the task, without a wait: nobody will ever close the file."""
+        """Cancel the task without waiting: the file is garbage, and was never closed."""
         if self._task is not None and self._process.is_here:
             self._task.cancel()

@@ -16,8 +16,9 @@ from aiocompress.errors import FormatError
 from aiocompress.formats.framed import container as framed
 from aiocompress.formats.zstd import codec as zstd
 from aiocompress.model import KIB, Buffer, Report
+from aiocompress.storage.base import Sink
 from aiocompress.storage.walk import Entry, Skip, kind_of
-from aiocompress.verbs.base import Destination, into, verb
+from aiocompress.verbs.base import into, verb
 from aiocompress.verbs.entries import open_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
@@ -35,7 +36,7 @@ _MOST_RUNS: Final = 256
 
 
 async def compress_tree(
-    pool: WorkerPool, packing: Packing, destination: Destination, recipe: Recipe, writing: Writing
+    pool: WorkerPool, packing: Packing, destination: Sink, recipe: Recipe, writing: Writing
 ) -> Report:
     """Write the regular files of folders into one file.
 

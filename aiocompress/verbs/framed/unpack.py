@@ -24,7 +24,7 @@ from aiocompress.formats.framed import container as framed
 from aiocompress.formats.tar.header import to_bytes
 from aiocompress.model import MIB, Member, OnError, Report
 from aiocompress.storage.atomic_file import umask
-from aiocompress.storage.base import Source
+from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import opened
 from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
@@ -139,7 +139,7 @@ class _Restoration:
     """One container on its way back: read, decoded by workers, written in order."""
 
     def __init__(
-        self, pool: WorkerPool, source: Source, files: Files, reading: Reading, tally: Tally
+        self, pool: WorkerPool, source: OpenedSource, files: Files, reading: Reading, tally: Tally
     ) -> None:
         self._pool, self._source, self._files = pool, source, files
         self._reading, self._tally = reading, tally
