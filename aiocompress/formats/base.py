@@ -37,7 +37,7 @@ class StreamDecoder(Protocol):
     """Whether everything fed so far is decoded and ends exactly where a frame ends."""
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
-        """Yield the raw blocks (at most 2 MiB each) that ``data`` completes.
+        """Yield the raw blocks (at most 1 MiB each) that ``data`` completes.
 
         :raises CorruptError: with the offset counted from the first byte ever fed.
         """
@@ -89,6 +89,11 @@ class Codec(NamedTuple):
     """Compresses one chunk into one frame, at a level."""
     open_encoder: Callable[[int], StreamEncoder] | None = None
     """Returns an encoder for one frame of any size, given a level; None: frames are chunks."""
+    compress_long: Callable[[memoryview, int, bool], Buffer] | None = None
+    """Does as ``compress``, and finds repeats that are far apart; it is told whether the frame is
+    the first of a file. None: the window is too small for that."""
+    long_chunk_size: int = 0
+    """The default and the largest chunk size for that, in bytes."""
 
 
 class Piece(NamedTuple):

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -71,7 +78,7 @@ class Origin(Protocol):
 class Unread(Protocol):
     """What is still to be read of a chunk, by a worker of this machine, or here."""
 
-    def job(self, codec: str, level: int) -> tuple[Callable[..., Result], tuple[Any, ...]]:
+    def job(self, encoding: Any) -> tuple[Callable[..., Result], tuple[Any, ...]]:
         """Return what a worker has to do to the chunk; ``STREAM`` is the size if it cannot."""
         ...
 
@@ -98,6 +105,8 @@ class OpenedSource(Origin, Protocol):
     """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
     least_chunk: int = 1
     """Bytes of the smallest chunk that can be filled."""
+    makes_index: bool = False
+    """Whether it lays an archive, and ``take_index`` gives the index of that."""
     at_offsets: bool = False
     """Whether ``read_at`` can be called, several times at once."""
 
@@ -133,6 +142,10 @@ class OpenedSource(Origin, Protocol):
     def take_index(self) -> list[bytes]:
         """Return the blocks of an archive's index that belong after the last chunk, if any."""
         return []
+
+    def late_index(self) -> AsyncGenerator[bytes] | None:
+        """Return an index that is known only behind the last chunk; None: there is none."""
+        return None
 
     async def aclose(self) -> None:
         """Close the source, unless the caller opened it."""

@@ -213,6 +213,7 @@ class Spool:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
+        self._sizes: list[int] = []
 
     @classmethod
     @asynccontextmanager
@@ -226,10 +227,10 @@ class Spool:
 
     async def write(self, data: Buffer) -> None:
         await call(self._executor, self._file.write, data)
+        self._sizes.append(len(data))
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield everything that was written, at most 1 MiB at a time; nothing is written then."""
-        if self._file.tell():
-            await call(self._executor, self._file.seek, 0)
-            while data := await call(self._executor, self._file.read, MIB):
-                yield data
+        """Yield everything as it was written; nothing is written then."""
+        await call(self._executor, self._file.seek, 0)
+        for size in self._sizes:
+            yield await call(self._executor, self._file.read, size)

@@ -33,6 +33,7 @@ class Archive(Held[api.Archive]):
     read = method(api.Archive.read)
     extract = method(api.Archive.extract)
     test = method(api.Archive.test)
+    diff = iterator(api.Archive.diff)
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading: an ``io.BufferedReader``, which must be closed.

@@ -68,7 +68,7 @@ class Chunks:
     def __init__(self, lane: Lane, source: OpenedSource, recipe: Recipe) -> None:
         self._lane, self._source, self._recipe = lane, source, recipe
         self._slots, self._codec = lane.pool.slots, recipe.format.codec
-        self._slow = recipe.level >= self._codec.slow_from
+        self._slow = recipe.long or recipe.level >= self._codec.slow_from
         self._size = recipe.chunk_size
         self._reach = lane.pool.shares_files
         """Whether workers can read files."""
@@ -88,21 +88,22 @@ class Chunks:
         data, about = job.data, result.about if chunk.about is None else chunk.about
         if result.size == STREAM:
             self._reach = False
-            data, about = await self._read_here(job, chunk.unread)
+            data, about = await self._read_here(job, chunk, chunk.unread)
         used, blocks = await chunk.unread.settle(about)
         return Outcome(used, data, blocks)
 
-    async def _read_here(self, job: Job, unread: Unread) -> tuple[Buffer, Any]:
+    async def _read_here(self, job: Job, chunk: Chunk, unread: Unread) -> tuple[Buffer, Any]:
         """Do what a worker could not, which does not reach the files."""
-        function, arguments = self._job(unread)
+        function, arguments = self._job(chunk, unread)
         data = memoryview(bytearray(job.input))
         room = memoryview(bytearray(self._codec.bound(len(data))))
         result = await call(self._lane.pool.threads, function, (data, room), *arguments)
         return room[: result.size], result.about
 
-    def _job(self, unread: Unread | None) -> tuple[Any, tuple[Any, ...]]:
-        about = self._recipe.format.name, self._recipe.level
-        return (jobs.compress, about) if unread is None else unread.job(*about)
+    def _job(self, chunk: Chunk, unread: Unread | None) -> tuple[Any, tuple[Any, ...]]:
+        recipe = self._recipe
+        how = jobs.Encoding(recipe.format.name, recipe.level, recipe.long, chunk.is_first)
+        return (jobs.compress, (how,)) if unread is None else unread.job(how)
 
     async def _take(self, size: int) -> Slot:
         return await self._slots.take(
@@ -136,6 +137,7 @@ class Chunks:
                 rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
             used = await source.fill(rooms[0][:size]) if source.waits else -1
             slot, chunk = await self._take(size), Chunk()
+            chunk.is_first = first
             try:
                 if source.waits:
                     slot.input[:used] = rooms[0][:used]
@@ -172,7 +174,7 @@ class Chunks:
     ) -> Job:
         """Start the job of a chunk, which owns the slot."""
         by_worker = chunk.unread is not None and chunk.about is None
-        function, arguments = self._job(chunk.unread if by_worker else None)
+        function, arguments = self._job(chunk, chunk.unread if by_worker else None)
         used = self._size if by_worker else used  # what has grown needs all of the room
         return await self._lane.run(slot, used, function, *arguments, follows=follows, light=light)
 

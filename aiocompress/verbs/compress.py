@@ -50,7 +50,8 @@ async def compressed(
             if done is None:
                 break
             used, data, blocks, is_whole, is_last = done
-            if bare and is_whole and recipe.format.is_bare(used):
+            is_alone = is_whole and source.late_index() is None
+            if bare and is_alone and recipe.format.is_bare(used):
                 # A cut through its only frame shows, so it needs no mark, and no table.
                 tally.add(used, len(data), 1)
                 yield (data,)
@@ -66,9 +67,20 @@ async def compressed(
                     yield (held,)
             if is_last:
                 break
-        async for held in late.parts():
-            tally.add(0, len(held), 0)
-            yield (held,)
+        async with aclosing(_behind_all(source, writer, late)) as rest:
+            async for held in rest:
+                tally.add(0, len(held), 0)
+                yield (held,)
     end = writer.finish()
     tally.add(0, len(end), 0)
     yield (end,)
+
+
+async def _behind_all(source: OpenedSource, writer: Writer, late: Spool) -> AsyncGenerator[bytes]:
+    """Yield the parts of an archive's index that stand behind all frames."""
+    async for held in late.parts():
+        yield held
+    if (index := source.late_index()) is not None:
+        async with aclosing(index):
+            async for block in index:
+                yield writer.index(block)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import STREAM, Codec
+from aiocompress.model import Buffer
 from aiocompress.workers.job import Place, Result, deliver, views
 
 DISCARD: Final = ""
@@ -23,10 +24,29 @@ Run: TypeAlias = tuple[tuple[int, int], ...]
 Write: TypeAlias = Callable[[memoryview, int], None]
 
 
-def compress(place: Place, codec: str, level: int) -> Result:
+class Encoding(NamedTuple):
+    """How a chunk is compressed into a frame."""
+
+    codec: str
+    level: int
+    long: bool = False
+    """Whether repeats are found that are far apart."""
+    first: bool = False
+    """Whether it is the first chunk of a file."""
+
+    def apply(self, data: memoryview) -> Buffer:
+        """Return the frame."""
+        codec = FORMATS[self.codec].codec
+        if not self.long:
+            return codec.compress(data, self.level)
+        assert codec.compress_long is not None
+        return codec.compress_long(data, self.level, self.first)
+
+
+def compress(place: Place, encoding: Encoding) -> Result:
     """Compress one chunk into one frame."""
     data, room = views(place)
-    return deliver(FORMATS[codec].codec.compress(data, level), room)
+    return deliver(encoding.apply(data), room)
 
 
 def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | None) -> Result:

@@ -46,6 +46,8 @@ _PLAIN_BLOCKS: Final = 4
 _LARGEST_OFFSET: Final = 1 << 62
 _RECORD_MEMORY: Final = 136
 """Bytes of memory for each record, beside its texts."""
+MOST_ZEROS: Final = MIB
+"""Bytes behind the last member of an archive with an index: the end, and a tape's padding."""
 DEVICES: Final = b"34"
 _LONGEST_DEVICE: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
@@ -255,6 +257,11 @@ class Records:
         table = self._owner_list
         for *row, owner, offset in rows:
             yield Record._make((*row, table[owner], offset))
+
+    @property
+    def plain_names(self) -> list[bytes]:
+        """All names as users type them: without the ``./`` that others write in front."""
+        return [name.removeprefix(b"./") for name in self.names]
 
     def listing(self) -> list[str]:
         """Return all names as text; that of a folder ends with a slash."""

@@ -20,7 +20,6 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from typing import Final, NamedTuple, TypeAlias
 
-from aiocompress.formats import FORMATS
 from aiocompress.formats.base import STREAM
 from aiocompress.formats.tar.header import BLOCK, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
@@ -30,6 +29,7 @@ from aiocompress.storage.walk import FILE_FLAGS, OURS, Entry, Skip
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.entries import Names
 from aiocompress.verbs.found import Found
+from aiocompress.verbs.jobs import Encoding
 from aiocompress.verbs.options import Packing
 from aiocompress.workers.job import Place, Result, deliver, views
 
@@ -128,7 +128,7 @@ def room_for(size: int) -> int:
     return BLOCK + size + padding(size) if size > 0 else BLOCK
 
 
-def compress(place: Place, codec: str, level: int, plan: Plan) -> Result:
+def compress(place: Place, encoding: Encoding, plan: Plan) -> Result:
     """Read what is missing in a chunk, and compress it into one frame.
 
     :returns: ``about`` is a ``Packed``; ``size`` is ``STREAM`` if the tree is out of reach.
@@ -139,8 +139,7 @@ def compress(place: Place, codec: str, level: int, plan: Plan) -> Result:
         chunk, packed = read(data, plan)
     except Unreachable:
         return Result(STREAM)
-    frame = FORMATS[codec].codec.compress(chunk, level)
-    return deliver(frame, room)._replace(about=packed)
+    return deliver(encoding.apply(chunk), room)._replace(about=packed)
 
 
 class Unreachable(Exception):  # noqa: N818 - no error: the main process reads the chunk instead

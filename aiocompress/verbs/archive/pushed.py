@@ -24,6 +24,7 @@ class PushedSource(OpenedSource):
 
     waits = True
     least_chunk = len(END)
+    makes_index = True
 
     def __init__(self) -> None:
         self.writer = Writer()

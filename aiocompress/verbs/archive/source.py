@@ -36,6 +36,7 @@ from aiocompress.verbs.archive.planned import (
     room_for,
 )
 from aiocompress.verbs.found import Found
+from aiocompress.verbs.jobs import Encoding
 from aiocompress.verbs.options import Packing
 from aiocompress.verbs.tree import Tree
 from aiocompress.workers.job import Result
@@ -53,6 +54,7 @@ class TreeSource(OpenedSource):
     """
 
     least_chunk = len(END)
+    makes_index = True
 
     def __init__(self, packing: Packing, executor: Executor) -> None:
         self.found = Found()
@@ -128,8 +130,8 @@ class _Unread:
     def __init__(self, chunk: _Chunk, source: TreeSource) -> None:
         self._chunk, self._source = chunk, source
 
-    def job(self, codec: str, level: int) -> tuple[Callable[..., Result], tuple[Any, ...]]:
-        return planned.compress, (codec, level, self._chunk.plan)
+    def job(self, encoding: Encoding) -> tuple[Callable[..., Result], tuple[Any, ...]]:
+        return planned.compress, (encoding, self._chunk.plan)
 
     def read(self, view: memoryview) -> tuple[int, Packed]:
         chunk, packed = planned.read(view, self._chunk.plan)
