@@ -28,10 +28,12 @@ _READS: Final = 4
 
 
 class Chunk:
-    """A chunk on its way: its job, or the task that reads it and then starts its job."""
+    """A chunk on its way: its job, once the task that reads it, if there is one, has begun that."""
 
-    def __init__(self, job: Job | None = None, reading: Reading | None = None) -> None:
-        self.job, self.reading = job, reading
+    def __init__(self) -> None:
+        self.job: Job | None = None
+        self.reading: asyncio.Task[bool] | None = None
+        """Says in the end whether the chunk was filled."""
         self.is_first = self.is_whole = False
         """Whether no other chunk comes before it; whether it is all that there is."""
         self.blocks: list[bytes] = []
@@ -44,21 +46,8 @@ class Chunk:
         """Give it up; the slot is free once its worker is done."""
         if self.job is not None:
             self.job.release()
-        elif self.reading is not None and not self.reading.done():
+        elif self.reading is not None:
             self.reading.cancel()
-        elif (job := _read(self.reading)) is not None:
-            job.release()
-
-
-Reading = asyncio.Task[Job | None]
-"""Reads a chunk into a slot; its result is None behind the end of the file."""
-
-
-def _read(reading: Reading | None) -> Job | None:
-    """Return the job of a chunk that was read, if there is one."""
-    if reading is None or reading.cancelled() or reading.exception() is not None:
-        return None
-    return reading.result()
 
 
 class Outcome(NamedTuple):
@@ -86,9 +75,9 @@ class Chunks:
 
     async def outcome(self, chunk: Chunk) -> Outcome | None:
         """Wait for a chunk; None: there is none, since the file has ended before."""
-        job = chunk.job
         if chunk.reading is not None:
-            job = await chunk.reading
+            await chunk.reading
+        job = chunk.job
         if job is None:
             return None
         result = await job.result()
@@ -193,40 +182,40 @@ class Chunks:
 
     async def _at_offsets(self) -> AsyncGenerator[Chunk]:
         at, size, total = 0, self._size, self._source.size or 0
-        reads: deque[Reading] = deque()
-        every: list[Reading] = []
+        reads: deque[asyncio.Task[bool]] = deque()
         try:
             while True:
                 # Behind the end, as it was in the beginning, each read says whether one follows.
                 while len(reads) >= (_READS if at < total else 1):
+                    await asyncio.wait([reads[0]])
                     last = reads.popleft()
-                    await asyncio.wait([last])
-                    every.remove(last)
-                    if (job := _read(last)) is None or job.used < size:
+                    if last.exception() is not None or not last.result():
                         return
                 chunk = Chunk()
                 work = self._read_at(at, await self._take(size), chunk)
                 chunk.reading = begin(work, f"reads {self._source.name}")
                 chunk.is_first = not at
                 reads.append(chunk.reading)
-                every.append(chunk.reading)
                 yield chunk
                 at += size
         except BaseException:
-            for reading in every:
+            for reading in reads:
                 reading.cancel()
             raise
         finally:
-            for reading in every:
+            for reading in reads:
                 await ended(reading)
 
-    async def _read_at(self, offset: int, slot: Slot, chunk: Chunk) -> Job | None:
+    async def _read_at(self, offset: int, slot: Slot, chunk: Chunk) -> bool:
+        """Read a chunk, and start its job; returns whether it was filled."""
         try:
             used = await self._source.read_at(offset, slot.input[: self._size])
         except BaseException:
             slot.free()
             raise
+        filled = used == self._size
         if not used and offset:
             slot.free()
-            return None
-        return await self._start(slot, used, chunk, follows=used == self._size)
+        else:
+            chunk.job = await self._start(slot, used, chunk, follows=filled)
+        return filled

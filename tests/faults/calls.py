@@ -20,7 +20,7 @@ import aiofiles.threadpool
 Event = Callable[[str, Any], None]
 """Gets the name of the call, and its first argument."""
 
-READS = ("read", "readv", "pread", "readinto")
+READS = ("read", "readv", "pread", "preadv", "readinto")
 WRITES = ("write", "writev", "pwrite", "pwritev", "ftruncate")
 SYNCS = ("fsync", "fdatasync")
 OPENS = ("open", "dup")
@@ -140,6 +140,7 @@ _HALVES: dict[str, Callable[..., tuple[Any, ...]]] = {
     "read": lambda descriptor, size: (descriptor, size // 2 + 1),
     "pread": lambda descriptor, size, at: (descriptor, size // 2 + 1, at),
     "readv": lambda descriptor, views: (descriptor, [_half(views[0])]),
+    "preadv": lambda descriptor, views, at: (descriptor, [_half(views[0])], at),
     "write": lambda descriptor, data: (descriptor, _half(data)),
     "writev": lambda descriptor, views: (descriptor, [_half(views[0])]),
     "pwrite": lambda descriptor, data, at: (descriptor, _half(data), at),

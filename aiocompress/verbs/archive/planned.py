@@ -62,10 +62,16 @@ class Root(NamedTuple):
         here = os.getpid() == self.process
         reach = b"/proc/%d/fd/%d" % (self.process, self.descriptor)
         chain = Chain(self.descriptor if here else reach, b"/")
-        if identity(os.fstat(chain.at(b""))) != self.identity:
+        try:
+            self._check(os.fstat(chain.at(b"")))
+        except BaseException:
             chain.close()
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+            raise
         return chain
+
+    def _check(self, status: os.stat_result) -> None:
+        if identity(status) != self.identity:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 class Members(NamedTuple):

@@ -248,12 +248,12 @@ async def test_workers_that_die(number: int, tmp_path: Path) -> None:
     """Their chunks are read once more, by others: the same bytes come out."""
     tree = tmp_path / "tree"
     _many(tree)
-    options: Any = {"compression_level": 17, "fsync": False}
+    options: Any = {"compression_level": 19, "fsync": False}
     async with two_threads() as engine:
         await engine.compress_folder(tree, tmp_path / "a.tar.zst", 64 * KIB, **options)
 
     async def kill_some() -> None:
-        while engine.statistics().raw_bytes < 300 * KIB:
+        while engine.statistics().raw_bytes < 100 * KIB:
             await asyncio.sleep(0.001)
         kill(workers(os.getpid())[:number])
 
