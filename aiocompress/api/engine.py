@@ -624,8 +624,11 @@ class Engine:
         to its end first. While a file is written, others can read it up to its last ``flush``; that
         it was cut off shows only once it was closed.
 
-        :param file: a path; a descriptor, which is closed with the file; to read, an object with
-            ``async size()`` and ``async read_at(offset, n)``, or any source of
+        With the extra ``remote``, a URL is read by ranges, and sought, and ``s3://BUCKET/KEY`` is
+        written as ``atomic`` has it, but not appended to.
+
+        :param file: a path or URL; a descriptor, which is closed with the file; to read, an object
+            with ``async size()`` and ``async read_at(offset, n)``, or any source of
             ``decompress_stream``, which cannot be sought; to write, one with ``async write(data)``.
         :param mode: "r", "w" (replace), "x" (must not exist) or "a" (append), and "b" for bytes,
             which is the default, or "t" for text.

@@ -12,10 +12,10 @@ from aiocompress.api.reading import BinaryReading
 from aiocompress.api.ready import Ready
 from aiocompress.api.text import TextEncoder, TextOptions, TextReading
 from aiocompress.formats import names
-from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, Codec, PathLike
+from aiocompress.model import DEFAULT_MAX_WINDOW, Buffer, Codec
 from aiocompress.storage.base import Positional, Sink, Source
 from aiocompress.storage.in_place import WriteMode
-from aiocompress.verbs.file.reading import FileReader, Readable
+from aiocompress.verbs.file.reading import FileReader, Readable, name_of
 from aiocompress.verbs.file.writing import FileWriter, Writable
 from aiocompress.verbs.options import make_reading, make_recipe
 from aiocompress.workers.pool import WorkerPool
@@ -225,7 +225,7 @@ def open_file(
         return TextReader(pool, mode, reader, text, owns_pool=owns_pool)
     if codec is None:
         is_path = isinstance(file, str | os.PathLike)
-        codec = names.codec_for(cast("PathLike", file)) if is_path else "zstd"
+        codec = names.codec_for(name_of(file) or "") if is_path else "zstd"
     recipe = make_recipe(codec, compression_level, None)
     writer = FileWriter(
         pool, cast("Writable", file), cast("WriteMode", kinds), recipe, atomic=atomic

@@ -98,7 +98,8 @@ class ArchiveWriter:
         :raises TypeError: bytes cannot be read from such a source.
         :raises CorruptError: more bytes came than ``size``; ``TruncatedError``: fewer.
         :raises ClosedError: the archive, or the engine, is closed.
-        :raises AiocompressError: an earlier member broke off.
+        :raises AiocompressError: an earlier member broke off; or the source of a large member,
+            whose ``size`` was given, adds one itself.
         :raises OSError: a path cannot be read; the destination cannot be written. What the source
             raises goes out as it is.
         """

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from aiocompress.errors import AiocompressError, Lines
-from aiocompress.model import Progress, Report, is_url, printable, public_url
+from aiocompress.model import OnExists, Progress, Report, is_url, printable, public_url
 from aiocompress.storage.base import AsyncWriter, OpenedSink, Origin, Sink, naming
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
@@ -235,19 +235,29 @@ async def _open_sink(run: Verb, source: Origin, destination: Sink) -> OpenedSink
 
 
 async def _open_url(run: Verb, url: str) -> OpenedSink | None:
-    """Begin an upload, whose parts are told among what waits for a slow reader."""
-    from aiocompress.storage import remote
-
-    on_exists, slots = run.writing.on_exists, run.pool.slots
-    upload = await remote.upload_to(url, "replace" if on_exists == "replace" else "error")
-    upload.counts = lambda size: slots.keep(size) if size > 0 else slots.drop(-size)
+    on_exists = run.writing.on_exists
     try:
-        await upload.__aenter__()
+        return await upload_to(run.pool, url, "error" if on_exists == "skip" else on_exists)
     except FileExistsError:
         if on_exists != "skip":
             raise
-        run.kept = upload.name
+        run.kept = public_url(url)
         return None
+
+
+async def upload_to(pool: WorkerPool, url: str, on_exists: OnExists) -> OpenedSink:
+    """Begin an upload, whose parts are told among what waits for a slow reader.
+
+    :raises FileExistsError: there is such an object, and ``on_exists`` is "error".
+    :raises OSError: the store cannot be written to.
+    :raises AiocompressError: the extra ``remote`` is not installed.
+    :raises ValueError: nothing can be written there.
+    """
+    from aiocompress.storage import remote
+
+    slots, upload = pool.slots, await remote.upload_to(url, on_exists)
+    upload.counts = lambda size: slots.keep(size) if size > 0 else slots.drop(-size)
+    await upload.__aenter__()
     return upload
 
 

@@ -25,6 +25,7 @@ import os
 import tempfile
 import time
 from collections import deque
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -35,6 +36,7 @@ from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
+_SOON: Final = 1.0
 _OTHERS: Final = 7
 """How many bytes others get for each of new streams, while both want some."""
 _PAUSE: Final = 0.02
@@ -138,6 +140,8 @@ class Slots:
         """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
         self._untrimmed = 0
         """The same, and all that was freed since the system has last got its pages back."""
+        self._trims: asyncio.AbstractEventLoop | None = None
+        """The loop that trims once more soon."""
         self._closed = False
         self.kept = Kept()
         """That part of what is lent which can be had back at once."""
@@ -235,9 +239,20 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
-        if self._untrimmed - self.waiting >= _TRIMMED:
-            self._untrimmed = self.waiting
-            limits.trim_heap()
+        if self._untrimmed - self.waiting < _TRIMMED:
+            return
+        self._untrimmed = self.waiting
+        limits.trim_heap()
+        # When many clients leave at once, most is counted before its task lets go of it.
+        with suppress(RuntimeError):
+            loop = asyncio.get_running_loop()
+            if self._trims is not loop:
+                self._trims = loop
+                loop.call_later(_SOON, self._trim_soon)
+
+    def _trim_soon(self) -> None:
+        self._trims = None
+        limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""

@@ -119,7 +119,7 @@ class Window:
 def _reader() -> str | None:
     """Return the name of the task. Its error holds all frames, and none of them may hold it."""
     task = asyncio.current_task()
-    return task and task.get_name()
+    return None if task is None else task.get_name()
 
 
 async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGenerator[T]:

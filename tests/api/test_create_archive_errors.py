@@ -20,6 +20,7 @@ from aiocompress import (
     Engine,
     TruncatedError,
     UnsafeMemberError,
+    sync,
 )
 from aiocompress.model import KIB, MIB
 
@@ -226,6 +227,47 @@ async def test_a_large_source_that_fails(after: int, engine: Engine, path: Path)
     with pytest.raises(AiocompressError, match="member 'x' broke off") as caught:
         await make()
     assert isinstance(caught.value.__cause__, Boom)
+    assert nothing_happened(path)
+
+
+@pytest.mark.parametrize("how", ["its task", "a task of its own"])
+async def test_a_source_that_adds_to_the_same_archive(how: str, engine: Engine, path: Path) -> None:
+    """With its size it would wait for itself, and that is told; without, it is gathered first."""
+
+    async def content(writer: ArchiveWriter, name: str) -> AsyncIterator[bytes]:
+        yield LARGE[:100]
+        adding = writer.add(name, LARGE)
+        await (adding if how == "its task" else asyncio.create_task(adding))
+        yield LARGE[100:]
+
+    async with replacing(engine, path) as writer:
+        await writer.add("outer", content(writer, "inner"))
+        async with replacing(engine, path.with_name("other.tar.zst")) as other:
+            await writer.add("x", content(other, "y"), size=len(LARGE))
+    assert await names_in(engine, path) == ["inner", "outer", "x"]
+
+    async def make() -> None:
+        async with replacing(engine, path) as writer:
+            await writer.add("z", content(writer, "inner"), size=len(LARGE))
+
+    with pytest.raises(AiocompressError, match="'inner' is added by the source of another"):
+        await make()
+
+
+def test_a_plain_source_that_adds_to_the_same_archive(path: Path) -> None:
+    """The same in a thread."""
+
+    def content(writer: Any) -> Iterator[bytes]:
+        yield LARGE[:100]
+        writer.add("inner", b"")
+        yield LARGE[100:]
+
+    def make() -> None:
+        with sync.create_archive(path, on_exists="replace", **OPTIONS) as writer:
+            writer.add("z", content(writer), size=len(LARGE))
+
+    with pytest.raises(AiocompressError, match="'inner' is added by the source of another"):
+        make()
     assert nothing_happened(path)
 
 

@@ -18,6 +18,7 @@ import stat
 import time
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
 from typing import Final
 
 from aiocompress.errors import AiocompressError, ClosedError, FormatError
@@ -43,6 +44,8 @@ from aiocompress.workers.threads import begin, call, ended
 _AT_ONCE: Final = 256
 """Members that are laid one after another before the loop gets its turn."""
 _NOBODY: Final = owner(0, 0, "", "")
+_turns: ContextVar[tuple[object, ...]] = ContextVar("_turns", default=())
+"""The turns of all archives within which this code runs, as the source of a member."""
 
 
 class CreatedArchive:
@@ -72,6 +75,8 @@ class CreatedArchive:
         self._broken: tuple[str, BaseException] | None = None
         """The member that broke off, and why."""
         self._alone = asyncio.Lock()
+        self._turn_of: object = None
+        """Stands for the call whose turn it is."""
         self._under_way = self._in_a_row = 0
         """Calls that lay something or wait for that; members laid without a turn for the loop."""
 
@@ -257,7 +262,18 @@ class CreatedArchive:
 
     @asynccontextmanager
     async def _turn(self, place: bytes) -> AsyncGenerator[None]:
-        """Wait until this call may lay members, in the order of the calls."""
+        """Wait until this call may lay members, in the order of the calls.
+
+        :raises AiocompressError: the source of the member that is being laid makes this call: each
+            would wait for the other.
+        """
+        outer = _turns.get()
+        if self._turn_of in outer:
+            raise AiocompressError(
+                f"member {to_text(place)!r} is added by the source of another one",
+                file=self.name,
+                hint="add one after the other, or that one without its size: then it is gathered",
+            )
         self._under_way += 1
         try:
             async with self._alone:
@@ -267,6 +283,8 @@ class CreatedArchive:
                 await asyncio.sleep(0)
                 self._in_a_row = 0
                 await self._source.chunk()
+                self._turn_of = object()
+                token = _turns.set((*outer, self._turn_of))
                 try:
                     yield
                 except BaseException as error:
@@ -274,6 +292,9 @@ class CreatedArchive:
                         self._broken = to_text(place), error
                         self._pipeline.cancel()
                     raise
+                finally:
+                    _turns.reset(token)
+                    self._turn_of = None
         finally:
             self._under_way -= 1
 

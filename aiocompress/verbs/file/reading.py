@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, TypeAlias
 from aiocompress import formats
 from aiocompress.errors import AiocompressError, TruncatedError
 from aiocompress.formats.base import Format
-from aiocompress.model import MIB
+from aiocompress.model import MIB, is_url, public_url
 from aiocompress.storage.anywhere import Anywhere, FileAnywhere, ObjectAnywhere
 from aiocompress.storage.base import OpenedSource, Positional, Source
 from aiocompress.storage.pipes import OpenedPipe
@@ -83,9 +83,12 @@ class FileReader:
 
         :raises OSError: it cannot be opened; ``IsADirectoryError`` if it is a folder.
         :raises TypeError: bytes cannot be read from it.
+        :raises AiocompressError: it is a URL, and the extra ``remote`` is not installed.
         """
         self._pool.check()
-        if isinstance(self._file, str | os.PathLike):
+        if is_url(self._file):
+            await self._open_url(self._file)
+        elif isinstance(self._file, str | os.PathLike):
             await self._open_path(os.fspath(self._file))
         elif isinstance(self._file, int):
             await self._open_descriptor(self._file)
@@ -95,6 +98,14 @@ class FileReader:
             self._source = await self._stack.enter_async_context(opened(self._file, self._pool))
         if self._anywhere is not None:
             self._stack.push_async_callback(self._anywhere.aclose)
+
+    async def _open_url(self, url: str) -> None:
+        from aiocompress.storage import remote
+
+        async with AsyncExitStack() as stack:
+            self._anywhere = ObjectAnywhere(await stack.enter_async_context(await remote.at(url)))
+            await self._anywhere.size()  # what is missing is told now
+            self._stack.push_async_exit(stack.pop_all())
 
     async def _open_path(self, path: str) -> None:
         mode = (await call(self._pool.files, os.stat, path)).st_mode
@@ -317,6 +328,8 @@ class FileReader:
 
 def name_of(file: object) -> str | None:
     """Return the path, or the name that an object says it has."""
+    if is_url(file):
+        return public_url(file)
     if isinstance(file, str | os.PathLike):
         return os.fspath(file)
     if isinstance(file, int):

@@ -15,12 +15,12 @@ from contextlib import aclosing
 from typing import Final, TypeAlias
 
 from aiocompress.errors import FormatError
-from aiocompress.model import Buffer, OnExists
+from aiocompress.model import Buffer, OnExists, is_url, public_url
 from aiocompress.storage.base import AsyncWriter, OpenedSink, OpenedSource, Sink
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.in_place import InPlaceSink, WriteMode
 from aiocompress.storage.pipes import NamedPipeSink, WriterSink
-from aiocompress.verbs.base import Tally, is_special
+from aiocompress.verbs.base import Tally, is_special, upload_to
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.file.reading import FileReader, name_of
 from aiocompress.verbs.options import Reading, Recipe
@@ -77,8 +77,10 @@ class FileWriter:
     ) -> None:
         if atomic and (mode == "a" or not isinstance(file, str | os.PathLike)):
             raise ValueError("atomic is for a new file at a path: mode 'w' or 'x'")
+        if is_url(file) and mode == "a":
+            raise ValueError(f"{public_url(file)}: nothing can be appended to an object elsewhere")
         self._pool, self._file, self._mode, self._recipe = pool, file, mode, recipe
-        self.name, self.atomic = name_of(file), atomic
+        self.name, self.atomic = name_of(file), atomic or is_url(file)
         self.follows = False
         """Whether something stands before what is written."""
         self._sink: OpenedSink | None = None
@@ -133,6 +135,8 @@ class FileWriter:
                     os.lseek(file, 0, os.SEEK_END)
                 return InPlaceSink(file, f"descriptor {file}", files)
             return NamedPipeSink.adopt(file, f"descriptor {file}")
+        if is_url(file):
+            return await upload_to(self._pool, file, self._on_exists)
         if isinstance(file, str | os.PathLike):
             return await self._open_path(os.fspath(file))
         if isinstance(file, AsyncWriter):
@@ -142,13 +146,16 @@ class FileWriter:
             f"{type(file).__name__}"
         )
 
+    @property
+    def _on_exists(self) -> OnExists:
+        return "error" if self._mode == "x" else "replace"
+
     async def _open_path(self, path: str) -> OpenedSink:
         files = self._pool.files
         if await call(files, is_special, path):
             return await NamedPipeSink.open(path)
         if self.atomic:
-            on_exists: OnExists = "error" if self._mode == "x" else "replace"
-            return await FileSink.open(path, files, on_exists=on_exists, fsync=True)
+            return await FileSink.open(path, files, on_exists=self._on_exists, fsync=True)
         return await InPlaceSink.open(path, self._mode, files)
 
     async def put(self, chunk: Buffer, *, last: bool = False) -> None:
