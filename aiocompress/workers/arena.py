@@ -37,6 +37,7 @@ from aiocompress.workers.kept import Kept
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
 _SOON: Final = 1.0
+"""Seconds in which the tasks of clients that have left have ended."""
 _OTHERS: Final = 7
 """How many bytes others get for each of new streams, while both want some."""
 _PAUSE: Final = 0.02

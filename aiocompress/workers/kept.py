@@ -113,7 +113,7 @@ class Shelf:
     def close(self) -> None:
         """Drop everything, and keep nothing any more."""
         self._is_open = False
-        *_, freed = self._last
+        freed = self._last[2]
         self._last = None, None, 0
         self._slots.free(freed)
         self._slots.return_lent(self._slots.kept.forget(self._owner))

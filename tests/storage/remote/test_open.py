@@ -27,7 +27,7 @@ def packed(data: bytes) -> bytes:
 
 async def test_a_file_of_a_web_server() -> None:
     """Its lines come as they do from the disk; what is sought is read by its range alone."""
-    data = noise(12 * MIB)
+    data = noise(6 * MIB)
     async with Site(packed(data), "x.zst") as site, two_threads() as engine:
         async with engine.open(site.url) as file:
             assert (file.name, file.seekable()) == (site.url, True)
