@@ -160,7 +160,8 @@ def test_slow_clients_beside_fast_ones(kind: str, root: Path) -> None:
                 )
 
             until(is_over)
-            until(lambda: memory(server) <= least + 60)
+            if kind == "folder":  # of the others, free pages of the heap may stay with the server
+                until(lambda: memory(server) <= least + 60)
         everybody = family(process.pid)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=30)
