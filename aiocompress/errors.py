@@ -53,6 +53,9 @@ class Lines(list[str]):
         self._most, self._room = most, room
         self.total = 0
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _lines, (list(self), vars(self))
+
     def append(self, text: str) -> None:
         """Take a line, while there is room."""
         self.total += 1
@@ -76,6 +79,14 @@ class Lines(list[str]):
     def left_out(self) -> int:
         """How many lines were not kept."""
         return self.total - len(self)
+
+
+def _lines(texts: list[str], state: dict[str, int]) -> Lines:
+    """Return lines as they were pickled."""
+    lines = Lines()
+    list.extend(lines, texts)
+    vars(lines).update(state)
+    return lines
 
 
 class AiocompressError(Exception):

@@ -22,6 +22,21 @@ Kind: TypeAlias = Literal[
     "file", "directory", "symlink", "hardlink", "fifo", "character device", "block device"
 ]
 
+Aspect: TypeAlias = Literal[
+    "missing",
+    "new",
+    "kind",
+    "size",
+    "content",
+    "mode",
+    "time",
+    "link",
+    "hardlink",
+    "device",
+    "unreadable",
+]
+"""In what a folder can differ from an archive; see ``Difference``."""
+
 KIB, MIB = 1 << 10, 1 << 20
 DEFAULT_MAX_WINDOW = 128 * MIB
 DEFAULT_MAX_METADATA = MIB
@@ -175,6 +190,61 @@ class Member(NamedTuple):
     def end(self) -> int:
         """Where the next member begins: content is padded to blocks of 512 bytes."""
         return self.data_offset + -(-self.stored_size // 512) * 512
+
+
+class Difference(NamedTuple):
+    """Something in which a folder differs from an archive; as text, a line in plain words.
+
+    ``name`` is the member's, without ``./`` and the like, or what something new in the folder would
+    be called. ``what`` says in what they differ, ``archived`` how it is in the archive, ``found``
+    how it is in the folder:
+
+    "missing": it is not in the folder. "new": it is not in the archive; ``found`` is its kind.
+    "kind": as of ``Member``, or "socket". "size": in bytes. "content": ``offset`` is that of the
+    first byte that differs. "mode": permissions, as numbers. "time": that of the last change of a
+    file, in nanoseconds since 1970. "link": the target of a symbolic link. "hardlink": it is not
+    the same file as ``archived``. "device": its numbers, as text. "unreadable": it could not be
+    compared; ``found`` says why.
+    """
+
+    name: str
+    what: Aspect
+    archived: int | str | None = None
+    found: int | str | None = None
+    offset: int | None = None
+
+    def __str__(self) -> str:
+        fields = self._asdict()
+        if self.what == "time":
+            fields |= {key: _moment(fields[key]) for key in ("archived", "found")}
+        return _TEXTS[self.what].format_map(fields)
+
+
+_TEXTS: Final[dict[Aspect, str]] = {
+    "missing": "{name}: is missing in the folder",
+    "new": "{name}: is not in the archive",
+    "kind": "{name}: is a {archived} in the archive, a {found} in the folder",
+    "size": "{name}: has {archived:,} bytes in the archive, {found:,} in the folder",
+    "content": "{name}: differs from byte {offset:,} on",
+    "mode": "{name}: has the mode {archived:04o} in the archive, {found:04o} in the folder",
+    "time": "{name}: last changed {archived} in the archive, {found} in the folder",
+    "link": "{name}: leads to {archived} in the archive, to {found} in the folder",
+    "hardlink": "{name}: is no hard link to {archived} in the folder",
+    "device": "{name}: is the device {archived} in the archive, {found} in the folder",
+    "unreadable": "{name}: cannot be read: {found}",
+}
+
+
+def _moment(ns: int) -> str:
+    """Return a time as people here read it, down to the nanoseconds."""
+    import time  # hardly any program shows one
+
+    seconds, rest = divmod(ns, 1_000_000_000)
+    try:
+        text = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OSError, OverflowError, ValueError):  # beyond what the system can tell
+        text = f"{seconds} seconds after 1970"
+    return f"{text}.{rest:09}" if rest else text
 
 
 class EngineStatistics(NamedTuple):

@@ -1,7 +1,7 @@
 """Archives elsewhere, with the extra ``remote``: their members as a file system of fsspec.
 
-``HttpArchive`` and ``FsspecArchive`` are what ``open_archive`` makes of a URL, with options of your
-own; ``S3Upload`` is a destination for every verb. ``ArchiveFileSystem`` is known to fsspec as
+``open_archive`` makes an ``HttpArchive`` or ``FsspecArchive`` of a URL; make your own to give
+options. ``S3Upload`` is a destination for every verb. fsspec knows ``ArchiveFileSystem`` as
 ``aiocompress``, so pandas, Dask and others read members: ``aiocompress://data/x.csv::s3://...``.
 """
 
@@ -33,7 +33,7 @@ from aiocompress.api.archive import Archive
 from aiocompress.api.engine import Engine
 from aiocompress.api.member import MemberFile
 from aiocompress.errors import FormatError, MemberNotFoundError
-from aiocompress.model import MIB, Buffer, Member
+from aiocompress.model import MIB, Member
 
 __all__ = ["ArchiveFileSystem", "FsspecArchive", "HttpArchive", "S3Upload"]
 
@@ -42,18 +42,18 @@ Entry = dict[str, Any]
 
 _CLOSE_SECONDS: Final = 5
 _of_parents: Final[list[object]] = []
-"""Archives of the process of which this is a fork: only that one may close them."""
+"""Archives of the parent of a fork, which alone may close them."""
 
 
 class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
     """The members of an archive: read only, by its index, for any number of threads.
 
     Where fsspec takes a URL, ``aiocompress://MEMBER::URL`` names a member. An instance can be
-    pickled; there, and in a fork, it opens the archive anew. It is closed with the last reference
-    to it, at the end of the program, or by ``close()``.
+    pickled; the copy opens the archive anew, and so does a fork. The archive is closed with the
+    last reference to the instance, at the end of the program, or by ``close()``.
 
     :param fo: the URL or path of the archive.
-    :param target_protocol: of the store that has it, if ``fo`` is no URL.
+    :param target_protocol: the protocol of its store, if ``fo`` is not a URL.
     :param target_options: the options of that store.
     """
 
@@ -81,19 +81,19 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         return path.lstrip("/") if isinstance(path, str) else path
 
     def close(self) -> None:
-        """Close the archive; what is read later opens it again."""
+        """Close the archive; a later read opens it again."""
         self._opened.close()
 
     def ukey(self, path: str) -> str:
         """Return a key for caches."""
         return str(tokenize(self.fo, self._target, path))
 
-    # What there is.
+    # Names.
 
     def info(self, path: str, **_: Any) -> Entry:
         """Describe a member.
 
-        :raises FileNotFoundError: there is none of that name.
+        :raises FileNotFoundError: there is no such member.
         """
         return self._opened.run(_entry_at, self._strip_protocol(path))
 
@@ -117,7 +117,7 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         detail: bool = False,  # noqa: FBT001, FBT002 - fsspec's
         **_: Any,
     ) -> Any:
-        """Name all that is in a folder and below, by one pass over the index."""
+        """Name everything in a folder and below it, by one pass over the index."""
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
         folder = self._strip_protocol(path)
@@ -131,10 +131,10 @@ class ArchiveFileSystem(AbstractFileSystem):  # type: ignore[misc] # fsspec has 
         return {name: entries[name] for name in names} if detail else names
 
     def modified(self, path: str) -> datetime:
-        """Return when a member was modified."""
+        """Return the time at which a member was modified."""
         return datetime.fromtimestamp(self.info(path).get("mtime", 0), UTC)
 
-    # What is in it.
+    # Content.
 
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
@@ -174,10 +174,10 @@ class _Opened:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, work: Callable[..., Awaitable[T]], path: str, *arguments: Any) -> T:
-        """Do something with the archive, in the loop.
+        """Run a function on the archive, in the loop.
 
-        :raises OSError: the archive or the store says so; ``FileNotFoundError`` if there is no
-            such member, and ``IsADirectoryError`` if it is no file.
+        :raises OSError: the store cannot be read; ``FileNotFoundError`` if there is no such member,
+            and ``IsADirectoryError`` if it is a folder.
         """
 
         async def do() -> T:
@@ -201,7 +201,7 @@ class _Opened:
             if self._archive is None:
                 async with AsyncExitStack() as stack:
                     engine = Engine(executor="thread")
-                    stack.callback(engine.close)  # needs no threads: a program that ends has none
+                    stack.callback(engine.close)  # works without threads, at the program's end
                     source = self._make()
                     if isinstance(source, HttpArchive | FsspecArchive):
                         await stack.enter_async_context(source)
@@ -234,7 +234,7 @@ class _MemberIO(io.RawIOBase):
 
     def __init__(self, fs: ArchiveFileSystem, opened: _Opened, path: str) -> None:
         super().__init__()
-        self._fs = fs  # which closes the archive when nobody has it
+        self._fs = fs  # keeps the archive open
         self._opened, self._path, self._at = opened, path, 0
         self._file: tuple[Archive, MemberFile] | None = None
         self.size: int = opened.run(self._look, path)
@@ -251,7 +251,7 @@ class _MemberIO(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, room: Buffer) -> int:  # type: ignore[override]
+    def readinto(self, room: Any) -> int:
         view = memoryview(room).cast("B")
         data: bytes = self._opened.run(self._read, self._path, len(view))
         view[: len(data)] = data
@@ -299,19 +299,19 @@ async def _content(archive: Archive, path: str, start: int | None, end: int | No
 
 
 async def _entry_at(archive: Archive, path: str) -> Entry:
-    # Where there is none, ``member`` would read all of an index for the closest names.
+    # For an unknown name, ``member`` would read the whole index to suggest the closest ones.
     if path and (not archive.is_indexed or await archive.exists(path)):
         with suppress(MemberNotFoundError):
             return await _entry(archive, await archive.member(path))
     async with archive.members(path + "/" if path else "") as members:
-        # Some archives hold files, but no folders.
+        # Some archives hold files but no folders.
         if path and await anext(members, None) is None:
             raise FileNotFoundError(errno.ENOENT, "the archive has no such member", path)
     return _folder(path)
 
 
 async def _entries(archive: Archive, folder: str, maxdepth: int | None) -> dict[str, Entry]:
-    """Describe what is in a folder, and that deep below, by name; of one name the last one."""
+    """Describe what is in a folder, down to a depth, by name; of equal names the last counts."""
     start = folder + "/" if folder else ""
     members: dict[str, Member | None] = {}
     async with archive.members(start) as found:
@@ -320,7 +320,7 @@ async def _entries(archive: Archive, folder: str, maxdepth: int | None) -> dict[
             parts = name.removeprefix(start).split("/")
             if not name.startswith(start) or not parts[0]:
                 continue
-            for depth in range(1, len(parts)):  # folders that may not be in the archive
+            for depth in range(1, len(parts)):  # folders that the archive may not hold
                 if maxdepth is None or depth <= maxdepth:
                     members.setdefault(start + "/".join(parts[:depth]), None)
             if maxdepth is None or len(parts) <= maxdepth:
@@ -332,7 +332,7 @@ async def _entries(archive: Archive, folder: str, maxdepth: int | None) -> dict[
 
 
 def _plain(name: str) -> str:
-    """Return a name as it is looked up: ``./a`` and ``/a`` are ``a``."""
+    """Return the name by which a member is looked up: ``./a`` and ``/a`` are ``a``."""
     return name.removeprefix("./").strip("/")
 
 

@@ -36,6 +36,8 @@ NAMES = [
     "AsyncFile",
     "ByteStream",
     "Codec",
+    "Difference",
+    "Differences",
     "Member",
     "MemberFile",
     "Members",

@@ -20,6 +20,7 @@ from aiocompress.errors import (
 )
 from aiocompress.model import (
     Codec,
+    Difference,
     EngineStatistics,
     Member,
     OnError,
@@ -32,7 +33,7 @@ from aiocompress.model import (
 from aiocompress.storage.base import Positional, Sink, Source
 
 if TYPE_CHECKING:
-    from aiocompress.api.archive import Archive, Members
+    from aiocompress.api.archive import Archive, Differences, Members
     from aiocompress.api.engine import Engine
     from aiocompress.api.file import AsyncFile
     from aiocompress.api.functions import (
@@ -77,6 +78,8 @@ __all__ = [
     "ArchiveWriter",
     "AsyncFile",
     "ByteStream",
+    "Difference",
+    "Differences",
     "Member",
     "MemberFile",
     "Members",
@@ -109,6 +112,7 @@ _HOMES: Final = {
     "ArchiveWriter": "writer",
     "AsyncFile": "file",
     "ByteStream": "stream",
+    "Differences": "archive",
     "Engine": "engine",
     "MemberFile": "member",
     "Members": "archive",

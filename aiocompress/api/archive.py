@@ -6,12 +6,14 @@ import os
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
-from typing import Self
+from typing import Self, TypeVar
 
 from aiocompress.api.member import MemberFile
 from aiocompress.api.stream import ByteStream
 from aiocompress.model import (
+    Aspect,
     Codec,
+    Difference,
     Member,
     OnError,
     OnExists,
@@ -30,6 +32,7 @@ from aiocompress.verbs.options import (
     Reading,
     Recipe,
     Streaming,
+    make_ignored,
     make_reading,
     make_recipe,
     make_restoring,
@@ -38,23 +41,22 @@ from aiocompress.verbs.options import (
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 
-__all__ = ["Archive", "MemberFile", "Members"]
+__all__ = ["Archive", "Differences", "MemberFile", "Members"]
+
+T = TypeVar("T")
 
 
-class Members(AsyncIterator[Member]):
-    """Members in the order of the archive: an async iterator, and an async context manager.
+class _Found(AsyncIterator[T]):
+    """What is found in an archive: an async iterator, and an async context manager."""
 
-    It closes at its end; if you stop earlier, close it by ``async with`` or ``aclose()``.
-    """
+    def __init__(self, steps: AsyncGenerator[T], what: str, check: Callable[[], None]) -> None:
+        self._steps, self._check = Iterating(steps, what), check
 
-    def __init__(self, steps: AsyncGenerator[Member], check: Callable[[], None]) -> None:
-        self._steps, self._check = Iterating(steps, "the list of members"), check
+    async def __anext__(self) -> T:
+        """Return the next one.
 
-    async def __anext__(self) -> Member:
-        """Return the next member.
-
-        :raises AiocompressError: the archive is damaged, or not an archive; or the list was begun
-            in the process of which this is a fork.
+        :raises AiocompressError: the archive is damaged, or not an archive; or this was begun in
+            the process of which this one is a fork.
         :raises ClosedError: the archive was closed.
         """
         self._check()
@@ -69,6 +71,17 @@ class Members(AsyncIterator[Member]):
     async def aclose(self) -> None:
         """Stop reading."""
         await self._steps.aclose()
+
+
+class Members(_Found[Member]):
+    """Members in the order of the archive: an async iterator, and an async context manager.
+
+    It closes at its end; if you stop earlier, close it by ``async with`` or ``aclose()``.
+    """
+
+
+class Differences(_Found[Difference]):
+    """In what a folder differs from an archive: as ``Members``, of ``Difference``."""
 
 
 class Archive:
@@ -142,7 +155,7 @@ class Archive:
         :raises ClosedError: the archive is not open.
         """
         self._opened.check()
-        return Members(self._opened.members(prefix), self._opened.check)
+        return Members(self._opened.members(prefix), "the list of members", self._opened.check)
 
     def names(self) -> AsyncGenerator[list[str]]:
         """Yield the names of all members, many at once; that of a folder ends with a slash.
@@ -278,6 +291,39 @@ class Archive:
         recipe = make_recipe(codec, compression_level, chunk_size)
         tally = Tally(self._pool)
         return ByteStream(_chosen(self._pool, self._opened, selection, recipe, tally), tally)
+
+    def diff(
+        self,
+        folder: PathLike,
+        members: Iterable[str] | None = None,
+        *,
+        prefix: str = "",
+        ignore: Iterable[Aspect] = (),
+        progress: ProgressOption = False,
+    ) -> Differences:
+        """Compare the archive with a folder, byte by byte; nothing is written.
+
+        Kinds, sizes, contents, modes, times and the targets of links are compared: so that what
+        ``extract`` has restored does not differ, nor what was packed. Where either time has no
+        fraction of a second, it does not count. No link is followed. What differs comes in the
+        order of the archive, then what is new in the folder.
+
+        :param folder: a path.
+        :param members: as for ``extract``: only these are compared; None: all.
+        :param prefix: the folder of the archive that ``folder`` is compared with; "": its top.
+        :param ignore: what need not be the same, by the names of ``Difference.what``.
+        :param progress: as of ``extract``.
+        :returns: an async iterator of ``Difference``; empty if nothing differs.
+        :raises ClosedError: the archive is not open.
+        :raises ValueError: there is nothing of that name to ignore. When it is read:
+            ``OSError``: the folder cannot be opened; ``CorruptError``: the archive is damaged;
+            ``MemberNotFoundError``: one of ``members`` matches nothing.
+        """
+        self._opened.check()
+        selection = Selection(members, prefix)
+        writing = make_writing("error", None, progress)
+        steps = self._opened.diff(folder, selection, make_ignored(ignore), writing)
+        return Differences(steps, "the list of differences", self._opened.check)
 
     async def test(self, *, progress: ProgressOption = False) -> Report:
         """Read the whole archive and check its frames, headers and index; write nothing.

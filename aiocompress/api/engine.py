@@ -30,7 +30,7 @@ from aiocompress.verbs import jobs, options
 from aiocompress.verbs.base import Tally, name_of
 from aiocompress.verbs.options import FolderSource
 from aiocompress.workers import limits
-from aiocompress.workers.pool import ExecutorOption, WorkerPool
+from aiocompress.workers.pool import LONGEST_CHUNK, ExecutorOption, WorkerPool
 
 if TYPE_CHECKING:
     from aiocompress.api.archive import Archive
@@ -54,6 +54,17 @@ def new_pool(
     return WorkerPool(workers, memory, executor, preload=(jobs.__name__,))
 
 
+def long_memory(num_workers: int | None) -> int:
+    """Return the memory that an engine for one call with ``long_distance`` may use.
+
+    It lets each worker have a chunk while another one is read, within a quarter of the memory of
+    this machine or cgroup; or else has room for one chunk.
+    """
+    chunk = LONGEST_CHUNK
+    workers = limits.processors() if num_workers is None else num_workers
+    return max(min((workers + 1) * chunk, limits.memory() // 4), chunk)
+
+
 class Engine:
     """Compresses and decompresses in parallel, within a memory limit, for many streams at once.
 
@@ -63,9 +74,9 @@ class Engine:
     :param num_workers: how many chunks are worked on at once; default: the processors that this
         process may use.
     :param memory_limit: the most bytes that chunks in flight and their frames may take, an int or
-        text such as "256MiB"; default: 64 MiB for each of ``num_workers + 2``, but at most a
-        quarter of the memory of this machine or cgroup. Only what is filled is touched: see
-        "Memory" in the README.
+        text such as "256MiB"; default: 64 MiB for each of ``num_workers + 2`` and at least 288
+        MiB, but at most a quarter of the memory of this machine or cgroup. Only what is filled is
+        touched: see "Memory" in the README.
     :param executor: "process": worker processes; "thread": threads of this process; or a
         ``concurrent.futures.Executor`` of yours, which gets each chunk as ``bytes`` and which you
         shut down yourself.
@@ -157,6 +168,7 @@ class Engine:
         chunk_size: Size | None = None,
         single: bool = False,
         flush_after: float | None = None,
+        long_distance: bool = False,
         prefix: str = "",
         exclude: Iterable[str] = (),
         reproducible: bool = False,
@@ -181,6 +193,7 @@ class Engine:
         :param flush_after: seconds after which what a slow source has sent is given out, although
             more would compress better; default: the frame is filled first. The bytes then depend
             on the source's pace, too. It does nothing to files and folders.
+        :param long_distance: as for ``compress_file``.
         :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible`` and
             ``on_error``. They are about a folder or a list of paths.
         :param progress: as for ``compress_file``.
@@ -191,7 +204,9 @@ class Engine:
         """
         from aiocompress.verbs.stream import compressed_bytes
 
-        recipe = options.make_recipe(codec, compression_level, chunk_size, single=single)
+        recipe = options.make_recipe(
+            codec, compression_level, chunk_size, single=single, long=long_distance
+        )
         packing = options.make_packing(
             prefix, exclude, reproducible=reproducible, xattrs=False, on_error=on_error
         )
@@ -235,6 +250,7 @@ class Engine:
         *,
         codec: Codec | None = None,
         compression_level: int | None = None,
+        long_distance: bool = False,
         on_exists: OnExists = "error",
         fsync: bool | None = None,
         progress: ProgressOption = False,
@@ -256,6 +272,9 @@ class Engine:
         :param chunk_size: raw bytes of a frame; default: by codec and level, 5 MiB for zstd 3.
         :param codec: "zstd" or "gzip".
         :param compression_level: zstd -7 to 22 (default 3), gzip 0 to 12 (default 6).
+        :param long_distance: find repeats that are up to 128 MiB apart, as in several versions of a
+            tree: a frame for each 128 MiB. zstd from level 1 on. A chunk in flight takes 288 MiB of
+            the memory limit.
         :param on_exists: what to do if the destination exists: "error", "replace" or "skip".
         :param fsync: whether the file is on the disk before it gets its name; default: yes.
         :param progress: True draws a bar on a terminal; a callable gets a ``Progress`` on the
@@ -272,7 +291,7 @@ class Engine:
         from aiocompress.verbs import files
 
         codec = names.codec_for(name_of(destination)) if codec is None else codec
-        recipe = options.make_recipe(codec, compression_level, chunk_size)
+        recipe = options.make_recipe(codec, compression_level, chunk_size, long=long_distance)
         writing = options.make_writing(on_exists, fsync, progress)
         return await files.compress_file(self._pool, source, destination, recipe, writing)
 
@@ -323,6 +342,7 @@ class Engine:
         layout: Layout | None = None,
         codec: Codec | None = None,
         compression_level: int | None = None,
+        long_distance: bool = False,
         prefix: str = "",
         exclude: Iterable[str] = (),
         reproducible: bool = False,
@@ -349,6 +369,7 @@ class Engine:
             with. Default: an archive if the destination has such a suffix, otherwise a mirror.
         :param codec: "zstd" or "gzip"; default: as the suffix says, or zstd.
         :param compression_level: as for ``compress_file``.
+        :param long_distance: as for ``compress_file``; for archives.
         :param prefix: a folder to put around all members of the archive.
         :param exclude: patterns of files and folders to leave out, by the rules of gitignore.
         :param reproducible: no owners, plain modes, no time after SOURCE_DATE_EPOCH (or 0).
@@ -371,7 +392,7 @@ class Engine:
         kind = names.layout_for(name, layout)
         if codec is None:
             codec = names.codec_for(name) if kind == "archive" else "zstd"
-        recipe = options.make_recipe(codec, compression_level, chunk_size)
+        recipe = options.make_recipe(codec, compression_level, chunk_size, long=long_distance)
         writing = options.make_writing(on_exists, fsync, progress)
         packing = options.make_packing(
             prefix, exclude, reproducible=reproducible, xattrs=xattrs, on_error=on_error

@@ -15,9 +15,10 @@ from aiocompress.workers.pool import WorkerPool
 class AsyncFile(Generic[AnyStr]):
     """A compressed file that is open: ``async with aiocompress.open(path) as file``, or await it.
 
-    It offers what files of ``gzip.open`` and ``io`` do, and each method that may have to wait is
-    async. A file of bytes gives and takes ``bytes``, one of text ``str``. One task at a time reads;
-    several may write, each call as a whole. Whoever awaits it must close it.
+    It has the methods of ``gzip.open`` and ``io`` files; those that may have to wait are async. A
+    binary file reads and writes ``bytes``, a text file ``str``. One task at a time may read;
+    several may write, and each call writes its data in one piece. A file opened with ``await`` must
+    be closed.
 
     Attributes: ``name`` (the path, or that of the object, or None) and ``mode``.
     """
@@ -36,7 +37,7 @@ class AsyncFile(Generic[AnyStr]):
         """Open the file.
 
         :raises OSError: it cannot be opened; ``FileExistsError``: it exists, and the mode is "x".
-        :raises TypeError: it is nothing of this kind.
+        :raises TypeError: it is neither a path, a descriptor nor a suitable object.
         """
         if self._closed:
             self._check()
@@ -54,19 +55,19 @@ class AsyncFile(Generic[AnyStr]):
             await self._close(failed=kind is not None)
 
     async def aclose(self) -> None:
-        """Close the file, with all that was written to it; closing twice does no harm.
+        """Write everything that is left, and close the file; closing twice does no harm.
 
         :raises OSError: something could not be written.
         """
         await self.__aexit__(None)
 
     async def close(self) -> None:
-        """Close the file, as ``aclose`` does; files of aiofiles call it so."""
+        """Close the file like ``aclose``, under the name that aiofiles uses."""
         await self.aclose()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the file was closed."""
         return self._closed
 
     def _check(self) -> None:
@@ -81,7 +82,7 @@ class AsyncFile(Generic[AnyStr]):
         opened, self._opened, self._closed = self._opened, False, True
         try:
             if opened:
-                await self._finish(failed=failed)
+                await (self._give_up() if failed else self._finish())
         finally:
             await self._release()
 
@@ -92,8 +93,12 @@ class AsyncFile(Generic[AnyStr]):
     async def _open(self) -> None:
         """Open what is below."""
 
-    async def _finish(self, *, failed: bool) -> None:
+    async def _finish(self) -> None:
         """Close what is below."""
+
+    async def _give_up(self) -> None:
+        """Close what is below after an error in the block."""
+        await self._finish()
 
     def __del__(self) -> None:
         if self._opened:
@@ -103,7 +108,7 @@ class AsyncFile(Generic[AnyStr]):
                 self._pool.close()
 
     def _leave(self) -> None:
-        """Let go of what works for a file that nobody closes."""
+        """Stop the tasks of a file that is garbage and was never closed."""
 
     # What a file for reading offers.
 
@@ -115,11 +120,11 @@ class AsyncFile(Generic[AnyStr]):
         """Return the next ``size`` bytes or characters, fewer at the end; negative: all the rest.
 
         :raises CorruptError: the file is damaged; ``TruncatedError``: it ends within a frame, or
-            is empty. The position stays: in smaller steps, all that is before the damage can be
-            read; and what somebody else is just writing, a little later.
-        :raises FormatError: it is not compressed, or in a way that is unknown here.
-        :raises ClosedError: it is not open; the error is a ``ValueError``, too.
-        :raises io.UnsupportedOperation: it is open for writing, which is an ``OSError`` and a
+            is empty. The position stays where it was: smaller reads return what precedes the
+            damage, and a later one what another process has written meanwhile.
+        :raises FormatError: it is not compressed, or in an unknown format.
+        :raises ClosedError: it is not open; also a ``ValueError``.
+        :raises io.UnsupportedOperation: it is open for writing; an ``OSError`` and a
             ``ValueError``.
         """
         self._unsupported("read")
@@ -129,25 +134,25 @@ class AsyncFile(Generic[AnyStr]):
         self._unsupported("read")
 
     async def readline(self, size: int | None = -1) -> AnyStr:
-        """Return the next line, with its end; only the last one may have none.
+        """Return the next line with its line end, which the last line may lack.
 
-        :param size: return at most so many bytes or characters of it.
-        :raises CorruptError: and so on, as ``read``.
+        :param size: return at most this many bytes or characters of it.
+        :raises CorruptError: and the other errors of ``read``.
         """
         self._unsupported("read")
 
     async def readlines(self, hint: int | None = -1) -> list[AnyStr]:
         """Return all lines that are left.
 
-        :param hint: enough lines, once they have so many bytes or characters together.
-        :raises CorruptError: and so on, as ``read``.
+        :param hint: stop after the line with which they have more bytes or characters than this.
+        :raises CorruptError: and the other errors of ``read``.
         """
         self._unsupported("read")
 
     def __aiter__(self) -> AsyncGenerator[AnyStr]:
         """Iterate over the lines.
 
-        :raises CorruptError: and so on, as ``read``.
+        :raises CorruptError: and the other errors of ``read``.
         """
         self._unsupported("read")
 
@@ -157,44 +162,44 @@ class AsyncFile(Generic[AnyStr]):
     async def read1(self, size: int | None = -1) -> bytes:
         """Return at most ``size`` bytes, as soon as there are any; none at the end.
 
-        :raises CorruptError: and so on, as ``read``; so is that of text.
+        :raises CorruptError: and the other errors of ``read``; a text file does not support it.
         """
         self._unsupported("read1")
 
     async def readinto(self, room: Buffer) -> int:
         """Read into ``room``, a writable buffer, until it is full; returns the number of bytes.
 
-        :raises CorruptError: and so on, as ``read``; so is that of text.
+        :raises CorruptError: and the other errors of ``read``; a text file does not support it.
         """
         self._unsupported("readinto")
 
     async def peek(self, size: int = 0) -> bytes:
-        """Return bytes that follow, and stay at the position; none at the end.
+        """Return the bytes that follow without moving the position; none at the end.
 
-        :param size: a hint; more or fewer may come, but at least one.
-        :raises CorruptError: and so on, as ``read``; so is that of text.
+        :param size: a hint: it returns more or fewer, but at least one.
+        :raises CorruptError: and the other errors of ``read``; a text file does not support it.
         """
         self._unsupported("peek")
 
-    # Where it is.
+    # The position.
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset in bytes, counted as ``io.IOBase.seek`` does; returns the new one.
+        """Move to an offset in bytes, with ``whence`` as in ``io.IOBase.seek``; returns it.
 
-        It may be behind the end, where nothing is left to read. The next read begins with the
-        nearest frame that is known: by a seek table, or because it was met while reading. A file
-        that is a single frame is decoded from its beginning to go back. Of text, only what
-        ``tell`` has returned can be sought, the beginning, and the end.
+        It may be past the end, where nothing is left to read. The next read begins at the nearest
+        known frame before it: one in the seek table, or one met while reading. A file of a single
+        frame is decoded again from its beginning. In a text file, only the beginning, the end and
+        results of ``tell`` can be sought.
 
-        :raises ValueError: it is before the beginning; ``whence`` is none of the three.
-        :raises io.UnsupportedOperation: the file is open for writing; or it comes from something
-            that can be read only once, a pipe, say.
-        :raises CorruptError: of a seek from the end, and so on, as ``read``.
+        :raises ValueError: it is before the beginning, or ``whence`` is not 0, 1 or 2.
+        :raises io.UnsupportedOperation: the file is open for writing, or comes from a pipe or
+            another source that can be read only once.
+        :raises CorruptError: and the other errors of ``read``, in a seek from the end.
         """
         self._unsupported("seek")
 
     async def tell(self) -> int:
-        """Return the offset of the next byte; of text, a number that only ``seek`` understands."""
+        """Return the offset of the next byte; in a text file, a number that only ``seek`` knows."""
         self._unsupported("tell")
 
     def readable(self) -> bool:
@@ -206,7 +211,7 @@ class AsyncFile(Generic[AnyStr]):
         return False
 
     def seekable(self) -> bool:
-        """Whether it can be read from any offset on."""
+        """Whether reading can continue at any offset."""
         return False
 
     # What a file for writing offers.
@@ -218,13 +223,13 @@ class AsyncFile(Generic[AnyStr]):
     async def write(self: AsyncFile[str], data: str) -> int: ...
 
     async def write(self, data: Buffer | str) -> int:
-        """Write bytes-like data, or text; returns how many bytes or characters it has.
+        """Write bytes-like data, or text; returns its number of bytes or characters.
 
-        What fills no frame yet is kept, until more comes, or ``flush`` or the end.
+        Data that does not fill a frame is kept until more comes, ``flush`` or the end.
 
-        :raises TypeError: it is text for a file of bytes, or the reverse.
+        :raises TypeError: it is text for a binary file, or the reverse.
         :raises OSError: it, or what was written before it, cannot be written.
-        :raises ClosedError: the file is not open; the error is a ``ValueError``, too.
+        :raises ClosedError: the file is not open; also a ``ValueError``.
         :raises io.UnsupportedOperation: it is open for reading.
         """
         self._unsupported("write")
@@ -236,13 +241,13 @@ class AsyncFile(Generic[AnyStr]):
     async def writelines(self: AsyncFile[str], lines: Iterable[str]) -> None: ...
 
     async def writelines(self, lines: Iterable[Buffer] | Iterable[str]) -> None:
-        """Write several pieces, to which nothing is added; see ``write``."""
+        """Write several pieces, without adding line ends; see ``write``."""
         self._unsupported("write")
 
     async def flush(self) -> None:
-        """End the frame: whoever reads the file now finds all that was written so far.
+        """End the frame, so that readers of the file find everything that was written so far.
 
-        A file of many small frames is larger, so it is for what somebody waits for.
+        Many small frames make the file larger: flush when a reader is waiting.
 
         :raises OSError: something cannot be written.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
-from aiocompress.api.engine import Engine, new_pool
+from aiocompress.api.engine import Engine, long_memory, new_pool
 from aiocompress.api.stream import ByteStream
 from aiocompress.model import (
     DEFAULT_MAX_METADATA,
@@ -47,6 +47,7 @@ class CompressOptions(WriteOptions, total=False):
 
     codec: Codec | None
     compression_level: int | None
+    long_distance: bool
 
 
 class TreeOptions(TypedDict, total=False):
@@ -73,6 +74,7 @@ class CompressStreamOptions(TreeOptions, total=False):
     chunk_size: Size | None
     single: bool
     flush_after: float | None
+    long_distance: bool
     progress: ProgressOption
 
 
@@ -155,6 +157,12 @@ class TestOptions(OpenOptions, total=False):
     progress: ProgressOption
 
 
+def _engine(num_workers: int | None, options: CompressOptions | CompressStreamOptions) -> Engine:
+    """Return an engine for one call, with the memory that it takes."""
+    is_long = options.get("long_distance", False)
+    return Engine(num_workers, long_memory(num_workers) if is_long else None)
+
+
 async def compress(
     data: Buffer, *, codec: Codec = "zstd", compression_level: int | None = None
 ) -> bytes:
@@ -176,7 +184,7 @@ def compress_stream(
     **options: Unpack[CompressStreamOptions],
 ) -> ByteStream:
     """Compress a stream; see ``Engine.compress_stream``."""
-    engine = Engine(num_workers)
+    engine = _engine(num_workers, options)
     stream = engine.compress_stream(source, **options)
     return ByteStream(_with_engine(engine, stream), stream.tally)
 
@@ -208,7 +216,7 @@ async def compress_file(
     **options: Unpack[CompressOptions],
 ) -> Report:
     """Compress a file into a ``.zst`` or ``.gz`` file; see ``Engine.compress_file``."""
-    async with Engine(num_workers) as engine:
+    async with _engine(num_workers, options) as engine:
         return await engine.compress_file(source, destination, chunk_size, **options)
 
 
@@ -232,7 +240,7 @@ async def compress_folder(
     **options: Unpack[PackOptions],
 ) -> Report:
     """Compress a folder into an archive or a tree of files; see ``Engine.compress_folder``."""
-    async with Engine(num_workers) as engine:
+    async with _engine(num_workers, options) as engine:
         return await engine.compress_folder(source, destination, chunk_size, **options)
 
 

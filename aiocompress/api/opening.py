@@ -1,4 +1,4 @@
-"""The files that ``open`` returns: for each direction, of bytes and of text."""
+"""The files that ``open`` returns: for each direction, binary and text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TextMode: TypeAlias = Literal["rt", "wt", "xt", "at"]
 
 
 class _FromFile:
-    """What files for reading have in common."""
+    """What files for reading share."""
 
     _file: FileReader
     _pool: WorkerPool
@@ -37,7 +37,7 @@ class _FromFile:
     async def _open(self) -> None:
         await self._file.open()
 
-    async def _finish(self, *, failed: bool) -> None:  # noqa: ARG002 - nothing was written
+    async def _finish(self) -> None:
         await self._file.aclose()
         self._pool.slots.free(self._ready.clear())
 
@@ -52,19 +52,19 @@ class _FromFile:
 
 
 class BinaryReader(_FromFile, BinaryReading, AsyncFile[bytes]):
-    """A file of bytes that is read."""
+    """A binary file for reading."""
 
     def __init__(self, pool: WorkerPool, mode: str, file: FileReader, *, owns_pool: bool) -> None:
         AsyncFile.__init__(self, pool, mode, owns_pool=owns_pool)
         BinaryReading.__init__(self)
         self._file, self.name = file, file.name
 
-    async def _next(self, size: int) -> bytes:  # noqa: ARG002 - a hint
+    async def _next(self, _: int) -> bytes:
         return await self._file.next()
 
 
 class TextReader(_FromFile, TextReading, AsyncFile[str]):
-    """A file of text that is read."""
+    """A text file for reading."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class TextReader(_FromFile, TextReading, AsyncFile[str]):
 
 
 class _Writer(AsyncFile[AnyStr]):
-    """What files for writing have in common."""
+    """What files for writing share."""
 
     def __init__(self, pool: WorkerPool, mode: str, file: FileWriter, *, owns_pool: bool) -> None:
         super().__init__(pool, mode, owns_pool=owns_pool)
@@ -92,23 +92,23 @@ class _Writer(AsyncFile[AnyStr]):
         self._buffer, self._chunk_size = bytearray(), file.chunk_size
         self._sent = 0
         self._turn = asyncio.Lock()
-        """Held while a chunk is on its way, so that what others write stands behind it."""
+        """Held while a chunk is handed over, so that other tasks write after it."""
 
     async def _open(self) -> None:
         await self._file.open()
 
-    async def _finish(self, *, failed: bool) -> None:
-        if failed and self._file.atomic:
-            await self._file.abort()
-        else:
-            async with self._turn:
-                await self._file.finish(self._buffer)
+    async def _finish(self) -> None:
+        async with self._turn:
+            await self._file.finish(self._buffer)
+
+    async def _give_up(self) -> None:
+        await (self._file.abort() if self._file.atomic else self._finish())
 
     def _leave(self) -> None:
         self._file.leave()
 
     async def _put(self, data: Buffer) -> None:
-        """Write more than there is room for in the chunk."""
+        """Write data that does not fit into the chunk."""
         view = memoryview(data)
         async with self._turn:
             self._check()  # it may have been closed meanwhile
@@ -144,10 +144,10 @@ class _Writer(AsyncFile[AnyStr]):
 
 
 class BinaryWriter(_Writer[bytes]):
-    """A file of bytes that is written."""
+    """A binary file for writing."""
 
     async def write(self, data: Buffer) -> int:
-        # Most data are short lines: a few hundred nanoseconds each, and nothing to wait for.
+        # Most calls write a short line: they take some hundred nanoseconds, and wait for nothing.
         if not self._opened:
             self._check()
         if type(data) is not bytes:
@@ -161,7 +161,7 @@ class BinaryWriter(_Writer[bytes]):
 
 
 class TextWriter(_Writer[str]):
-    """A file of text that is written."""
+    """A text file for writing."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ def open_file(
     atomic: bool = False,
     owns_pool: bool = False,
 ) -> AsyncFile[Any]:
-    """Check the arguments of ``Engine.open``, and return the file, which is not open yet."""
+    """Check the arguments of ``Engine.open``; the file that it returns is not open yet."""
     kinds, text = mode.replace("t", "", 1).replace("b", "", 1), None
     if kinds not in {"r", "w", "x", "a"} or ("t" in mode and "b" in mode):
         raise ValueError(

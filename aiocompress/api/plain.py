@@ -1,7 +1,7 @@
-"""Files that are stored and sent as they are, on the threads of an engine: for doors.
+"""Files that doors read and write as they are, in the file threads of an engine.
 
-A door serves files beside what the engine makes of them. Its blocking calls wait for a disk just as
-those of the verbs do, so they run in the same threads, and never in those of the event loop.
+A door's blocking calls wait for a disk like those of the verbs, so they run in the same threads and
+never in the event loop's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class PlainFiles:
-    """The files of this machine, by the threads of an engine."""
+    """The files of this machine, used in the file threads of an engine."""
 
     def __init__(self, engine: Engine) -> None:
         self._pool: WorkerPool = engine._pool  # noqa: SLF001 - of the same floor
@@ -35,13 +35,13 @@ class PlainFiles:
         *arguments: object,
         undo: Callable[[T], object] | None = None,
     ) -> T:
-        """Run a blocking function; if cancelled, wait for it, and ``undo`` what it returned."""
+        """Run a blocking function; if cancelled, wait for it and ``undo`` its result."""
         self._pool.check()
         return await call(self._pool.files, function, *arguments, undo=undo)
 
     @asynccontextmanager
     async def reading(self, path: str) -> AsyncGenerator[FilePositions]:
-        """Open a file that is read at any offset.
+        """Open a file to read at any offset.
 
         :raises OSError: it cannot be opened.
         """
@@ -53,7 +53,7 @@ class PlainFiles:
             await file.aclose()
 
     async def stated_size(self, path: str) -> int | None:
-        """Return how many bytes a compressed file says that it holds; None: only its end tells.
+        """Return the size of a compressed file's content by its own tables; None if it has none.
 
         :raises OSError: it cannot be read.
         :raises FormatError: it is not compressed.
@@ -67,9 +67,9 @@ class PlainFiles:
 
     @asynccontextmanager
     async def writing(self, path: str, on_exists: OnExists) -> AsyncGenerator[FileSink]:
-        """Begin a file, which gets its name by ``commit``: before, and on errors, there is none.
+        """Begin a file, which gets its name only by ``commit``.
 
-        A link of that name is not followed, but replaced where ``on_exists`` is "replace".
+        A link of that name is not followed; with ``on_exists="replace"`` it is replaced.
 
         :raises FileExistsError: it exists.
         :raises OSError: it cannot be created there.

@@ -1,4 +1,4 @@
-"""Open files that are read: what those of bytes and of text, and members of archives share."""
+"""Reading from open files: shared by binary files, text files and members of archives."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from aiocompress.model import Buffer
 
 
 class Reading(ABC, Generic[AnyStr]):
-    """A file that is read from its position on, by one task at a time.
+    """A file that one task at a time reads from its position on.
 
-    :param ends: what ends its lines.
+    :param ends: the ends of its lines.
     """
 
     def __init__(self, ends: Ends[AnyStr]) -> None:
@@ -31,9 +31,9 @@ class Reading(ABC, Generic[AnyStr]):
 
     @abstractmethod
     async def _next(self, size: int) -> AnyStr:
-        """Return what follows all that was returned before, of any size; nothing at the end.
+        """Return the next data, of any size; nothing at the end.
 
-        :param size: how much is wanted now; 0 if nobody knows.
+        :param size: how much the caller wants; 0 if unknown.
         """
 
     async def _fetch(self, size: int = 0) -> AnyStr:
@@ -49,7 +49,7 @@ class Reading(ABC, Generic[AnyStr]):
         """Return the next ``size`` bytes or characters, fewer at the end; negative: all the rest.
 
         :raises CorruptError: the file is damaged; ``TruncatedError``: its end is missing. The
-            position stays: what is before the damage can be read in smaller steps.
+            position stays where it was: smaller reads return what precedes the damage.
         :raises ClosedError: the file is not open.
         """
         self._check()
@@ -61,6 +61,8 @@ class Reading(ABC, Generic[AnyStr]):
                 if 0 < left < len(more):
                     self._ready.add(more)
                     more = self._ready.take(left)
+                else:
+                    self._ready.clear()  # what it holds is no longer just before the position
                 left -= len(more) if left > 0 else 0
                 parts.append(more)
         except BaseException:
@@ -73,10 +75,10 @@ class Reading(ABC, Generic[AnyStr]):
         return await self.read()
 
     async def readline(self, size: int | None = -1) -> AnyStr:
-        """Return the next line, with its end; only the last one may have none.
+        """Return the next line with its line end, which the last line may lack.
 
-        :param size: return at most so much of it.
-        :raises CorruptError: and so on, as ``read``.
+        :param size: return at most this many bytes or characters of it.
+        :raises CorruptError: and the other errors of ``read``.
         """
         self._check()
         size = -1 if size is None else size
@@ -84,7 +86,7 @@ class Reading(ABC, Generic[AnyStr]):
         return await self._long_line(size) if line is None else line
 
     async def _long_line(self, size: int) -> AnyStr:
-        """Return a line that ends in what has to be read first."""
+        """Return a line whose end has not been read yet."""
         parts: list[AnyStr] = [self._ready.take(len(self._ready))]
         try:
             while more := await self._fetch():
@@ -102,21 +104,21 @@ class Reading(ABC, Generic[AnyStr]):
     async def readlines(self, hint: int | None = -1) -> list[AnyStr]:
         """Return all lines that are left.
 
-        :param hint: enough lines, once they have so many bytes or characters together.
-        :raises CorruptError: and so on, as ``read``.
+        :param hint: stop after the line with which they have more bytes or characters than this.
+        :raises CorruptError: and the other errors of ``read``.
         """
         lines, size = [], 0
         async for line in self:
             lines.append(line)
             size += len(line)
-            if hint is not None and 0 < hint <= size:
+            if hint is not None and 0 < hint < size:
                 break
         return lines
 
     def __aiter__(self) -> AsyncGenerator[AnyStr]:
         """Iterate over the lines.
 
-        :raises CorruptError: and so on, as ``read``.
+        :raises CorruptError: and the other errors of ``read``.
         """
         return self._iterate()
 
@@ -128,7 +130,7 @@ class Reading(ABC, Generic[AnyStr]):
             if lines is not None:
                 for line in lines:
                     yield line
-                await asyncio.sleep(0)  # others want the loop: among them, who reads ahead
+                await asyncio.sleep(0)  # let other tasks run, such as the one that reads ahead
             elif line := await self.readline():
                 yield line
             else:
@@ -142,25 +144,25 @@ class Reading(ABC, Generic[AnyStr]):
         return line
 
     def readable(self) -> bool:
-        """Return True: it can be read."""
+        """Return True."""
         return True
 
     def writable(self) -> bool:
-        """Return False: it cannot be written."""
+        """Return False."""
         return False
 
 
 class BinaryReading(Reading[bytes]):
-    """A file of bytes."""
+    """A binary file."""
 
     def __init__(self) -> None:
         super().__init__(IN_BYTES)
         self._end = 0
-        """The offset behind all that is ready."""
+        """The offset after all data that is ready."""
 
     @abstractmethod
     def _move(self, offset: int) -> None:
-        """Have ``_next`` go on at that offset."""
+        """Make ``_next`` continue at that offset."""
 
     @abstractmethod
     async def _size(self) -> int:
@@ -174,7 +176,7 @@ class BinaryReading(Reading[bytes]):
     async def read1(self, size: int | None = -1) -> bytes:
         """Return at most ``size`` bytes, as soon as there are any; none at the end.
 
-        :raises CorruptError: and so on, as ``read``.
+        :raises CorruptError: and the other errors of ``read``.
         """
         if size == 0:
             return b""
@@ -184,7 +186,7 @@ class BinaryReading(Reading[bytes]):
     async def readinto(self, room: Buffer) -> int:
         """Read into ``room``, a writable buffer, until it is full; returns the number of bytes.
 
-        :raises CorruptError: and so on, as ``read``.
+        :raises CorruptError: and the other errors of ``read``.
         """
         view = memoryview(room).cast("B")
         data = await self.read(len(view))
@@ -192,10 +194,10 @@ class BinaryReading(Reading[bytes]):
         return len(data)
 
     async def peek(self, size: int = 0) -> bytes:  # noqa: ARG002 - as of ``io.BufferedReader``
-        """Return bytes that follow, and stay at the position; none at the end.
+        """Return the bytes that follow without moving the position; none at the end.
 
-        :param size: a hint; more or fewer may come, but at least one.
-        :raises CorruptError: and so on, as ``read``.
+        :param size: a hint: it returns more or fewer, but at least one.
+        :raises CorruptError: and the other errors of ``read``.
         """
         self._check()
         if not len(self._ready):
@@ -203,21 +205,21 @@ class BinaryReading(Reading[bytes]):
         return self._ready.peek()
 
     def seekable(self) -> bool:
-        """Whether it can be read from any offset on."""
+        """Whether reading can continue at any offset."""
         return True
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to an offset in bytes, counted as ``io.IOBase.seek`` does; returns the new one.
+        """Move to an offset in bytes, with ``whence`` as in ``io.IOBase.seek``; returns it.
 
-        It may be behind the end, where nothing is left to read.
+        It may be past the end, where nothing is left to read.
 
-        :raises ValueError: it is before the beginning; ``whence`` is none of the three.
-        :raises io.UnsupportedOperation: the file comes from something that cannot be read again.
-        :raises CorruptError: of a seek from the end, and so on, as ``read``.
+        :raises ValueError: it is before the beginning, or ``whence`` is not 0, 1 or 2.
+        :raises io.UnsupportedOperation: the file comes from a source that can be read only once.
+        :raises CorruptError: and the other errors of ``read``, in a seek from the end.
         """
         self._check()
         if not self.seekable():
-            raise io.UnsupportedOperation("seek: this comes from what can be read only once")
+            raise io.UnsupportedOperation("seek: the source can be read only once")
         if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
         at = await self.tell()

@@ -1,7 +1,7 @@
-"""What was read and not taken yet, as bytes or as text: cut into lines where lines are wanted.
+"""Data that was read ahead, bytes or text, and its lines.
 
-A loop over lines is to cost no more than one over a plain file: so ``io`` cuts them, many at a
-time; but never so many that whoever reads lines and bytes by turns pays for copies.
+A loop over lines should cost no more than over a plain file, so ``io`` cuts them, many at a time;
+but not so many that a caller who alternates between lines and bytes pays for the copies.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from aiocompress.model import KIB
 AnyStr_co = TypeVar("AnyStr_co", bytes, str, covariant=True)
 
 _AT_ONCE: Final = 256 * KIB
-"""Bytes or characters of the lines that are cut together."""
+"""Bytes or characters of lines that are cut together."""
 _ANY_END: Final = re.compile(r"\r\n|\n|\r")
 
 
 class Cut(Protocol[AnyStr_co]):
-    """Lines of data that were cut: a ``BytesIO`` or a ``StringIO``, which cut each as it goes."""
+    """An iterator over lines that can also be sought: a ``BytesIO`` or a ``StringIO``."""
 
     def __iter__(self) -> Iterator[AnyStr_co]: ...
 
@@ -34,10 +34,10 @@ class Cut(Protocol[AnyStr_co]):
 
 
 class Ends(NamedTuple, Generic[AnyStr]):
-    """What ends a line.
+    """How to find the ends of lines.
 
-    ``find`` and ``rfind`` take data and a range in it, and return the offset behind the first or
-    the last end, 0 if there is none. ``cut`` takes whole lines; None: they are found one by one.
+    ``find`` and ``rfind`` take data and a range in it, and return the offset after the first or
+    last line end, or 0. ``cut`` iterates over whole lines; None: they are found one by one.
     """
 
     empty: AnyStr
@@ -47,7 +47,7 @@ class Ends(NamedTuple, Generic[AnyStr]):
 
 
 def _ends_with(end: AnyStr, cut: Callable[[AnyStr], Cut[AnyStr]] | None = None) -> Ends[AnyStr]:
-    """Return how lines are found that all have the same end."""
+    """Return how to find lines that all have the same end."""
     size = len(end)
 
     def find(data: AnyStr, start: int, stop: int) -> int:
@@ -80,13 +80,13 @@ IN_TEXT: Final = {
     "\r": _ends_with("\r"),
     "\r\n": _ends_with("\r\n"),
 }
-"""By the argument ``newline``; with None, the other ends have been translated."""
+"""By the argument ``newline``; with None, other line ends are translated first."""
 
 
 class Ready(Generic[AnyStr]):
-    """Data in order, of which some was taken.
+    """A buffer of data that is taken from the front.
 
-    :param ends: what ends a line in it.
+    :param ends: the ends of its lines.
     """
 
     def __init__(self, ends: Ends[AnyStr]) -> None:
@@ -94,12 +94,12 @@ class Ready(Generic[AnyStr]):
         self._data: AnyStr = ends.empty
         self._at = 0
         self._lines: Cut[AnyStr] | None = None
-        """Lines in front of ``_at``, of which some may not have been taken."""
+        """Lines before ``_at``, some of which may not have been taken yet."""
         self._start = 0
         """Where the first of them begins."""
 
     def __len__(self) -> int:
-        """Return how much is left."""
+        """Return the number of bytes or characters left."""
         self._uncut()
         return len(self._data) - self._at
 
@@ -107,16 +107,16 @@ class Ready(Generic[AnyStr]):
         lines, self._lines = self._lines, None
         if lines is not None:
             self._at = self._start + lines.tell()
-            lines.seek(0, io.SEEK_END)  # whoever iterates over them is at their end
+            lines.seek(0, io.SEEK_END)  # ends any iteration over them
 
     def add(self, data: AnyStr) -> None:
-        """Take more data, which follows."""
+        """Append data."""
         self._uncut()
         left = self._data[self._at :]
         self._data, self._at = (left + data if left else data), 0
 
     def put_back(self, data: AnyStr) -> None:
-        """Take data back that was taken last."""
+        """Put back the data that was taken last."""
         self._uncut()
         self._data, self._at = data + self._data[self._at :], 0
 
@@ -128,7 +128,7 @@ class Ready(Generic[AnyStr]):
         return size
 
     def move(self, size: int) -> bool:
-        """Go ahead, or back if it is negative; False: what is there is not enough."""
+        """Skip data, or go back if ``size`` is negative; False if the buffer does not reach."""
         self._uncut()
         at = self._at + size
         if not 0 <= at <= len(self._data):
@@ -137,7 +137,7 @@ class Ready(Generic[AnyStr]):
         return True
 
     def peek(self) -> AnyStr:
-        """Return what is left, and leave it there."""
+        """Return what is left without taking it."""
         self._uncut()
         return self._data[self._at :]
 
@@ -150,7 +150,7 @@ class Ready(Generic[AnyStr]):
         return data
 
     def line(self, size: int) -> AnyStr | None:
-        """Return the next line, or the first ``size`` of it; None: its end is not here."""
+        """Take the next line, or the first ``size`` of it; None if its end is not here."""
         self._uncut()
         start, stop = self._at, len(self._data)
         if 0 <= size < stop - start:
@@ -164,11 +164,9 @@ class Ready(Generic[AnyStr]):
         return self._data[start:end]
 
     def lines(self) -> Iterator[AnyStr] | None:
-        """Return an iterator over lines that are here, of which there may be more behind them.
+        """Return an iterator over some of the lines; None if the next one is long, or incomplete.
 
-        None: the next one is long, or not all here.
-
-        Whatever else is called takes back those that were not taken from it.
+        Any other method ends the iteration, and puts back the lines that were not taken.
         """
         self._uncut()
         start, cut = self._at, self._ends.cut

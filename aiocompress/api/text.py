@@ -1,7 +1,7 @@
-"""Text in files: what ``io.TextIOWrapper`` does, for blocks that come one by one.
+"""Text files: what ``io.TextIOWrapper`` does, for blocks that arrive one by one.
 
-Encodings and newlines are the business of ``codecs`` and ``io``; here their incremental decoders
-and encoders are fed.
+``codecs`` and ``io`` know encodings and newlines; this module feeds their incremental decoders and
+encoders.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from aiocompress.api.ready import IN_TEXT
 _FLAGS_AT: Final = 64
 _SKIP_AT: Final = 128
 _MASK: Final = (1 << 64) - 1
-"""A place in text is one number, as in ``io``: an offset, flags of the decoder, characters."""
+"""As in ``io``, one number is a position: an offset, the decoder's flags, characters to skip."""
 
 
 class TextOptions(NamedTuple):
-    """How text is stored in bytes; see ``io.TextIOWrapper``."""
+    """The encoding of text; see ``io.TextIOWrapper``."""
 
     encoding: str
     errors: str
@@ -32,16 +32,16 @@ class TextOptions(NamedTuple):
     def of(cls, encoding: str | None, errors: str | None, newline: str | None) -> TextOptions:
         """Check the arguments, and fill in the defaults.
 
-        :raises LookupError: there is no such encoding.
-        :raises ValueError: ``newline`` is none of the five that there are.
-        :raises TypeError: one of them is not text.
+        :raises LookupError: the encoding is unknown.
+        :raises ValueError: ``newline`` has another value than ``io.TextIOWrapper`` allows.
+        :raises TypeError: an argument is not text.
         """
         as_io = io.TextIOWrapper(io.BytesIO(), io.text_encoding(encoding, 3), errors, newline)
         return cls(as_io.encoding, as_io.errors or "strict", newline)
 
 
 class _Snapshot(NamedTuple):
-    """Where in the bytes decoding can begin again, and after how many characters that is."""
+    """A place at which decoding can begin again: its offset in bytes and in characters."""
 
     offset: int
     flags: int
@@ -49,7 +49,7 @@ class _Snapshot(NamedTuple):
 
 
 class TextReading(Reading[str]):
-    """A file of text, decoded from blocks of bytes."""
+    """A text file, decoded from blocks of bytes."""
 
     def __init__(self, options: TextOptions) -> None:
         super().__init__(IN_TEXT[options.newline])
@@ -59,11 +59,11 @@ class TextReading(Reading[str]):
 
     @abstractmethod
     async def _next_bytes(self) -> bytes:
-        """Return the bytes that follow; none at the end."""
+        """Return the next bytes; none at the end."""
 
     @abstractmethod
     def _move(self, offset: int) -> None:
-        """Have ``_next_bytes`` go on at that offset."""
+        """Make ``_next_bytes`` continue at that offset."""
 
     @abstractmethod
     async def _size(self) -> int:
@@ -79,12 +79,12 @@ class TextReading(Reading[str]):
         if snapshot.offset or snapshot.flags:
             self._decoder.setstate((b"", snapshot.flags))
         self._held = ""
-        """The first half of what may be one newline."""
+        """The first half of a possible newline."""
         self._offset = snapshot.offset
         self._characters = snapshot.characters
         self._snapshots = deque([snapshot])
 
-    async def _next(self, size: int) -> str:  # noqa: ARG002 - a hint
+    async def _next(self, _: int) -> str:
         while True:
             data = await self._next_bytes()
             undecoded, flags = self._decoder.getstate()
@@ -100,7 +100,7 @@ class TextReading(Reading[str]):
                 return text
 
     def _kept(self) -> int:
-        """Return how many characters were taken, and forget the snapshots before them."""
+        """Return how many characters were taken, and drop the snapshots that precede them."""
         taken = self._characters - len(self._ready)
         while len(self._snapshots) > 1 and self._snapshots[1].characters <= taken:
             self._snapshots.popleft()
@@ -111,11 +111,11 @@ class TextReading(Reading[str]):
         return await super()._fetch(size)
 
     def seekable(self) -> bool:
-        """Whether it can be read from any place on."""
+        """Whether reading can continue at any position."""
         return True
 
     async def tell(self) -> int:
-        """Return the place of the next character, for ``seek``: a number that says nothing else."""
+        """Return the position of the next character, an opaque number for ``seek``."""
         self._check()
         taken = self._kept()
         place = self._snapshots[0]
@@ -123,15 +123,14 @@ class TextReading(Reading[str]):
         return place.offset | place.flags << _FLAGS_AT | skip << _SKIP_AT
 
     async def seek(self, place: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place that ``tell`` has returned, to 0, or with ``SEEK_END`` to the end.
+        """Move to a position that ``tell`` returned, to 0, or with ``SEEK_END`` to the end.
 
-        :raises io.UnsupportedOperation: text cannot be sought in another way; the file comes from
-            something that cannot be read again.
-        :raises ValueError: it is no such place.
+        :raises io.UnsupportedOperation: any other seek; or the source can be read only once.
+        :raises ValueError: it is no such position.
         """
         self._check()
         if not self.seekable():
-            raise io.UnsupportedOperation("seek: this comes from what can be read only once")
+            raise io.UnsupportedOperation("seek: the source can be read only once")
         if whence not in {io.SEEK_SET, io.SEEK_CUR, io.SEEK_END}:
             raise ValueError(f"whence must be 0, 1 or 2, not {whence!r}")
         if whence == io.SEEK_CUR and not place:
@@ -147,12 +146,12 @@ class TextReading(Reading[str]):
         self._begin(_Snapshot(place & _MASK, place >> _FLAGS_AT & _MASK, 0))
         self._move(self._offset)
         if len(await self.read(skip)) < skip:
-            raise ValueError("the place is behind the end of the text")
+            raise ValueError("the position is past the end of the text")
         return place
 
 
 class TextEncoder:
-    """Text to bytes, with the newlines of the file."""
+    """Encodes text, with the newlines of the file."""
 
     def __init__(self, options: TextOptions) -> None:
         self._encoder = codecs.getincrementalencoder(options.encoding)(options.errors)
@@ -160,14 +159,14 @@ class TextEncoder:
         self._newline = newline if newline in {"\r", "\r\n"} else None
 
     def follow(self) -> None:
-        """Go on with a text that has begun already, and so has its mark of byte order."""
+        """Continue a text that has its byte order mark already."""
         self._encoder.setstate(0)
 
     def encode(self, text: str) -> bytes:
         """Return the bytes of a text.
 
-        :raises UnicodeEncodeError: the encoding has no such character.
-        :raises TypeError: it is no text.
+        :raises UnicodeEncodeError: the encoding lacks a character.
+        :raises TypeError: it is not text.
         """
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")

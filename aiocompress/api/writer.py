@@ -1,4 +1,4 @@
-"""An archive that is being made: members from memory, downloads, databases and folders."""
+"""Making an archive of members from memory, downloads, databases and folders."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class ArchiveWriter:
     """An archive that is being made; ``async with engine.create_archive(path) as writer``.
 
     Leaving the block writes the index and the end, and gives the file its name. An error or a
-    cancellation in the block leaves no file, and what was there before stays. It belongs to one
-    event loop; several tasks may add members, which stand in the archive in the order of the
-    calls: what is still gathered when another member is ready comes after it.
+    cancellation in the block leaves no file, and an older one as it was. The writer belongs to one
+    event loop. Several tasks may add members, which stand in the archive in the order of the calls,
+    except that a member whose content is still being gathered does not hold up one that is ready.
 
-    An error of ``add`` costs only its member, and the archive goes on, unless the first bytes of
-    the member are in the archive already. Then nothing more can be added, and the block ends with
-    an error: only a member from a path, or one whose ``size`` is given, larger than 256 KiB.
+    An error of ``add`` costs only its member, unless the first bytes of that are in the archive
+    already. Then nothing more can be added, and the block ends with an error. That happens only to
+    members larger than 256 KiB: if one from a path, or with a given ``size``, breaks off, or if
+    the call is cancelled while the content goes into the archive.
     """
 
     def __init__(self, created: CreatedArchive) -> None:
@@ -43,7 +44,7 @@ class ArchiveWriter:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Finish the archive, or give it up after an error."""
+        """Finish the archive, or abandon it after an error."""
         if kind is None:
             await self._created.finish()
         else:
@@ -61,7 +62,7 @@ class ArchiveWriter:
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``; all of it after the block.
+        """Totals so far as a ``Report``, complete after the block.
 
         Its ``warnings`` tell which files changed while they were read.
         """
@@ -76,58 +77,56 @@ class ArchiveWriter:
         mode: int = 0o644,
         mtime_ns: int | None = None,
     ) -> Member:
-        """Add a file with this content, owned by nobody in particular.
+        """Add a file with this content, owned by root.
 
-        It waits while the pipeline is full. Content of a size that nobody knows is gathered, up to
-        256 KiB in memory, and what is larger in a file without a name in the folder for temporary
-        files.
+        The call waits while the pipeline is full. Content of unknown size is gathered first: up to
+        256 KiB in memory, more in a nameless file in the folder for temporary files.
 
         :param name: its name in the archive, such as ``"logs/today.txt"``.
         :param source: bytes-like; a path, whose content is read; an object with ``read(n)``, async
-            or a binary file; an iterable of bytes-like, async or not. What is not async is called
-            in a thread. A text is a path: encode what you mean as content.
+            or a binary file; an iterable of bytes-like, async or not. A thread calls what is not
+            async. A string is a path: encode text that is meant as content.
         :param size: bytes of the content; None: it ends where the source does.
         :param mode: its permissions.
         :param mtime_ns: its time of modification in nanoseconds since 1970; None: that of the file
             at a path, or now.
         :returns: the member, as ``Archive.member`` will return it.
-        :raises UnsafeMemberError: no archive may hold such a name: it is absolute, empty, too long,
-            or has a ``..`` in it.
-        :raises ValueError: the archive has such a member already, or one that is no folder where
-            the name needs one; a number is out of bounds.
+        :raises UnsafeMemberError: the name is absolute, empty, too long, or has a ``..`` in it.
+        :raises ValueError: the archive has a member of that name already, or one that is not a
+            folder where the name needs a folder; or a number is out of bounds.
         :raises TypeError: bytes cannot be read from such a source.
         :raises CorruptError: more bytes came than ``size``; ``TruncatedError``: fewer.
         :raises ClosedError: the archive, or the engine, is closed.
         :raises AiocompressError: an earlier member broke off; or the source of a large member,
             whose ``size`` was given, adds one itself.
-        :raises OSError: a path cannot be read; the destination cannot be written. What the source
-            raises goes out as it is.
+        :raises OSError: a path cannot be read, or the destination cannot be written. Errors of the
+            source are raised as they are.
         """
         return await self._created.add(name, source, size, mode, mtime_ns)
 
     async def add_path(self, path: PathLike, name: str | None = None) -> Member:
         """Add a file as it is on the disk: with its mode, time and owner; a link as a link.
 
-        :param path: a path of anything but a folder, or a link to one.
+        :param path: the path of a file, or of anything else but a folder.
         :param name: its name in the archive; default: the last part of the path.
         :returns: the member.
         :raises FormatError: it is a folder.
-        :raises ValueError: the archive has such a member already; the file is the archive itself.
-        :raises OSError: it cannot be read; and so on, as for ``add``.
+        :raises ValueError: the archive has a member of that name; or the file is the archive.
+        :raises OSError: it cannot be read; and the other errors of ``add``.
         """
         return await self._created.add_path(path, name)
 
     async def add_folder(self, path: PathLike, name: str = "") -> int:
-        """Add all that is in a folder, as ``compress_folder`` packs it.
+        """Add everything in a folder, as ``compress_folder`` packs it.
 
         A folder that is in the archive already is not added again, so that several can be merged.
-        An error leaves the members before it in the archive.
+        After an error, the members that were added before it stay in the archive.
 
         :param path: a path.
-        :param name: the folder of the archive to put it in; default: the members stand at the top.
+        :param name: the folder of the archive to put it in; default: its top.
         :returns: how many members were added.
-        :raises ValueError: the archive has a member of such a name already.
-        :raises OSError: something cannot be read; and so on, as for ``add``.
+        :raises ValueError: the archive has a member of that name already.
+        :raises OSError: something cannot be read; and the other errors of ``add``.
         """
         return await self._created.add_folder(path, name)
 

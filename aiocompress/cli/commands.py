@@ -16,7 +16,7 @@ import click
 
 from aiocompress.cli import messages, plan
 from aiocompress.cli import run as console
-from aiocompress.model import Codec
+from aiocompress.model import Aspect, Codec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,13 +62,14 @@ _workers = _options(
     ),
     _size("--memory-limit", help="Memory for all chunks in flight."),
 )
+_progress = click.option(
+    "--progress/--no-progress",
+    default=None,
+    help="Draw a bar on stderr; default: if stderr is a terminal.",
+)
 _running = _options(
     _workers,
-    click.option(
-        "--progress/--no-progress",
-        default=None,
-        help="Draw a bar on stderr; default: if stderr is a terminal.",
-    ),
+    _progress,
     _quiet,
     _verbose,
     _flag("--json", "as_json", help="Print the report as JSON; on stderr if data takes stdout."),
@@ -171,6 +172,7 @@ def cli() -> None:
 @click.option(
     "--codec", type=click.Choice(get_args(Codec)), help="Default: by the suffix of DEST, or zstd."
 )
+@_flag("--long", "long_distance", help="zstd: find repeats up to 128 MiB apart; takes more memory.")
 @_packing
 @_writing
 @_bounding
@@ -255,6 +257,41 @@ def list_members(archive: str, **flags: Any) -> None:
 def cat(archive: str, **flags: Any) -> None:
     """Write the content of members to stdout."""
     _run("cat", flags | {"sources": (archive,)})
+
+
+@cli.command(
+    epilog="\b\nExamples:\n"
+    "  aiocompress diff folder.tar.zst folder          a line for each difference\n"
+    "  aiocompress diff --ignore time all.tar.gz . 'src/*.c'\n\n"
+    "\b\nExit code 1 says that something differs, or could not be read."
+)
+@click.argument("archive", metavar="ARCHIVE|-")
+@click.argument("folder", metavar="FOLDER")
+@click.argument("members", nargs=-1, metavar="[PATTERN]...")
+@click.option(
+    "--ignore",
+    multiple=True,
+    type=click.Choice(get_args(Aspect)),
+    metavar="WHAT",
+    help=f"What need not be the same: {', '.join(get_args(Aspect))}.",
+)
+@click.option(
+    "--prefix",
+    metavar="NAME",
+    help="Compare what is in this folder of ARCHIVE; default: its top, or the only folder there, "
+    "if that is called as FOLDER is.",
+)
+@_window
+@_metadata
+@_workers
+@_progress
+@_quiet
+@_verbose
+@_flag("--json", "as_json", help="Print one JSON object per line.")
+def diff(archive: str, **flags: Any) -> None:
+    """Tell how FOLDER differs from ARCHIVE: names, kinds, contents, modes, times, links."""
+    prefix = flags.pop("prefix")
+    _run("diff", flags | {"sources": (archive,), "inside": prefix})
 
 
 @cli.command(

@@ -1,15 +1,16 @@
-"""What ``list`` and ``cat`` write to stdout."""
+"""What ``list``, ``cat`` and ``diff`` write to stdout."""
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from typing import Any, Final
 
 from aiocompress.api.archive import Archive
 from aiocompress.api.stream import PipeSink
-from aiocompress.cli.plan import Options
-from aiocompress.model import MIB, Member, printable
+from aiocompress.cli.plan import STREAM, Options
+from aiocompress.model import MIB, Difference, Member, printable
 
 _TYPES: Final = {
     "file": stat.S_IFREG,
@@ -67,6 +68,44 @@ async def cat(archive: Archive, names: tuple[str, ...], sink: PipeSink) -> None:
         async with archive.open(name) as file:
             while data := await file.read(MIB):
                 await sink.write(data)
+
+
+async def diff(archive: Archive, options: Options) -> bool:
+    """Write a line for each difference; returns whether there is one. If quiet, one is enough."""
+    out, quiet, members = sys.stdout.buffer, options.quiet, options.members or None
+    inside, differs = options.inside, False
+    if inside is None:
+        inside = "" if options.sources == (STREAM,) else await _within(archive, _own_name(options))
+    progress = options.progress is not False and (quiet or not sys.stdout.isatty())
+    about: dict[str, Any] = {"ignore": options.ignore, "progress": progress and not quiet}
+    async with archive.diff(options.folder, members, prefix=inside, **about) as differences:
+        async for difference in differences:
+            differs = True
+            if quiet:
+                break
+            out.write(_bytes(_told(difference, options) + "\n"))
+    return differs
+
+
+def _told(difference: Difference, options: Options) -> str:
+    if options.as_json:
+        import json
+
+        return json.dumps(difference._asdict())
+    return printable(str(difference))
+
+
+def _own_name(options: Options) -> str:
+    return os.path.basename(os.path.abspath(options.folder))
+
+
+async def _within(archive: Archive, name: str) -> str:
+    """Return the name if all members are in a folder of that name; else nothing."""
+    async with archive.members() as members:
+        first = await anext(members, None)
+    if first is None or first.name.removeprefix("./").partition("/")[0] != name:
+        return ""
+    return name if await archive.listdir() == [name] else ""
 
 
 def _bytes(text: str) -> bytes:

@@ -9,7 +9,15 @@ from contextlib import suppress
 from typing import Final, Literal, NamedTuple
 
 from aiocompress.formats import names
-from aiocompress.model import Codec, Layout, is_url, parse_size, printable, public_url
+from aiocompress.model import (
+    Aspect,
+    Codec,
+    Layout,
+    is_url,
+    parse_size,
+    printable,
+    public_url,
+)
 
 STREAM: Final = "-"
 UNNAMED: Final = ""
@@ -20,7 +28,7 @@ _PACKING: Final = "--layout, --exclude, --prefix and the like"
 closed_descriptors: set[int] = set()
 """Which of stdin, stdout and stderr were closed when the program began."""
 
-Verb = Literal["compress", "decompress", "test", "extract", "recover", "list", "cat"]
+Verb = Literal["compress", "decompress", "test", "extract", "recover", "list", "cat", "diff"]
 
 
 class UsageError(Exception):
@@ -52,6 +60,7 @@ class Options(NamedTuple):
     level: int | None = None
     codec: Codec | None = None
     chunk_size: str | None = None
+    long_distance: bool = False
     layout: Layout | None = None
     exclude: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
@@ -65,6 +74,9 @@ class Options(NamedTuple):
     keep_damaged: bool = False
     long: bool = False
     null: bool = False
+    folder: str = ""
+    inside: str | None = None
+    ignore: tuple[Aspect, ...] = ()
 
 
 class Task(NamedTuple):
@@ -113,7 +125,7 @@ def plan(options: Options) -> list[Task]:
 
 
 def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
-    if options.verb in {"test", "list", "cat"}:
+    if options.verb in {"test", "list", "cat", "diff"}:
         return [Task(source, STREAM if options.verb == "cat" else None) for source in sources]
     if options.verb == "recover":
         if options.remove:

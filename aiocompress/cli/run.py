@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aiocompress.api.engine import Engine
+from aiocompress.api.engine import Engine, long_memory
 from aiocompress.api.stream import PipeSink, PipeSource
 from aiocompress.cli.messages import complain, say, summary, told
 from aiocompress.cli.plan import (
@@ -29,7 +29,7 @@ from aiocompress.cli.plan import (
     shown,
 )
 from aiocompress.errors import AiocompressError, FormatError
-from aiocompress.model import OnExists, Report, is_url
+from aiocompress.model import OnExists, Report, Size, is_url
 
 if TYPE_CHECKING:
     from aiocompress.api.functions import (
@@ -54,7 +54,11 @@ def run(options: Options) -> int:
     try:
         check_descriptors()
         tasks = plan(options)
-        engine = Engine(options.num_workers or None, options.memory_limit)
+        workers = options.num_workers or None
+        memory: Size | None = options.memory_limit
+        if options.long_distance and memory is None:
+            memory = long_memory(workers)
+        engine = Engine(workers, memory)
         if options.verb == "compress":
             # A bad level or size is an error once, and before any source is opened.
             engine.compress_stream(
@@ -62,6 +66,7 @@ def run(options: Options) -> int:
                 codec=tasks[0].codec or "zstd",
                 compression_level=options.level,
                 chunk_size=options.chunk_size,
+                long_distance=options.long_distance,
             )
         large = options.verb not in {"list", "cat"} and any(is_large(task) for task in tasks)
         if large:
@@ -189,9 +194,8 @@ class _Session:
     async def _attempt(self, task: Task) -> int:
         options = self._options
         try:
-            if options.verb in {"list", "cat"}:
-                await self._show(task)
-                return DONE
+            if options.verb in {"list", "cat", "diff"}:
+                return await self._show(task)
             report = await self._do(task)
             if options.remove and not (report.skipped_count or report.changed):
                 self._remove(task)
@@ -215,9 +219,11 @@ class _Session:
         left_out = report.skipped_count if task.layout is not None else 0
         return SKIPPED if left_out or report.changed else DONE
 
-    async def _show(self, task: Task) -> None:
-        """List an archive, or write some of its members to stdout."""
-        from aiocompress.cli.listing import cat, list_members
+    async def _show(self, task: Task) -> int:
+        """List an archive, write some of its members to stdout, or tell what differs from it."""
+        from aiocompress.cli.listing import cat, diff, list_members
+
+        code = DONE
 
         async with (
             self._source(task) as source,
@@ -226,10 +232,13 @@ class _Session:
         ):
             if self._options.verb == "list":
                 await list_members(archive, self._options)
+            elif self._options.verb == "diff":
+                code = SKIPPED if await diff(archive, self._options) else DONE
             else:
                 await cat(archive, self._options.members, sink)
             for warning in archive.warnings:
                 say(f"{shown(task.source)}: warning: {warning}")
+        return code
 
     async def _refuse(self, task: Task) -> NoReturn:
         """Say why a result has no name: its source may be no compressed file at all.
@@ -288,9 +297,14 @@ class _Session:
             if task.layout is not None:
                 return await self._extract(source, destination)
             if options.verb == "compress":
-                level, writing = options.level, self._writing
                 return await engine.compress_file(
-                    source, destination, size, codec=task.codec, compression_level=level, **writing
+                    source,
+                    destination,
+                    size,
+                    codec=task.codec,
+                    compression_level=options.level,
+                    long_distance=options.long_distance,
+                    **self._writing,
                 )
             return await engine.decompress_file(
                 source,
@@ -324,6 +338,7 @@ class _Session:
             "layout": task.layout,
             "codec": task.codec,
             "compression_level": options.level,
+            "long_distance": options.long_distance,
             "prefix": options.prefix,
             "exclude": exclusions(options),
             "reproducible": options.reproducible,

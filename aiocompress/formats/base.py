@@ -37,7 +37,7 @@ class StreamDecoder(Protocol):
     """Whether everything fed so far is decoded and ends exactly where a frame ends."""
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
-        """Yield the raw blocks (at most 2 MiB each) that ``data`` completes.
+        """Yield the raw blocks (at most 1 MiB each) that ``data`` completes.
 
         :raises CorruptError: with the offset counted from the first byte ever fed.
         """
@@ -73,6 +73,9 @@ class Codec(NamedTuple):
     """Returns a decoder for one stream, given the largest window allowed, in bytes."""
     decompress: Callable[[memoryview, memoryview], int]
     """Decodes one whole frame into a buffer; returns its raw length in bytes, or ``STREAM``."""
+    decompress_to_bytes: Callable[[memoryview, int], bytes | None] = lambda _frame, _most: None
+    """Decodes one whole frame into new bytes, at most so many, which saves whoever wants bytes a
+    copy. None: this codec cannot, or the frame has to be decoded into a buffer to see why not."""
     levels: range = range(0)
     """Empty for a codec that is read only."""
     default_level: int = 0
@@ -86,6 +89,11 @@ class Codec(NamedTuple):
     """Compresses one chunk into one frame, at a level."""
     open_encoder: Callable[[int], StreamEncoder] | None = None
     """Returns an encoder for one frame of any size, given a level; None: frames are chunks."""
+    compress_long: Callable[[memoryview, int, bool], Buffer] | None = None
+    """Does as ``compress``, and finds repeats that are far apart; it is told whether the frame is
+    the first of a file. None: the window is too small for that."""
+    long_chunk_size: int = 0
+    """The default and the largest chunk size for that, in bytes."""
 
 
 class Piece(NamedTuple):
@@ -176,7 +184,7 @@ class FrameTable(NamedTuple):
 Search: TypeAlias = Generator[Request, bytes, FrameTable | None]
 """Yields the part of the file it needs, is sent those bytes (fewer at the end of the file), and
 returns the table; None: there is no credible one."""
-Steps: TypeAlias = Iterator[Piece | None]
+Steps: TypeAlias = Generator[Piece | None]
 
 
 def little_endian(column: array[Any]) -> array[Any]:
@@ -264,6 +272,10 @@ class Reader:
     def end(self) -> None:
         """Declare that no bytes follow."""
         self._ended = True
+
+    def close(self) -> None:
+        """Stop where it is: its steps and it hold each other, and the buffer, until then."""
+        self._steps.close()
 
     def next_piece(self) -> Piece | None:
         """Return the next piece; None: more bytes are needed, or, after ``end``, nothing is left.

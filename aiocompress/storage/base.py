@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from aiocompress.model import Buffer, PathLike
+from aiocompress.workers.job import Result
 
 
 @runtime_checkable
@@ -67,6 +75,26 @@ class Origin(Protocol):
         return
 
 
+class Unread(Protocol):
+    """What is still to be read of a chunk, by a worker of this machine, or here."""
+
+    def job(self, encoding: Any) -> tuple[Callable[..., Result], tuple[Any, ...]]:
+        """Return what a worker has to do to the chunk; ``STREAM`` is the size if it cannot."""
+        ...
+
+    def read(self, view: memoryview) -> tuple[int, Any]:
+        """Read it; returns the size of the chunk, and what ``settle`` takes. For a file thread."""
+        ...
+
+    async def settle(self, about: Any) -> tuple[int, list[bytes]]:
+        """Take what was read, chunk by chunk in order.
+
+        :param about: from the result of the job, or from ``read``.
+        :returns: the size of the chunk, and the blocks of an archive's index that belong after it.
+        """
+        ...
+
+
 @runtime_checkable
 class OpenedSource(Origin, Protocol):
     """Bytes in order."""
@@ -77,6 +105,10 @@ class OpenedSource(Origin, Protocol):
     """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
     least_chunk: int = 1
     """Bytes of the smallest chunk that can be filled."""
+    makes_index: bool = False
+    """Whether it lays an archive, and ``take_index`` gives the index of that."""
+    at_offsets: bool = False
+    """Whether ``read_at`` can be called, several times at once."""
 
     @abstractmethod
     async def readinto(self, view: memoryview) -> int:
@@ -90,13 +122,30 @@ class OpenedSource(Origin, Protocol):
             done += size
         return done
 
+    async def read_at(self, offset: int, view: memoryview) -> int:  # noqa: ARG002
+        """Read from an offset until ``view`` is full or the end is reached; returns the bytes."""
+        return 0
+
+    async def begin(self, view: memoryview) -> tuple[int, Unread | None]:
+        """Do as ``fill``, but perhaps leave some of the chunk for a worker to read."""
+        return await self.fill(view), None
+
+    @property
+    def is_over(self) -> bool | None:
+        """Whether the last chunk was the end; None: only one that did not fill its room was."""
+        return None
+
     def goes_on(self, *, filled: bool) -> bool:
         """Whether another chunk may follow; ``filled``: the last one filled its room."""
-        return filled
+        return filled if self.is_over is None else not self.is_over
 
     def take_index(self) -> list[bytes]:
         """Return the blocks of an archive's index that belong after the last chunk, if any."""
         return []
+
+    def late_index(self) -> AsyncGenerator[bytes] | None:
+        """Return an index that is known only behind the last chunk; None: there is none."""
+        return None
 
     async def aclose(self) -> None:
         """Close the source, unless the caller opened it."""

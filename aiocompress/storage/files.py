@@ -30,12 +30,15 @@ _SPOOL_MEMORY: Final = 256 * KIB
 
 
 class FileSource(OpenedSource):
-    """A regular file, read from beginning to end."""
+    """A regular file, read from beginning to end, or at several offsets at once."""
 
-    def __init__(self, file: Any, path: str, status: os.stat_result, threads: FileThreads) -> None:
+    at_offsets = True
+
+    def __init__(self, file: Any, path: str, status: os.stat_result, executor: Executor) -> None:
         self.name, self.status = path, status
         self.size = status.st_size or None  # those of /proc have content, and say 0
-        self._file, self._threads = file, threads
+        self._file, self._executor = file, executor
+        self._threads = FileThreads(executor)
 
     @classmethod
     async def open(cls, path: str, executor: Executor) -> Self:
@@ -54,15 +57,31 @@ class FileSource(OpenedSource):
             raise
         with contextlib.suppress(OSError, AttributeError):  # not every system has it
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        return cls(file, path, status, threads)
+        return cls(file, path, status, executor)
 
     async def readinto(self, view: memoryview) -> int:
         with naming(self.name):
             size: int = await self._threads.transfer(self._file.readinto(view))
         return size
 
+    async def read_at(self, offset: int, view: memoryview) -> int:
+        threads = FileThreads(self._executor)
+        read = aiofiles.os.wrap(read_into)
+        with naming(self.name):
+            running = read(self._file.fileno(), offset, view, executor=threads)
+            size: int = await threads.transfer(running)
+        return size
+
     async def aclose(self) -> None:
         await self._threads.whole(self._file.close())
+
+
+def read_into(descriptor: int, offset: int, view: memoryview) -> int:
+    """Fill ``view`` from an offset on; returns the bytes, fewer only at the end."""
+    done = 0
+    while done < len(view) and (size := os.preadv(descriptor, [view[done:]], offset + done)):
+        done += size
+    return done
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -194,6 +213,7 @@ class Spool:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._file = tempfile.SpooledTemporaryFile(_SPOOL_MEMORY)  # noqa: SIM115
+        self._sizes: list[int] = []
 
     @classmethod
     @asynccontextmanager
@@ -207,10 +227,10 @@ class Spool:
 
     async def write(self, data: Buffer) -> None:
         await call(self._executor, self._file.write, data)
+        self._sizes.append(len(data))
 
     async def parts(self) -> AsyncGenerator[bytes]:
-        """Yield everything that was written, at most 1 MiB at a time; nothing is written then."""
-        if self._file.tell():
-            await call(self._executor, self._file.seek, 0)
-            while data := await call(self._executor, self._file.read, MIB):
-                yield data
+        """Yield everything as it was written; nothing is written then."""
+        await call(self._executor, self._file.seek, 0)
+        for size in self._sizes:
+            yield await call(self._executor, self._file.read, size)

@@ -1,10 +1,8 @@
 """Members become files: below one folder, and nowhere else.
 
-Plain blocking code, for workers and file threads. A path must never be resolved as text: between
-the check of a path and its use, or by a member written through a link that an earlier member was,
-it can come to lead elsewhere. So every step is taken from the descriptor of the folder above, no
-link is followed, nothing that exists is opened for writing, and links are made last. Whatever an
-archive says, nothing outside is created, changed, linked to or read.
+Plain blocking code, for workers and file threads. No link is followed (see ``below``), nothing that
+exists is opened for writing, and links are made last. Whatever an archive says, nothing outside is
+created, changed, linked to or read.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.storage.atomic_file import status_of, umask
 from aiocompress.storage.atomic_folder import empty
+from aiocompress.storage.below import Below
 from aiocompress.storage.walk import closing, open_folder
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
@@ -96,51 +95,29 @@ def is_owner(number: int) -> bool:
     return -1 <= number <= _LARGEST_OWNER
 
 
-class Restorer:
-    """Creates files, folders and links below a folder.
+class Restorer(Below):
+    """Creates files, folders and links below a folder; folders above them are made where needed.
 
     Every ``name`` is what ``checked`` returned. An ``OSError`` means that a member cannot be
     created; one of ``CONFLICTS``, that another member has taken its name.
-
-    :param root: a descriptor of the folder; stays open.
     """
 
     def __init__(self, root: int, keeping: Keeping) -> None:
-        self._root, self.keeping = root, keeping
+        super().__init__(root)
+        self.keeping = keeping
         self._umask = umask()
-        self._folder, self._descriptor = b"", root
 
     def default_mode(self, *, is_folder: bool) -> int:
         """Return the mode of a new file or folder of which no archive speaks."""
         return (0o777 if is_folder else 0o666) & ~self._umask
 
-    def close(self) -> None:
-        if self._descriptor != self._root:
-            os.close(self._descriptor)
-        self._folder, self._descriptor = b"", self._root
-
-    def parent(self, name: bytes) -> tuple[int, bytes]:
-        """Return a descriptor of the folder that a name is in, and its name there."""
-        folder, _, base = name.rpartition(b"/")
-        if folder != self._folder:
-            descriptor = self._open_folder(folder, _open_or_make) if folder else self._root
-            self.close()
-            self._folder, self._descriptor = folder, descriptor
-        return self._descriptor, base
-
-    def existing_folder(self, folder: bytes) -> int:
-        """Open a folder that is there already; returns its descriptor."""
-        return self._open_folder(folder, open_folder)
-
-    def _open_folder(self, folder: bytes, step: Callable[[bytes, int], int]) -> int:
-        at = os.dup(self._root)
-        for part in folder.split(b"/") if folder else ():
-            try:
-                below = step(part, at)
-            finally:
-                os.close(at)
-            at = below
-        return at
+    def _step(self, part: bytes, above: int) -> int:
+        try:
+            return open_folder(part, above)
+        except FileNotFoundError:
+            with contextlib.suppress(FileExistsError):  # another worker was faster
+                os.mkdir(part, _FOLDER_MODE, dir_fd=above)
+            return open_folder(part, above)
 
     # Files.
 
@@ -366,12 +343,3 @@ def _set_time(place: int | bytes, mtime_ns: int, folder: int | None = None) -> N
     time = max(-_LARGEST_TIME, min(mtime_ns, _LARGEST_TIME))
     with contextlib.suppress(OSError):  # some file systems lack early or late times
         os.utime(place, ns=(time, time), dir_fd=folder, follow_symlinks=folder is None)
-
-
-def _open_or_make(part: bytes, folder: int) -> int:
-    try:
-        return open_folder(part, folder)
-    except FileNotFoundError:
-        with contextlib.suppress(FileExistsError):  # another worker was faster
-            os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
-        return open_folder(part, folder)

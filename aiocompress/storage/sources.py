@@ -42,8 +42,8 @@ class _Parts(OpenedSource):
     waits = True
     _left = memoryview(b"")
 
-    async def _next(self, size: int) -> Buffer:  # noqa: ARG002 - the size is a hint
-        """Return some bytes, or none at the end."""
+    async def _next(self, _: int) -> Buffer:
+        """Return some bytes, about as many as wanted, or none at the end."""
         return b""
 
     async def readinto(self, view: memoryview) -> int:
@@ -210,8 +210,9 @@ class SourceInTime(_Parts):
         self._ended = not self._left
         return not self._ended
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - a chunk may end early
-        return not self._ended
+    @property
+    def is_over(self) -> bool:
+        return self._ended
 
     async def aclose(self) -> None:
         if self._reading is not None:

@@ -1,9 +1,9 @@
 """The verbs as plain functions: ``compress_file(source, destination)`` is the whole program.
 
-Each call runs an event loop in a thread of its own, so that it also works where a loop is running
-already, as in a notebook. ``loop`` holds that thread, ``held`` gives an async object one for as
-long as it is used, and each kind of object has a module, which says only what is different in it.
-Plain binary files are taken, too, where async functions take an object with ``async write(data)``.
+Each call runs an event loop in a new thread, so that it also works where a loop is running already,
+as in a notebook. ``loop`` has that thread, ``held`` lends one to an async object for as long as it
+is used, and each kind of object has a module for what is special about it. Where async functions
+take an object with ``async write(data)``, these also take a plain binary file.
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def compress_folder(
 if not TYPE_CHECKING:  # or a checker of types would take any name for one of ours
 
     def __getattr__(name: str) -> Any:
-        """Import what is about archives when it is asked for: files start sooner without."""
+        """Import the archive classes on first use: programs without them start sooner."""
         if name in {"create_archive", "open_archive"}:
             from aiocompress.sync import archive
 

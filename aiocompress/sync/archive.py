@@ -33,6 +33,7 @@ class Archive(Held[api.Archive]):
     read = method(api.Archive.read)
     extract = method(api.Archive.extract)
     test = method(api.Archive.test)
+    diff = iterator(api.Archive.diff)
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading: an ``io.BufferedReader``, which must be closed.
@@ -92,7 +93,7 @@ class Archive(Held[api.Archive]):
 class ArchiveWriter(Held[api.ArchiveWriter]):
     """An ``ArchiveWriter`` without async: ``with create_archive(path) as writer``.
 
-    One that is closed, or dropped, without the end of a ``with`` block leaves no file.
+    If it is closed or dropped other than by leaving a ``with`` block, there is no file.
     """
 
     what = "the archive"
@@ -109,7 +110,7 @@ class ArchiveWriter(Held[api.ArchiveWriter]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``; all of it after the block."""
+        """Totals so far as a ``Report``, complete after the block."""
         return self._held.report
 
 

@@ -1,7 +1,7 @@
-"""``open`` without async: real files of ``io``, for all that takes one.
+"""``open`` without async: real ``io`` files, for anything that takes one.
 
-``io`` buffers, cuts lines and decodes text, as it does for ``gzip.open``. What it asks for comes
-from an ``AsyncFile``, which decodes and compresses ahead, in a loop of its own.
+``io`` buffers, cuts lines and decodes text, as it does for ``gzip.open``. Below it is an
+``AsyncFile``, which decodes and compresses ahead in its own loop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiocompress.model import MIB, Buffer, Codec
 from aiocompress.sync.held import Held
 
 _BUFFER: Final = MIB
-"""Bytes that change threads at once: each time takes as long as some ten thousand bytes."""
+"""Bytes that cross threads at once: each crossing costs as much as ten thousand bytes."""
 
 PlainFile: TypeAlias = AnyFile | IO[bytes]
 PlainSink: TypeAlias = Sink | IO[bytes]
@@ -40,7 +40,7 @@ class Raw(io.RawIOBase):
         self._file = cast("AsyncFile[bytes]", file)  # it is read in the same way
         self.name, self.mode = file.name, getattr(file, "mode", "rb")
         self.failed: type[BaseException] | None = None
-        """What has ended the body of ``with``."""
+        """The kind of error that ended the ``with`` block."""
 
     def readinto(self, room: Any) -> int:
         return self._held.run(partial(_read_some, self._file, memoryview(room).cast("B")))
@@ -49,7 +49,7 @@ class Raw(io.RawIOBase):
         return self._held.run(partial(self._file.write, data))
 
     def end_frame(self) -> None:
-        """Let others read what was written."""
+        """Make everything that was written readable."""
         self._held.run(self._file.flush)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -106,7 +106,7 @@ class _Writer(io.BufferedWriter):
 
 
 class _TextWriter(io.TextIOWrapper):
-    """A file of text for writing."""
+    """A text file for writing."""
 
     buffer: _Writer
 
@@ -125,12 +125,12 @@ class _TextWriter(io.TextIOWrapper):
 
 
 def reading(raw: Raw) -> io.BufferedReader:
-    """Return a file to read."""
+    """Return a buffered file for reading."""
     return io.BufferedReader(raw, _BUFFER)
 
 
 class _Written:
-    """A caller's binary file, to write to; it may block the loop, which works for nobody else."""
+    """A caller's binary file to write to; it may block the loop, which has no other users."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.name = file, getattr(file, "name", None)
@@ -142,7 +142,7 @@ class _Written:
 
 
 class _Sought:
-    """A caller's binary file, read at any offset from its position on."""
+    """A caller's binary file, read at any offset after its present position."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.name = file, getattr(file, "name", None)
@@ -157,7 +157,7 @@ class _Sought:
 
 
 def adapted(file: Any, mode: str = "rb") -> Any:
-    """Return what an engine takes for a binary file of ``io``, and all else as it is."""
+    """Wrap a binary ``io`` file for an engine; return anything else as it is."""
     if not isinstance(file, io.IOBase):
         return file
     plain = cast("IO[bytes]", file)
@@ -192,8 +192,8 @@ def open(
     """Open a compressed file as ``gzip.open`` does; see ``Engine.open``. It works in threads.
 
     :param file: as for ``Engine.open``; or a binary file, which stays open.
-    :returns: an ``io.BufferedReader`` or ``io.BufferedWriter``, of text an ``io.TextIOWrapper``.
-        Their ``flush`` ends the frame.
+    :returns: an ``io.BufferedReader`` or ``io.BufferedWriter``, or for text an
+        ``io.TextIOWrapper``. Their ``flush`` ends the frame.
     """
     given, is_text = adapted(file, mode), "t" in mode
     how: FileOptions = {"codec": codec, "compression_level": compression_level, "atomic": atomic}

@@ -1,8 +1,8 @@
-"""Async objects in plain hands: each has a loop of its own, from its first use until it is closed.
+"""Async objects for plain code: each has its own loop from its first use until it is closed.
 
-A class that is ``Held`` writes ``read = method(api.Archive.read)`` for each async method that it
-offers, and ``members = iterator(api.Archive.members)`` for what is iterated; types and docstrings
-stay what they are.
+A subclass of ``Held`` defines ``read = method(api.Archive.read)`` for each async method that it
+offers, and ``members = iterator(api.Archive.members)`` for each async iterator. Types and
+docstrings carry over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiocompress.sync.loop import LoopThread
 
 
 class Managed(Protocol):
-    """What every async object of this library is."""
+    """An async context manager, as every object of this library is."""
 
     async def __aenter__(self) -> Any: ...
 
@@ -38,22 +38,22 @@ T = TypeVar("T")
 A = TypeVar("A", bound=Managed)
 _OURS = ("aiocompress-loop", "aiocompress-compute", "aiocompress-files", "aiocompress-small")
 _AT_ONCE = 256
-"""How many items an iterator takes of the loop at a time: each time costs two switches of threads,
-and what one item costs in the loop is mostly less."""
+"""Items that an iterator fetches from the loop at once: a fetch costs two thread switches, which
+mostly is more than an item costs."""
 
 
 class Held(Generic[A]):
     """An async object, used without async; a context manager.
 
-    Any number of threads may use it at once, if tasks may use the object.
+    Any number of threads may use it at once if any number of tasks may use the object.
 
-    :param within: what it was opened from, whose loop it shares; None: it has its own.
+    :param within: the object that it was opened from, whose loop it shares; None: it has its own.
     """
 
     what = "the file"
-    """What errors call it."""
+    """Its name in errors."""
     failed: type[BaseException] | None = None
-    """What has ended the body of ``with``."""
+    """The kind of error that ended the ``with`` block."""
 
     def __init__(self, held: A, within: Held[Any] | None = None) -> None:
         self._held = held
@@ -63,14 +63,14 @@ class Held(Generic[A]):
         """Whether ``close`` was called."""
 
     def run(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Take a step of the object in its loop.
+        """Run an async method of the object in its loop.
 
         :raises ClosedError: the object was closed.
         """
         return self.running().run(_awaited(step))
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a plain function of the object, which wants to be called in its loop.
+        """Call a plain function in the object's loop.
 
         :raises ClosedError: the object was closed.
         """
@@ -81,7 +81,7 @@ class Held(Generic[A]):
         return self.run(step)
 
     def running(self) -> LoopThread:
-        """Return the loop, which begins with the first step.
+        """Return the loop, which starts with the first call.
 
         :raises ClosedError: the object was closed.
         """
@@ -116,13 +116,13 @@ class Held(Generic[A]):
         """Close the object in its loop, and end the loop, if it is its own."""
         loop, self._loop = self._loop, None
         if self._within is not None:
-            with suppress(ClosedError):  # the other one has closed it
+            with suppress(ClosedError):  # ``within`` was closed, and has closed this object
                 loop = self._within.running()
-        if loop is None or not loop.is_here:  # in a fork, it is the parent's
+        if loop is None or not loop.is_here:  # after a fork, it is the parent's
             return
         work = self._held.__aexit__(self.failed, None, None)
         if threading.current_thread().name.startswith(_OURS):
-            # Garbage is collected in any thread: the loop may wait for this one, or be in it.
+            # Garbage may be collected in any thread, even the loop's or one that it waits for.
             loop.leave(work, last=self._within is None)
             return
         try:
@@ -143,7 +143,7 @@ async def _awaited(step: Callable[[], Awaitable[T]]) -> T:
 def method(
     function: Callable[Concatenate[A, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Held[A], P], T]:
-    """Return an async method as a plain one of the class that is ``Held``."""
+    """Return an async method as a plain method of a ``Held`` class."""
 
     @wraps(function)
     def run(self: Held[A], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -155,7 +155,7 @@ def method(
 def iterator(
     function: Callable[Concatenate[A, P], AsyncIterator[T]],
 ) -> Callable[Concatenate[Held[A], P], Iterator[T]]:
-    """Return a method that gives an async iterator as one that gives a plain iterator."""
+    """Return a method that returns an async iterator as one that returns a plain iterator."""
 
     @wraps(function)
     def run(self: Held[A], /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
@@ -177,7 +177,7 @@ def iterator(
 
 
 async def _some(items: AsyncIterator[T]) -> tuple[list[T], Exception | None]:
-    """Return the next items, and the error that came after them."""
+    """Return the next items, and the error that followed them, if any."""
     some: list[T] = []
     try:
         async for item in items:

@@ -1,6 +1,6 @@
-"""An event loop in a thread; the caller's thread only waits, and so remains free to take a signal.
+"""An event loop in a thread; the caller's thread only waits, and so can take signals.
 
-An interrupt there cancels the work here, and waits until it has ended.
+An interrupt of the caller cancels the work in the loop, and waits until that has ended.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop in a thread, for the work of any number of other threads.
+    """An event loop in a thread, which works for any number of other threads.
 
-    :param what: what errors call the work.
+    :param what: the name of the work in errors.
     """
 
     def __init__(self, what: str = "the call") -> None:
@@ -45,9 +45,9 @@ class LoopThread:
         return self
 
     def _start(self) -> None:
-        # The system may deliver a signal to any thread. If that of the loop took it, the caller's,
-        # which waits, would not wake up: so it starts with signals blocked, as do all that it
-        # starts. Nor does one then interrupt the start itself, halfway.
+        # The system may deliver a signal to any thread. If the loop's thread took it, the caller's
+        # would not wake up. So it starts with signals blocked, as do all threads that it starts.
+        # Nor can a signal then interrupt the start halfway.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             self._thread.start()
@@ -70,7 +70,7 @@ class LoopThread:
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread runs: a fork of this process has not got it."""
+        """Whether the thread runs; in a fork it does not."""
         return self._thread.is_alive()
 
     def _stop(self) -> None:
@@ -81,14 +81,14 @@ class LoopThread:
             self._loop.close()
 
     def leave(self, work: Coroutine[Any, Any, object], *, last: bool) -> None:
-        """Have a coroutine run, without waiting for it.
+        """Run a coroutine without waiting for it.
 
-        :param last: the loop ends with it.
+        :param last: whether the loop ends after it.
         """
 
         async def run() -> None:
             try:
-                with suppress(Exception):  # nobody is there to hear of it
+                with suppress(Exception):  # no caller is left to raise it to
                     await work
             finally:
                 if last:
@@ -103,7 +103,7 @@ class LoopThread:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the loop, and return what it returns.
 
-        :raises AiocompressError: this is a fork of the process that began it.
+        :raises AiocompressError: the loop belongs to the parent of this fork.
         """
         if sys.is_finalizing():
             work.close()
@@ -135,7 +135,7 @@ class LoopThread:
 
 
 def _tell(done: Future[T], task: asyncio.Task[T]) -> None:
-    """Tell the thread that waits what has become of its work."""
+    """Pass the outcome of the work to the waiting thread."""
     if task.cancelled():
         done.set_exception(asyncio.CancelledError())
     elif (error := task.exception()) is not None:
@@ -145,7 +145,7 @@ def _tell(done: Future[T], task: asyncio.Task[T]) -> None:
 
 
 def plain(verb: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return a verb as a plain function, which has a loop for each call."""
+    """Return a verb as a plain function, which makes a loop for each call."""
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -21,8 +21,8 @@ T = TypeVar("T")
 class Stream(Held[ByteStream], Iterator[bytes]):
     """A ``ByteStream`` without async: an iterator of ``bytes``, a context manager, a file to read.
 
-    ``with`` opens the source. The stream closes itself at its end and on an error; whoever leaves
-    it earlier closes it, by ``with`` or ``close()``.
+    ``with`` opens the source. The stream closes itself at its end and on an error; if you stop
+    earlier, close it by ``with`` or ``close()``.
 
     :param within: the archive that it reads.
     """
@@ -57,7 +57,7 @@ class Stream(Held[ByteStream], Iterator[bytes]):
 
     @property
     def report(self) -> Report:
-        """What has gone through so far, as a ``Report``."""
+        """Totals so far as a ``Report``."""
         return self._held.report
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class Stream(Held[ByteStream], Iterator[bytes]):
 
 
 def plain_stream(verb: Callable[P, ByteStream]) -> Callable[P, Stream]:
-    """Return a verb that makes a stream as one that makes a plain stream."""
+    """Return a verb that returns a stream as one that returns a plain stream."""
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> Stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -10,12 +9,11 @@ from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
 from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
-from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
+from aiocompress.verbs.chunks import Chunks
 from aiocompress.verbs.options import Recipe
-from aiocompress.workers.inflight import Job
-from aiocompress.workers.lane import LIGHT, Lane
-from aiocompress.workers.pipeline import Sent, in_order
+from aiocompress.workers.lane import Lane
+from aiocompress.workers.pipeline import in_order
 from aiocompress.workers.pool import WorkerPool
 
 
@@ -44,17 +42,22 @@ async def compressed(
         assert make_writer is not None
         writer = make_writer()
     lane = Lane(pool, detach=detach)
-    chunks = _chunks(lane, source, recipe)
-    async with aclosing(in_order(chunks, lane.window)) as items, Spool.opened(pool.files) as late:
-        async for job, (blocks, is_whole) in items:
-            await job.result()
-            if bare and is_whole and recipe.format.is_bare(job.used):
+    chunks = Chunks(lane, source, recipe)
+    under_way = in_order(chunks.produce(), lane.window)
+    async with aclosing(under_way) as items, Spool.opened(pool.files) as late:
+        async for chunk in items:
+            done = await chunks.outcome(chunk)
+            if done is None:
+                break
+            used, data, blocks, is_whole, is_last = done
+            is_alone = is_whole and source.late_index() is None
+            if bare and is_alone and recipe.format.is_bare(used):
                 # A cut through its only frame shows, so it needs no mark, and no table.
-                tally.add(job.used, len(job.data), 1)
-                yield (job.data,)
+                tally.add(used, len(data), 1)
+                yield (data,)
                 return
-            parts = writer.add(memoryview(job.data), job.used)
-            tally.add(job.used, sum(map(len, parts)), 1)
+            parts = writer.add(memoryview(data), used)
+            tally.add(used, sum(map(len, parts)), 1)
             yield parts
             for held in map(writer.index, blocks):
                 if writer.index_last:
@@ -62,59 +65,22 @@ async def compressed(
                 else:
                     tally.add(0, len(held), 0)
                     yield (held,)
-        async for held in late.parts():
-            tally.add(0, len(held), 0)
-            yield (held,)
+            if is_last:
+                break
+        async with aclosing(_behind_all(source, writer, late)) as rest:
+            async for held in rest:
+                tally.add(0, len(held), 0)
+                yield (held,)
     end = writer.finish()
     tally.add(0, len(end), 0)
     yield (end,)
 
 
-async def _chunks(
-    lane: Lane, source: OpenedSource, recipe: Recipe
-) -> AsyncGenerator[Sent[Job, tuple[list[bytes], bool]]]:
-    """Read chunks into slots; an empty source has one chunk, which is empty.
-
-    With each go the blocks of an archive's index that belong behind it, and whether this chunk is
-    all that there is.
-    """
-    slots, bound = lane.pool.slots, recipe.format.codec.bound
-    arguments = (recipe.format.name, recipe.level)
-    slow = recipe.level >= recipe.format.codec.slow_from
-    size = recipe.chunk_size
-    if source.size is not None:
-        size = min(size, source.size + 1)
-    slots.check(size, bound(size))
-    rooms: list[memoryview] = []
-
-    def free() -> int:
-        rooms.clear()  # goes back to the system by itself
-        return 0
-
-    lane.window.when_stuck = free
-    first = more = True
-    while more:
-        # What a slow source sends is gathered first: no slot waits for it.
-        if source.waits and (not rooms or len(rooms[0]) < size):
-            rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
-        used = await source.fill(rooms[0][:size]) if source.waits else -1
-        slot = await slots.take(size, bound(size), slow=slow, new=lane.window.is_new)
-        try:
-            if source.waits:
-                slot.input[:used] = rooms[0][:used]
-            else:
-                used = await source.fill(slot.input[:size])
-        except BaseException:
-            slot.free()
-            raise
-        if not used and not first:
-            slot.free()
-            return
-        filled = used == size
-        follows = filled and not (first and source.size == size)
-        more, blocks = source.goes_on(filled=filled), source.take_index()
-        light = not first and used <= LIGHT
-        job = await lane.run(slot, used, jobs.compress, *arguments, follows=follows, light=light)
-        yield Sent(job, (blocks, first and not more and not blocks))
-        # A file that turns out larger than it was goes on in whole chunks.
-        first, size = False, recipe.chunk_size
+async def _behind_all(source: OpenedSource, writer: Writer, late: Spool) -> AsyncGenerator[bytes]:
+    """Yield the parts of an archive's index that stand behind all frames."""
+    async for held in late.parts():
+        yield held
+    if (index := source.late_index()) is not None:
+        async with aclosing(index):
+            async for block in index:
+                yield writer.index(block)

@@ -8,9 +8,11 @@ stream, in a compute thread.
 from __future__ import annotations
 
 import asyncio
+import mmap
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
 from aiocompress.formats.base import Format, Piece, Reader, StreamDecoder
@@ -32,6 +34,8 @@ DAMAGE: Final = (CorruptError, FormatError, LimitError)
 _NOTHING: Final = memoryview(b"")
 _LARGEST_READ: Final = 16 * MIB
 _FIRST_READ: Final = 4 * KIB
+_ROOM: Final = MIB
+"""Raw bytes of a stream that travel together: a thread hop takes as long as decoding 100 KB."""
 
 
 async def pieces(
@@ -157,12 +161,30 @@ async def outcome(item: Decoding, *, strict: bool = True) -> Result | None:
 
 
 class Stream:
-    """Decodes pieces one after another as one stream, in a compute thread."""
+    """Decodes pieces one after another as one stream, in a compute thread.
 
-    def __init__(self, pool: WorkerPool, form: Format, max_window: int) -> None:
-        self._pool, self._format, self._max_window = pool, form, max_window
+    :param prompt: the next piece is there as soon as it is asked for. Then it is asked for while
+        the last blocks of the one before it are still being decoded, and the thread never waits.
+    :param rooms: how many blocks, of 1 MiB each, may be in memory at once.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        form: Format,
+        max_window: int,
+        *,
+        prompt: bool = False,
+        rooms: int = 2,
+    ) -> None:
+        self._format, self._max_window, self._prompt = form, max_window, prompt
         self._decoder: StreamDecoder | None = None
         self._start = self._frame = 0
+        self._begun: int | None = None
+        self._inputs: deque[Buffer] = deque()
+        self._steps: Iterator[Buffer] = iter(())
+        self._rooms = Rooms(rooms)
+        self._ahead: Ahead[Buffer] = Ahead(pool, self._next_block, rooms)
 
     @property
     def is_open(self) -> bool:
@@ -170,18 +192,47 @@ class Stream:
         return self._decoder is not None
 
     async def decode(self, item: Decoding) -> AsyncGenerator[Buffer]:
-        """Yield the raw blocks of a piece."""
+        """Yield the raw blocks of a piece; of a prompt source, those of the one before it."""
         if self._decoder is None:
             self._decoder = self._format.codec.open_stream(self._max_window)
             self._start, self._frame = item.piece.offset, item.piece.first_frame
-        try:
-            async with aclosing(stepped(self._pool, self._decoder.feed(item.input))) as blocks:
-                async for block in blocks:
-                    yield block
-        except AiocompressError as error:
-            raise self._located(error) from None
+            self._begun = self._start
+        goes_on = self._prompt and item.job is None and not item.piece.last
+        self._inputs.append(item.input)
+        self._ahead.start()
+        async with aclosing(self.blocks(until_begun=goes_on)) as blocks:
+            async for block in blocks:
+                yield block
         if item.piece.last or (item.job is not None and self._decoder.boundary):
             self.finish()
+
+    def start(self) -> int | None:
+        """Return the offset of the frame that the last block begins; None: it is one within."""
+        begun, self._begun = self._begun, None
+        return begun
+
+    async def blocks(self, *, until_begun: bool = False) -> AsyncGenerator[Buffer]:
+        """Yield what is left of the pieces so far.
+
+        :param until_begun: stop as soon as the last piece is being decoded.
+        """
+        try:
+            while not (until_begun and not self._inputs):
+                if (block := await self._ahead.next()) is None:
+                    return
+                yield block
+                self._ahead.give_back()
+        except AiocompressError as error:
+            raise self._located(error) from None
+
+    def _next_block(self) -> Buffer | None:
+        """Decode a block, in the thread; None: more input is needed."""
+        while (block := next(self._steps, None)) is None:
+            if not self._inputs:
+                return None
+            assert self._decoder is not None
+            self._steps = self._rooms.joined(self._decoder.feed(self._inputs.popleft()))
+        return block
 
     def finish(self) -> None:
         """Say that nothing follows."""
@@ -192,8 +243,134 @@ class Stream:
             except AiocompressError as error:
                 raise self._located(error) from None
 
+    async def aclose(self) -> None:
+        """Stop; leaves when the thread has."""
+        await self._ahead.aclose()
+
     def _located(self, error: AiocompressError) -> AiocompressError:
         return error.located(base=self._start, frame=self._frame)
+
+
+class Ahead(Generic[T]):
+    """Items that are made in a compute thread, ahead of whoever takes them.
+
+    The thread goes from one item to the next at once, and never waits: where there is no work, or
+    enough items that nobody has taken, it is free for others.
+
+    :param make: makes the next item, in the thread; None: there is nothing to do.
+    :param most: how many items there may be that were not given back.
+    """
+
+    def __init__(self, pool: WorkerPool, make: Callable[[], T | None], most: int) -> None:
+        self._pool, self._make = pool, make
+        self._leave = deque(range(most))
+        """An entry for each item that may be made: the thread takes one, ``give_back`` adds one."""
+        self._made: deque[T | BaseException] = deque()
+        self._running: asyncio.Future[bool] | None = None
+        """Whether the thread stopped because there was nothing to do."""
+        self._has_more = False
+        """Whether there is work that the thread may not have seen."""
+        self._news = asyncio.Event()
+
+    def start(self) -> None:
+        """Say that there is work."""
+        self._has_more = True
+        self._revive()
+
+    def give_back(self) -> None:
+        """Say that the item taken last is not needed any more."""
+        self._leave.append(0)
+        self._revive()
+
+    def _revive(self) -> None:
+        """Have the thread go on, if it has stopped and can."""
+        running = self._running
+        if running is None or running.done():
+            stopped_idle = running is None or running.result()
+            if self._leave and (self._has_more or not stopped_idle):
+                self._pool.check()
+                self._has_more = False
+                loop = asyncio.get_running_loop()
+                self._running = loop.run_in_executor(self._pool.threads, self._run, loop)
+                self._running.add_done_callback(lambda _: self._news.set())
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Make items, in the thread; returns whether there is nothing to do."""
+        try:
+            while self._leave:
+                self._leave.popleft()
+                item = self._make()
+                if item is None:
+                    self._leave.append(0)
+                    return True
+                self._made.append(item)
+                loop.call_soon_threadsafe(self._news.set)
+        except BaseException as error:  # noqa: BLE001 - raised in its turn
+            self._made.append(error)
+            return True
+        return False
+
+    async def next(self) -> T | None:
+        """Return the next item; None: there is nothing to do."""
+        while not self._made:
+            self._revive()
+            running = self._running
+            self._news.clear()
+            if running is not None and not running.done():
+                if not self._made:
+                    await self._news.wait()
+            elif not self._made:
+                return None
+        item = self._made.popleft()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        """Stop after the item that is being made."""
+        self._leave.clear()
+        if self._running is not None:
+            await ended(self._running)
+
+
+class Rooms:
+    """Joins small blocks into large ones, in a few rooms by turns.
+
+    Memory that is used again stays in the cache, and what a decoder allocates for each large block
+    would come from the system page by page.
+    """
+
+    def __init__(self, most: int = 2) -> None:
+        self._most = most
+        self._rooms: deque[memoryview] = deque()
+
+    def joined(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
+        """Yield all that the blocks hold, before their error too; valid until the room's next turn.
+
+        :param blocks: 1 MiB each at most.
+        """
+        room, size = _NOTHING, 0
+        try:
+            for block in blocks:
+                if size + len(block) > len(room):
+                    if size:
+                        yield room[:size]
+                    room, size = self._next(), 0
+                room[size : size + len(block)] = block
+                size += len(block)
+        except AiocompressError:
+            if size:
+                yield room[:size]
+            raise
+        if size:
+            yield room[:size]
+
+    def _next(self) -> memoryview:
+        if len(self._rooms) < self._most:
+            self._rooms.append(memoryview(mmap.mmap(-1, _ROOM)))  # takes only what is filled
+        else:
+            self._rooms.rotate(-1)
+        return self._rooms[-1]
 
 
 async def stepped(pool: WorkerPool, steps: Iterator[T]) -> AsyncGenerator[T]:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from aiocompress import formats
+from aiocompress.errors import AiocompressError
 from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import OpenedSource
@@ -22,6 +23,9 @@ _SLOW_READ: Final = MIB // 2
 _RUN: Final = MIB
 """Raw bytes of frames that travel together for a reader who may be slow; four times that for one
 who is not, and twice that again where they need no room in a slot."""
+
+_ROOMS: Final = 4
+"""Blocks of a stream, 1 MiB each, that are in memory at once; two of a source that waits."""
 
 
 class Block(NamedTuple):
@@ -69,7 +73,9 @@ async def decompressed(
     if detach:
         reading = reading._replace(read_size=min(reading.read_size, _SLOW_READ))
     decoder = Decoder(lane, form, target)
-    stream = Stream(pool, form, reading.max_window)
+    prompt = source.size is not None and not source.waits
+    rooms = _ROOMS if prompt else 2
+    stream = Stream(pool, form, reading.max_window, prompt=prompt, rooms=rooms)
     reader = form.container.reader(
         whole=pool.slots.largest,
         run=(_RUN if detach else 4 * _RUN) if target is None else 8 * _RUN,
@@ -92,7 +98,18 @@ async def decompressed(
 
     try:
         async with aclosing(in_order(started(), lane.window)) as items:
-            async for item in items:
+            while True:
+                try:
+                    item = await anext(items, None)
+                except AiocompressError:
+                    # What stands before the damage.
+                    async with aclosing(_counted(stream.blocks(), stream, tally)) as blocks:
+                        async for block in blocks:
+                            reading.check_output(tally.raw_bytes)
+                            yield block
+                    raise
+                if item is None:
+                    break
                 async with aclosing(_blocks(item, stream, tally)) as blocks:
                     async for block in blocks:
                         reading.check_output(tally.raw_bytes)
@@ -101,7 +118,11 @@ async def decompressed(
         # Padding and the index belong to no frame.
         tally.add(0, tally.read_bytes - tally.compressed_bytes, 0)
     finally:
-        await decoder.over()
+        reader.close()
+        try:
+            await stream.aclose()
+        finally:
+            await decoder.over()
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:
@@ -113,10 +134,16 @@ async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerato
         data = None if result.written else item.job.data
         yield Block(result.size, data, item.piece.offset)
         return
-    start = None if stream.is_open else item.piece.offset
-    async with aclosing(stream.decode(item)) as blocks:
+    async with aclosing(_counted(stream.decode(item), stream, tally)) as blocks:
+        async for block in blocks:
+            yield block
+    tally.add(0, item.size, item.frames)
+
+
+async def _counted(
+    blocks: AsyncGenerator[Buffer], stream: Stream, tally: Tally
+) -> AsyncGenerator[Block]:
+    async with aclosing(blocks):
         async for data in blocks:
             tally.add(len(data), 0, 0)
-            yield Block(len(data), data, start)
-            start = None
-    tally.add(0, item.size, item.frames)
+            yield Block(len(data), data, stream.start())

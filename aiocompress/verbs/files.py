@@ -10,6 +10,7 @@ from aiocompress.storage.base import Sink, Source
 from aiocompress.storage.files import FileSink
 from aiocompress.storage.sources import opened
 from aiocompress.verbs import jobs
+from aiocompress.verbs.archive.passing import passing
 from aiocompress.verbs.base import Amount, Tally, into, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
@@ -33,7 +34,8 @@ async def compress_file(
     """
     async with (
         verb(pool, "compressing", writing, tally=tally) as run,
-        opened(source, pool) as data,
+        opened(source, pool) as opened_source,
+        passing(opened_source, pool.files) as data,
         into(run, data, destination) as sink,
     ):
         run.name, run.total = data.name, data.size

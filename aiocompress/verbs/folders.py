@@ -11,7 +11,7 @@ from aiocompress.storage.base import Sink, naming
 from aiocompress.storage.walk import is_folder
 from aiocompress.verbs import files
 from aiocompress.verbs.archive.opened import OpenedArchive
-from aiocompress.verbs.archive.pack import TreeSource
+from aiocompress.verbs.archive.source import TreeSource
 from aiocompress.verbs.base import Tally, check_here
 from aiocompress.verbs.framed import pack as framed_out
 from aiocompress.verbs.framed import unpack as framed_back
@@ -33,7 +33,7 @@ async def compress_folder(
 ) -> Report:
     """Compress folders and files into an archive, a tree of files, or the framed container."""
     pool.check()
-    _check_packing(packing, layout)
+    _check_packing(packing, recipe, layout)
     packing = packing._replace(roots=await call(pool.files, roots_of, source))
     if layout == "archive":
         tree = TreeSource(packing, pool.files)
@@ -62,7 +62,7 @@ async def compress_folder(
         )
 
 
-def _check_packing(packing: Packing, layout: Layout) -> None:
+def _check_packing(packing: Packing, recipe: Recipe, layout: Layout) -> None:
     """Refuse options that would do nothing.
 
     :raises ValueError: one was given.
@@ -71,6 +71,8 @@ def _check_packing(packing: Packing, layout: Layout) -> None:
         raise ValueError(f"xattrs is for archives, not for the layout {layout!r}")
     if layout == "mirror" and (packing.prefix or packing.clamp is not None):
         raise ValueError("prefix and reproducible are for archives, not for the layout 'mirror'")
+    if layout != "archive" and recipe.long:
+        raise ValueError(f"long_distance is for archives, not for the layout {layout!r}")
 
 
 async def decompress_folder(

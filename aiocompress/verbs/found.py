@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from copy import copy
 from typing import Final
 
 from aiocompress.errors import Lines, short
@@ -80,6 +81,12 @@ class Found:
         count = self.warnings.left_out
         more = (f"{count:,} more warnings",) if count else ()
         return (*self.warnings, *more, *map(short, left_out), *kept)
+
+    def take(self) -> Found:
+        """Return what was noted since the last time."""
+        taken = copy(self)
+        vars(self).update(vars(Found()))
+        return taken
 
     def add(self, other: Found) -> None:
         """Add what another one has found; only members read front to back leave something out."""

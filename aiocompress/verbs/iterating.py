@@ -70,7 +70,7 @@ def _unseen(step: Any) -> Generator[Any, Any, Any]:
         except StopIteration as end:
             return end.value
         finally:
-            value = None  # an error that goes out holds this frame, which would hold it
+            value = None  # an error goes out through this frame: held here, it would hold itself
             sys.set_asyncgen_hooks(*hooks)
         try:
             resume, value = step.send, (yield waited)

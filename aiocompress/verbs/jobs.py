@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import STREAM, Codec
+from aiocompress.model import Buffer
 from aiocompress.workers.job import Place, Result, deliver, views
 
 DISCARD: Final = ""
@@ -23,10 +24,29 @@ Run: TypeAlias = tuple[tuple[int, int], ...]
 Write: TypeAlias = Callable[[memoryview, int], None]
 
 
-def compress(place: Place, codec: str, level: int) -> Result:
+class Encoding(NamedTuple):
+    """How a chunk is compressed into a frame."""
+
+    codec: str
+    level: int
+    long: bool = False
+    """Whether repeats are found that are far apart."""
+    first: bool = False
+    """Whether it is the first chunk of a file."""
+
+    def apply(self, data: memoryview) -> Buffer:
+        """Return the frame."""
+        codec = FORMATS[self.codec].codec
+        if not self.long:
+            return codec.compress(data, self.level)
+        assert codec.compress_long is not None
+        return codec.compress_long(data, self.level, self.first)
+
+
+def compress(place: Place, encoding: Encoding) -> Result:
     """Compress one chunk into one frame."""
     data, room = views(place)
-    return deliver(FORMATS[codec].codec.compress(data, level), room)
+    return deliver(encoding.apply(data), room)
 
 
 def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | None) -> Result:
@@ -39,6 +59,9 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | Non
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
     data, room = views(place)
+    if room is None and target is None and (made := _decoded(FORMATS[codec].codec, data, run)):
+        return Result(len(made), made)
+    returns = room is None
     if room is None:
         room = memoryview(bytearray(sum(raw for _, raw in run)))
     with _opened(target) as write:
@@ -47,7 +70,19 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | Non
         size = decode(FORMATS[codec].codec, data, run, room, write)
     if size == STREAM or write is not None:
         return Result(size, written=size != STREAM)
-    return Result(size, bytes(room[:size]) if isinstance(place[0], bytes) else None)
+    return Result(size, bytes(room[:size]) if returns else None)
+
+
+def _decoded(codec: Codec, data: memoryview, run: Run) -> bytes | None:
+    """Decode a run of whole frames without a copy; None: not all of them can be, or are good."""
+    parts, at = [], 0
+    for compressed, raw in run:
+        part = codec.decompress_to_bytes(data[at : at + compressed], raw)
+        if part is None:
+            return None
+        parts.append(part)
+        at += compressed
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def decode(

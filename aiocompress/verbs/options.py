@@ -13,6 +13,7 @@ from aiocompress.model import (
     DEFAULT_MAX_METADATA,
     DEFAULT_MAX_WINDOW,
     MIB,
+    Aspect,
     Buffer,
     OnError,
     OnExists,
@@ -35,13 +36,15 @@ FolderSource: TypeAlias = PathLike | Sequence[PathLike]
 class Recipe(NamedTuple):
     """Everything that the bytes of a container depend on, but for the data.
 
-    ``single``: there is no container, but one frame, and so no chunks.
+    ``single``: there is no container, but one frame, and so no chunks. ``long``: repeats are found
+    that are far apart.
     """
 
     format: Format
     level: int
     chunk_size: int
     single: bool = False
+    long: bool = False
 
 
 class Reading(NamedTuple):
@@ -148,11 +151,17 @@ class Restoring(NamedTuple):
 
 
 def make_recipe(
-    codec: str, level: int | None, chunk_size: Size | None, *, single: bool = False
+    codec: str,
+    level: int | None,
+    chunk_size: Size | None,
+    *,
+    single: bool = False,
+    long: bool = False,
 ) -> Recipe:
     """Check codec, level and chunk size, and fill in the defaults.
 
-    :raises ValueError: there is no such codec, level or size; a single frame has no chunks.
+    :raises ValueError: there is no such codec, level or size; a single frame has no chunks; the
+        codec's window is too small for ``long``.
     :raises TypeError: the level is not an int, or the size neither int nor text.
     """
     row = formats.writable(codec)
@@ -167,10 +176,25 @@ def make_recipe(
         raise ValueError("single writes one frame: chunk_size has no meaning there")
     if single and row.codec.open_encoder is None:
         raise ValueError(f"single is not possible with {codec}, whose frames are chunks")
-    default = row.codec.chunk_size(level)
-    return Recipe(
-        row, level, default if chunk_size is None else parse_size(chunk_size, "chunk_size"), single
-    )
+    if long:
+        _check_long(row, level, single=single)
+    default = row.codec.long_chunk_size if long else row.codec.chunk_size(level)
+    size = default if chunk_size is None else parse_size(chunk_size, "chunk_size")
+    if long and size > default:
+        msg = f"chunk_size must be at most {default} with long_distance: no window is larger"
+        raise ValueError(msg)
+    return Recipe(row, level, size, single, long)
+
+
+def _check_long(row: Format, level: int, *, single: bool) -> None:
+    if row.codec.compress_long is None:
+        raise ValueError(f"long_distance is for zstd: the window of {row.name} is too small for it")
+    if level < 1:
+        raise ValueError(f"long_distance is for levels from 1 on, not for {level}")
+    if single:
+        raise ValueError(
+            "single writes a frame for browsers, whose window is too small for long_distance"
+        )
 
 
 def make_reading(
@@ -294,6 +318,17 @@ def check_on_error(on_error: OnError) -> None:
     """
     if on_error not in get_args(OnError):
         raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+
+
+def make_ignored(ignore: Iterable[Aspect]) -> frozenset[Aspect]:
+    """Check what need not be the same in an archive and a folder.
+
+    :raises ValueError: there is no such thing.
+    """
+    ignored, known = frozenset(ignore), get_args(Aspect)
+    for unknown in sorted(ignored.difference(known)):
+        raise ValueError(f"ignore must be of {', '.join(known)}, not {unknown!r}")
+    return ignored
 
 
 def as_bytes(data: Any) -> Buffer:

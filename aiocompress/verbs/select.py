@@ -27,10 +27,15 @@ class Selection:
     """Members by name or shell pattern; a folder stands for everything in it. None: all members.
 
     It remembers which of them were found.
+
+    :param inside: only what is in this folder of the archive; "": anything.
     """
 
-    def __init__(self, patterns: Iterable[str] | None = None) -> None:
-        self.is_all = patterns is None
+    def __init__(self, patterns: Iterable[str] | None = None, inside: str = "") -> None:
+        self.inside = plain(to_bytes(inside)) + b"/" if plain(to_bytes(inside)) else b""
+        """What the names of all these members begin with."""
+        self.is_all = patterns is None and not self.inside
+        self._any = patterns is None
         self._names = {plain(to_bytes(name)): name for name in patterns or ()}
         self._missing = set(self._names)
         self._patterns = {
@@ -44,6 +49,10 @@ class Selection:
         if self.is_all:
             return True
         name = plain(name)
+        if not name.startswith(self.inside):
+            return False
+        if self._any:
+            return True
         found = [given for given in self._names if self._matches(given, name)]
         self._missing.difference_update(found)
         return bool(found)

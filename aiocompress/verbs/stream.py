@@ -10,6 +10,7 @@ from typing import Final, cast
 from aiocompress.model import KIB, Buffer
 from aiocompress.storage.base import Source
 from aiocompress.storage.sources import in_time, is_paths, opened
+from aiocompress.verbs.archive.passing import passing
 from aiocompress.verbs.base import Tally, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
@@ -32,8 +33,9 @@ async def compressed_bytes(
     data = await _as_one(pool, source, streaming.packing, tally)
     async with (
         verb(pool, "compressing", streaming.writing, tally=tally) as run,
-        opened(data, pool) as opened_source,
-        in_time(opened_source, streaming.flush_after) as timely,
+        opened(data, pool) as prompt,
+        in_time(prompt, streaming.flush_after) as timely,
+        passing(timely, pool.files) as indexed,
     ):
         yield b""
         run.name, run.total = timely.name, timely.size
@@ -44,7 +46,7 @@ async def compressed_bytes(
                 pool, timely, recipe, tally
             )
         else:
-            frames = compressed(pool, timely, recipe, tally, detach=True)
+            frames = compressed(pool, indexed, recipe, tally, detach=True)
         async with aclosing(frames):
             async for parts in frames:
                 for piece in _pieces(parts):
@@ -60,7 +62,7 @@ async def _as_one(
         is_tree = await call(pool.files, os.path.isdir, source)
     if not is_tree:
         return cast("Source", source)
-    from aiocompress.verbs.archive.pack import TreeSource  # most streams are of no folder
+    from aiocompress.verbs.archive.source import TreeSource  # most streams are of no folder
     from aiocompress.verbs.tree import roots_of
 
     roots = await call(pool.files, roots_of, cast("FolderSource", source))

@@ -1,11 +1,10 @@
-"""The tree that goes into one file: its roots walked in order, its files opened, its names shown.
+"""The tree that goes into one file: its roots, walked in order.
 
 Plain blocking code, for a file thread; archives and framed containers are packed with it.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections import deque
@@ -15,20 +14,11 @@ from contextlib import closing, suppress
 from itertools import islice
 from typing import Final
 
-from aiocompress.errors import AiocompressError
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
-from aiocompress.model import OnError
 from aiocompress.storage.base import Origin
-from aiocompress.storage.walk import (
-    FILE_FLAGS,
-    OURS,
-    Entry,
-    Skip,
-    is_folder,
-    walk,
-    without_prefix,
-)
+from aiocompress.storage.walk import Entry, Run, Skip, is_folder, runs, without_prefix
 from aiocompress.verbs.base import Amount, check_here
+from aiocompress.verbs.entries import Names, open_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import FolderSource, Packing
 from aiocompress.workers.threads import call
@@ -63,28 +53,23 @@ def roots_of(source: FolderSource) -> tuple[tuple[str, str], ...]:
     return tuple((path, name) for name, path in roots.items())
 
 
-class Tree(Origin):
+class Tree(Names, Origin):
     """All sources of one call, in order.
 
     :param found: where to note what is left out.
     """
 
     def __init__(self, packing: Packing, found: Found) -> None:
+        super().__init__(packing.on_error, found, set())
         self.name = packing.roots[0][0] if len(packing.roots) == 1 else None
-        self._packing, self._found = packing, found
-        self._own: set[tuple[int, int]] = set()
-        """Device and inode of the files that the output goes to."""
-        self._root, self._cut = b"", 0
+        self.folder = -1
+        """A descriptor of the root that is walked, if that is a folder."""
+        self.number = -1
+        """How many roots were walked before this one."""
+        self._packing = packing
 
     def leave_out(self, status: os.stat_result) -> None:
-        self._own.add((status.st_dev, status.st_ino))
-
-    def is_output(self, name: bytes, status: os.stat_result) -> bool:
-        """Whether an open file is one that the output goes to; the report says so."""
-        if (status.st_dev, status.st_ino) not in self._own:
-            return False
-        self._found.warn(f"{self.shown(name)}: is the output, and not packed")
-        return True
+        self.own.add((status.st_dev, status.st_ino))
 
     def entries(self) -> Generator[Entry | Skip]:
         """Yield everything by its name in the archive, each folder before what is in it.
@@ -92,8 +77,17 @@ class Tree(Origin):
         A folder among the sources comes first; its name is empty if its members stand there by
         themselves and there is no prefix.
         """
-        for entries in self._roots():
-            yield from entries
+        for items in self._roots():
+            for item in items:
+                if isinstance(item, Run):
+                    yield from item.entries()
+                else:
+                    yield item
+
+    def runs(self) -> Generator[Entry | Run | Skip]:
+        """Yield the same, but together what stands side by side."""
+        for items in self._roots():
+            yield from items
 
     def check(self) -> None:
         """Open each root, and close it again: what cannot be read is an error before all others.
@@ -116,36 +110,28 @@ class Tree(Origin):
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _roots(self) -> Iterator[Generator[Entry | Skip]]:
+    def _roots(self) -> Iterator[Generator[Entry | Run | Skip]]:
         for path, name in self._packing.roots:
-            self._root = os.fsencode(path)
+            self.root = os.fsencode(path)
             inside = to_bytes(self._packing.prefix) + os.fsencode(name)
             yield self._below(inside + b"/" if name else inside)
 
-    def _below(self, inside: bytes) -> Generator[Entry | Skip]:
+    def _below(self, inside: bytes) -> Generator[Entry | Run | Skip]:
         """Walk one root; ``inside`` stands before the names of what is in it."""
-        self._cut = len(inside)
-        is_tree = is_folder(self._root)
-        folder, base = (self._root, b".") if is_tree else os.path.split(self._root)
+        self.cut = len(inside)
+        is_tree = is_folder(self.root)
+        folder, base = (self.root, b".") if is_tree else os.path.split(self.root)
         descriptor = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.folder, self.number = descriptor if is_tree else -1, self.number + 1
         try:
             if is_tree:
                 yield Entry(inside[:-1], base, descriptor, is_folder=True, descriptor=descriptor)
-                excluded = without_prefix(self._packing.excluded, self._cut)
-                yield from walk(descriptor, inside, excluded)
+                excluded = without_prefix(self._packing.excluded, self.cut)
+                yield from runs(descriptor, inside, excluded)
             else:
                 yield Entry(inside[:-1], base, descriptor)
         finally:
             os.close(descriptor)
-
-    def shown(self, name: bytes) -> str:
-        """Return the path, as the user knows it, of an entry of the root that is being walked."""
-        rest = name[self._cut :]
-        return os.fsdecode(os.path.join(self._root, rest) if rest else self._root)
-
-    def skip(self, name: bytes, error: OSError | AiocompressError) -> None:
-        """Leave out an entry, unless the caller wants the error; see ``skip``."""
-        skip(self.shown(name), error, self._packing.on_error, self._found)
 
 
 async def amount(packing: Packing, executor: Executor, *, as_tar: bool) -> Amount:
@@ -188,46 +174,3 @@ def _amounts(packing: Packing, *, as_tar: bool) -> Generator[Amount]:
                         met.add(same)
             size += BLOCK + content + padding(content) if as_tar else content
             yield size, files
-
-
-def open_file(entry: Entry) -> tuple[int, os.stat_result]:
-    """Open a regular file, and nothing else: a link, a pipe or a device may be there by now.
-
-    :returns: a descriptor and its status; -1 and the status of what is there and is not a file.
-    """
-    if not entry.is_file:
-        status = os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
-        if not stat.S_ISREG(status.st_mode):
-            return -1, status
-    try:
-        descriptor = os.open(entry.base, FILE_FLAGS, dir_fd=entry.parent)
-    except OSError as error:
-        if error.errno not in {errno.ELOOP, errno.ENXIO}:  # what a link or a socket would give
-            raise
-        return -1, os.stat(entry.base, dir_fd=entry.parent, follow_symlinks=False)
-    is_file = False
-    try:
-        status = os.fstat(descriptor)
-        is_file = stat.S_ISREG(status.st_mode)
-    finally:
-        if not is_file:
-            os.close(descriptor)
-    return descriptor if is_file else -1, status
-
-
-def skip(path: str, error: OSError | AiocompressError, on_error: OnError, found: Found) -> None:
-    """Leave out what cannot be packed, and say so in the report.
-
-    :param path: as the user knows it.
-    :raises OSError: the caller wants the error, or the machine has run out of something.
-    :raises AiocompressError: the caller wants the error.
-    """
-    if isinstance(error, OSError):
-        if on_error == "raise" or error.errno in OURS:
-            raise OSError(error.errno, error.strerror, path) from None
-        found.skip(f"{path}: {error.strerror}")
-    else:
-        error.file = path
-        if on_error == "raise":
-            raise error
-        found.skip(f"{path}: {error.reason}")

@@ -1,4 +1,4 @@
-"""Answers that are the same for a folder of the disk and for one of an archive."""
+"""Answers that folders on the disk and folders in archives share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def folder_page(
 ) -> Response:
     """Return the page of a folder.
 
-    :param original: the address of the archive that is shown as a folder.
-    :param writable: whether files may be dropped there.
+    :param original: the address of the archive, where the folder is an archive's top.
+    :param writable: whether the page offers to upload files.
     """
     view = asked.view
     about = {
@@ -51,10 +51,10 @@ async def file_page(
 ) -> Response:
     """Return the page of a file.
 
-    :param blocks: what it holds, of which only the beginning is read.
+    :param blocks: its content, of which only the beginning is read.
     :param size: in bytes.
     :param modified: in seconds since 1970.
-    :param restored: the name of what it holds, if it is compressed.
+    :param restored: if it is compressed, its name without the suffix.
     """
     name = asked.names[-1]
     seen = await preview(restored or name, blocks, is_whole=restored is None)
@@ -70,21 +70,21 @@ async def file_page(
 
 
 def with_slash(asked: Asked) -> Response:
-    """Send a client on to the folder: only with a slash do the addresses on its page lead there."""
+    """Redirect to the folder's address with a slash, against which links on its page resolve."""
     location = {"location": f"./{quoted(asked.names[-1])}/"}
     return Response(status_code=HTTPStatus.PERMANENT_REDIRECT, headers=location)
 
 
 def presented(asked: Asked, name: str) -> dict[str, Any]:
-    """Return how a file is sent: to be saved, unless it is a picture, and shown by a page."""
+    """Return how to send a file: as an attachment, unless a page embeds it as a picture."""
     kind = picture_type(name) if "raw" in asked.query else None
     return {"media_type": kind, "content_disposition_type": "inline" if kind else "attachment"}
 
 
 def codec_of(asked: Asked) -> Codec | None:
-    """Return the codec of a download; None: a page is wanted.
+    """Return the codec of a download; None if the client wants a page.
 
-    :raises HTTPException: 400, there is no such kind of archive.
+    :raises HTTPException: 400 if the kind of archive is unknown.
     """
     kind = asked.query.get("download")
     if kind is not None and kind not in _CODECS:
@@ -94,5 +94,5 @@ def codec_of(asked: Asked) -> Codec | None:
 
 
 def ticked(asked: Asked) -> list[str]:
-    """Return the names that are to be downloaded; none: all."""
+    """Return the names selected for a download; an empty list stands for all of them."""
     return [unquote(name, errors="surrogateescape") for name in asked.query.getlist("name")]

@@ -1,4 +1,4 @@
-"""The application: what is below a folder, for browsers and for programs."""
+"""The application: a folder for browsers and for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aiocompress.model import PathLike, Size, parse_size
 from aiocompress.web.archives import Archives
 from aiocompress.web.guard import Guard
 from aiocompress.web.limits import Limits
-from aiocompress.web.pages import Page
+from aiocompress.web.pages import Page, quoted
 from aiocompress.web.site import Site
 
 _WORDS: Final = {
@@ -41,28 +41,27 @@ def app(
     page_seconds: float = 10,
     idle_seconds: float = 60,
 ) -> Starlette:
-    """Return an ASGI application that serves a folder, and what is inside of its archives.
+    """Return an ASGI application that serves a folder and the inside of its archives.
 
     It has pages for people, downloads of folders and selections, ``POST /compress`` and
-    ``/decompress``, and ``/healthz``. Nothing outside of the folder is reached: no link is
-    followed, neither one of the folder nor one of an archive.
+    ``/decompress``, and ``/healthz``. Nothing outside the folder can be reached: the application
+    follows no link, neither on the disk nor in an archive.
 
     Its lifespan closes the archives that it keeps open, and its own engine. An application that
     mounts it has to run that: ``async with made.router.lifespan_context(made)``.
 
     :param root: the path of a folder.
-    :param engine: yours, which you close; None: one of its own, which ends with the application.
-    :param writable: whether files can be uploaded, by a page or by PUT. What exists is replaced
-        only where the client asks for it.
-    :param allowed_hosts: the names in ``Host`` that are answered, against DNS rebinding; None: any.
+    :param engine: your engine, which you close; None: an engine of its own, which it closes.
+    :param writable: whether clients may upload files, from a page or by PUT. An upload replaces an
+        existing file only if the client asks for that.
+    :param allowed_hosts: the values of ``Host`` to answer, against DNS rebinding; None: any.
     :param max_upload: the most bytes of an uploaded file, an int or text.
     :param max_body: the most bytes of a body to compress or decompress, an int or text.
-    :param max_output: the most bytes that are decoded for one answer, an int or text.
-    :param max_streams: how many downloads, uploads and conversions run at once; others wait for
-        ``page_seconds``, and are sent away then.
-    :param page_seconds: the most seconds to look for what a page shows.
-    :param idle_seconds: how long a client may send or take nothing; and in the long run it has to
-        move 1 KiB a second.
+    :param max_output: the most bytes to decode for one answer, an int or text.
+    :param max_streams: how many uploads, conversions and downloads that pack or decode run at once.
+        Further ones wait for ``page_seconds``, then get a 503.
+    :param page_seconds: the most seconds to gather what a page shows.
+    :param idle_seconds: how long a client may stall; in the long run it has to move 1 KiB a second.
     :raises ValueError: a size cannot be read, or a number is not positive.
     :raises TypeError: a size is neither an int nor text.
     """
@@ -97,7 +96,7 @@ def app(
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    """Return what is wrong: a page for people, a line for programs."""
+    """Describe an error: by a page for people, by a line for programs."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     reason = error.detail
@@ -105,6 +104,6 @@ async def _explain(request: Request, error: Exception) -> Response:
         reason = _WORDS.get(status, reason)
     if request.method == "HEAD" or "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(reason + "\n", status, error.headers)
-    top = request.scope.get("root_path", "") + "/"
+    top = quoted(request.scope.get("root_path", "")) + "/"
     about = {"title": status.phrase, "reason": reason, "top": top, "crumbs": [("Files", top)]}
     return Page("problem.html", about, status, error.headers)

@@ -1,8 +1,7 @@
-"""Archives that stay open for the next request: their index is read once.
+"""Archives that stay open between requests, so that each index is read once.
 
-What was found in the folders that were shown last is remembered, too, as an archive without an
-index has to be read through for that. Only a few are looked into at once: the list of a folder
-takes memory.
+The listings of recently shown folders are kept as well: without an index, each takes a scan of the
+whole archive. Only a few listings are made at once, because each takes memory.
 """
 
 from __future__ import annotations
@@ -22,58 +21,60 @@ from aiocompress.web.root import Place
 _MOST: Final = 32
 _MOST_SCANS: Final = 4
 _MOST_MEMBERS: Final = 100_000
-"""Members of a folder that is shown."""
+"""Members in one listing."""
 _MOST_REMEMBERED: Final = 50_000
-"""Members in folders that are remembered, of all archives."""
+"""Members in all listings that are kept."""
 _Version: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size and time: another version of a file is another archive."""
+"""Device, inode, size and time: a file that changed is another archive."""
+Folder: TypeAlias = dict[str, Member]
+"""What is directly in a folder, by its plain name: without ``./`` in front or a slash behind."""
 
 
 class _Folders:
-    """What is in the folders that were shown last, of all archives."""
+    """The listings of recently shown folders of all archives."""
 
     def __init__(self) -> None:
         self.turns = asyncio.Semaphore(_MOST_SCANS)
-        self._kept: OrderedDict[tuple[_Version, str], list[Member]] = OrderedDict()
+        self._kept: OrderedDict[tuple[_Version, str], Folder] = OrderedDict()
 
-    def get(self, version: _Version, folder: str) -> list[Member] | None:
+    def get(self, version: _Version, folder: str) -> Folder | None:
         found = self._kept.get((version, folder))
         if found is not None:
             self._kept.move_to_end((version, folder))
         return found
 
-    def put(self, version: _Version, folder: str, members: list[Member]) -> None:
+    def put(self, version: _Version, folder: str, members: Folder) -> None:
         self._kept[version, folder] = members
         while sum(map(len, self._kept.values())) > _MOST_REMEMBERED:
             self._kept.popitem(last=False)
 
 
 class KeptArchive:
-    """An archive that is open, as pages see it."""
+    """An open archive, as pages use it."""
 
     def __init__(
         self, archive: Archive, version: _Version, descriptor: int, folders: _Folders
     ) -> None:
         self.archive = archive
         self.users = 0
-        """How many requests use it."""
+        """How many requests are using it."""
         self._version, self._descriptor, self._folders = version, descriptor, folders
 
-    async def scandir(self, folder: str) -> list[Member]:
-        """Return what is directly in a folder; see ``Archive.scandir``."""
+    async def scandir(self, folder: str) -> Folder:
+        """Return what is directly in a folder, by name; see ``Archive.scandir``."""
         found = self._folders.get(self._version, folder)
         if found is None:
             async with self._folders.turns:
-                found = await self.archive.scandir(folder, max_members=_MOST_MEMBERS)
+                members = await self.archive.scandir(folder, max_members=_MOST_MEMBERS)
+            found = {member.name.removeprefix("./").strip("/"): member for member in members}
             self._folders.put(self._version, folder, found)
         return found
 
     async def kind_of(self, name: str) -> Kind | None:
-        """Return what a member is; a folder of which only its members tell counts, too."""
+        """Return the kind of a member, or "directory" for a folder that only member names imply."""
         above = self._folders.get(self._version, name.rpartition("/")[0])
         if above is not None:
-            kinds = {member.name.removeprefix("./").strip("/"): member.kind for member in above}
-            return kinds.get(name)
+            return above[name].kind if name in above else None
         async with self._folders.turns:
             if await self.archive.exists(name):
                 return (await self.archive.member(name)).kind
@@ -84,15 +85,17 @@ class KeptArchive:
 
     async def aclose(self) -> None:
         """Close the archive."""
-        await self.archive.aclose()
-        os.close(self._descriptor)
+        try:
+            await self.archive.aclose()
+        finally:
+            os.close(self._descriptor)
 
 
 class Archives:
     """The archives that were used last.
 
-    An archive without an index is read again from its path, which is that of a descriptor: so the
-    descriptor stays open as long as the archive does.
+    An archive without an index is reopened by its path for each scan. That path is a descriptor's,
+    so the descriptor stays open as long as the archive does.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -103,10 +106,10 @@ class Archives:
 
     @asynccontextmanager
     async def opened(self, place: Place) -> AsyncGenerator[KeptArchive]:
-        """Hold the archive in a file, which may be closed meanwhile.
+        """Lend the archive in a file; the caller may close ``place`` meanwhile.
 
-        :raises OSError: it cannot be read.
-        :raises FormatError: it is no archive.
+        :raises OSError: the file cannot be read.
+        :raises FormatError: the file is not an archive.
         """
         kept = await self._get(place)
         kept.users += 1
@@ -142,6 +145,6 @@ class Archives:
             await self._kept.pop(version).aclose()
 
     async def aclose(self) -> None:
-        """Close all of them, also those that are in use."""
+        """Close all archives, even those in use."""
         while self._kept:
             await self._kept.popitem()[1].aclose()

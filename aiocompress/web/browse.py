@@ -1,6 +1,6 @@
-"""What is in a folder, and in a folder of an archive: rows of the same kind, in the same order.
+"""The contents of folders, on the disk and in archives, as the same kind of rows.
 
-What looks into folders is plain blocking code, for a file thread.
+The functions for folders on the disk block, and are for a file thread.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from aiocompress.web.root import Place, open_folder
 Kind: TypeAlias = Literal["folder", "archive", "file", "link", "other"]
 Sort: TypeAlias = Literal["name", "size", "time"]
 PER_PAGE: Final = 500
-"""Rows of a page: as many as a browser shows at once, and people scroll through."""
+"""Rows of a page: as many as a browser renders at once and people scroll through."""
 _MOST: Final = 100_000
-"""Names of a folder that are looked at."""
+"""Names of a folder that are read."""
 _MOST_FOUND: Final = 1000
 _MOST_FOLDERS: Final = 64
-"""Levels of folders that a search goes down."""
+"""Levels of folders that a search descends."""
 _OFTEN: Final = 512
 _NANOSECONDS: Final = 1e9
 _KINDS: Final[dict[str, Kind]] = {
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class Item(NamedTuple):
-    """One row; ``name`` is a path where it was searched for, ``modified`` in seconds since 1970."""
+    """One row; ``name`` is a path in search results, ``modified`` is in seconds since 1970."""
 
     name: str
     kind: Kind
@@ -52,12 +52,12 @@ class Item(NamedTuple):
 
     @property
     def has_inside(self) -> bool:
-        """Whether it is shown as a folder is."""
+        """Whether a page shows it as a folder."""
         return self.kind in {"folder", "archive"}
 
 
 class View(NamedTuple):
-    """What somebody wants to see of a folder; pages are counted from 1."""
+    """Which part of a folder to show, and in which order; pages count from 1."""
 
     sort: Sort = "name"
     descending: bool = False
@@ -66,7 +66,7 @@ class View(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The rows of one page, and how many there are in all; ``is_whole``: nothing was left out."""
+    """The rows of one page, and the number of all; ``is_whole`` says that none is missing."""
 
     items: list[Item]
     total: int
@@ -79,12 +79,12 @@ class Listing(NamedTuple):
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file of this name is shown as a folder."""
+    """Whether a page shows a file of this name as a folder."""
     return names.is_tar(name) or name.lower().endswith(".tar")
 
 
 def matcher(search: str) -> Callable[[str], bool]:
-    """Return whether a name is what somebody searches for: a part of it, or a shell pattern."""
+    """Return a function that says whether a name contains the text, or matches the pattern."""
     folded = search.casefold()
     if any(c in folded for c in "*?["):
         pattern = re.compile(translate(folded))
@@ -93,7 +93,7 @@ def matcher(search: str) -> Callable[[str], bool]:
 
 
 def arranged(items: list[Item], view: View, *, is_whole: bool = True) -> Listing:
-    """Sort rows, and return those of one page; folders stand first, or last if descending."""
+    """Sort rows and return those of one page; folders come first, or last if descending."""
     keys: dict[Sort, Callable[[Item], Any]] = {
         "name": lambda item: (item.kind != "folder", item.name.casefold(), item.name),
         "size": lambda item: (item.kind != "folder", item.size or 0, item.name),
@@ -122,7 +122,7 @@ def list_folder(place: Place, view: View, deadline: Deadline) -> Listing:
             return [_looked_at(item, entries[item.name]) for item in _timely(items, deadline)]
 
         items = [Item(name, _kind_of(entry)) for name, entry in islice(entries.items(), _MOST)]
-        if view.sort != "name":  # those that are not on the page count, too
+        if view.sort != "name":  # the order needs the size or time of every row
             items = looked_at(items)
         listing = arranged(items, view, is_whole=len(entries) <= _MOST)
         return listing._replace(items=list(map(_with_archives, looked_at(listing.items))))
@@ -131,7 +131,7 @@ def list_folder(place: Place, view: View, deadline: Deadline) -> Listing:
 
 
 def search_folder(place: Place, view: View, deadline: Deadline) -> Listing:
-    """Find names in a folder and below it, as far as the time goes.
+    """Find names in a folder and below it until the deadline.
 
     :raises OSError: the folder cannot be read.
     """
@@ -159,7 +159,7 @@ def _below(folder: int, before: str, levels: int) -> Iterator[tuple[str, os.DirE
             if levels and entry.is_dir(follow_symlinks=False):
                 try:
                     inside = os.open(entry.name, _FOLDER_FLAGS, dir_fd=folder)
-                except OSError:  # it is gone, or not ours to read
+                except OSError:  # it is gone, or unreadable
                     continue
                 try:
                     yield from _below(inside, f"{before}{entry.name}/", levels - 1)
@@ -182,14 +182,14 @@ def _looked_at(item: Item, entry: os.DirEntry[str]) -> Item:
         return item
     try:
         status = entry.stat(follow_symlinks=False)
-    except OSError:  # it has just gone
+    except OSError:  # it was just removed
         return item
     size = status.st_size if item.kind == "file" else None
     return Item(item.name, item.kind, size, status.st_mtime)
 
 
 def _with_archives(item: Item) -> Item:
-    """Tell an archive from another file, once it is known that somebody sees it."""
+    """Mark a file as an archive by its name; only visible rows need that."""
     is_one = item.kind == "file" and is_archive(item.name)
     return item._replace(kind="archive") if is_one else item
 
@@ -204,14 +204,14 @@ def _timely(rows: Iterable[T], deadline: Deadline) -> Iterator[T]:
 # Folders of archives.
 
 
-def list_members(members: list[Member], view: View) -> Listing:
-    """List a folder of an archive: all members that are directly in it."""
+def list_members(members: Iterable[Member], view: View) -> Listing:
+    """List the members that are directly in a folder of an archive."""
     items = [_item_of(member, base_of(member.name)) for member in members]
     return arranged([item for item in items if _leads_inside(item.name)], view)
 
 
 async def search_archive(archive: Archive, folder: str, view: View, seconds: float) -> Listing:
-    """Find names in a folder of an archive and below it, as far as the time goes."""
+    """Find names in a folder of an archive and below it for up to ``seconds``."""
     before, matches = folder + "/" * bool(folder), matcher(view.search)
     items: list[Item] = []
     is_whole = True
@@ -235,12 +235,12 @@ def base_of(name: str) -> str:
 
 
 def _leads_inside(name: str) -> bool:
-    """Whether a browser takes a name for one below the page that shows it."""
+    """Whether a browser resolves a name to an address below the page that shows it."""
     return {"", ".", ".."}.isdisjoint(name.split("/"))
 
 
 def _item_of(member: Member, name: str) -> Item:
-    """Return the row of a member; that of a folder which only its members tell of has no time."""
+    """Return the row of a member; a folder that only member names imply has no time."""
     kind = _KINDS.get(member.kind, "other")
     size = member.size if member.kind == "file" else None
     return Item(name, kind, size, member.mtime_ns / _NANOSECONDS or None, member.link)

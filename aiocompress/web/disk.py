@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -21,13 +22,13 @@ from aiocompress.web.root import Place
 
 _AT_ONCE: Final = 256 * KIB
 _MOST_LOOKS: Final = 4
-"""Folders that are looked into at once: half of an engine's file threads, which others need."""
+"""Folders that are listed at once: half of an engine's file threads, the rest is for others."""
 _SPECIAL: Final = re.compile(r"([\\*?\[\]!#\s])")
-"""What means something in a pattern of gitignore; see there for line ends, too."""
+"""Characters that are special in a gitignore pattern."""
 
 
 class Disk:
-    """Folders and files.
+    """Answers requests for folders and files.
 
     :param writable: whether pages offer to upload.
     """
@@ -53,9 +54,9 @@ class Disk:
             await folder_page(asked, listing, writable=self._writable)(*asgi)
 
     async def _send_folder(self, asked: Asked, place: Place, codec: Codec, *asgi: Any) -> None:
-        """Send a folder, or what is ticked in it: all else is excluded, by the rules of gitignore.
+        """Send a folder, or its selected entries: gitignore rules exclude all others.
 
-        The walk begins at the open folder and follows no link, whatever the names have become.
+        The walk begins at the open descriptor and follows no link, whatever happens to the names.
         """
         name, chosen = asked.names[-1] if asked.steps else "files", ticked(asked)
         wanted = ("!/" + _SPECIAL.sub(r"\\\1", item.replace("\n", "\ufffd")) for item in chosen)
@@ -77,8 +78,8 @@ class Disk:
             FileResponse, place.path, engine=self._engine, max_output=self._limits.max_output
         )
         if "view" in asked.query:
-            async with aclosing(self._blocks(place, decode=restored is not None)) as blocks:
-                status = place.status
+            status, blocks = place.status, self._blocks(place, decode=restored is not None)
+            async with asyncio.timeout(self._limits.page_seconds), aclosing(blocks):
                 page = await file_page(asked, blocks, status.st_size, status.st_mtime, restored)
             await page(*asgi)
         elif restored and "decoded" in asked.query:

@@ -1,4 +1,4 @@
-"""What holds for every request: who may ask, what browsers may do with an answer, and how long."""
+"""Checks on every request, and headers and a time limit on every answer."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _HEADERS: Final = {
     "x-frame-options": "DENY",
     "cache-control": "no-cache",
 }
-"""Unless the answer says otherwise: nothing in a file that is shown runs, or loads anything."""
+"""Defaults for answers that set no others: nothing in a shown file runs or loads anything."""
 _SAFE: Final = frozenset({"GET", "HEAD"})
 _PORT: Final = re.compile(r":\d+\Z")
 
 
 class Guard:
-    """Refuses what a foreign site makes a browser ask for, and adds headers to every answer.
+    """Refuses requests that other sites cause, and adds security headers to every answer.
 
-    Browsers say where a request comes from: in ``Sec-Fetch-Site``, or at least in ``Origin``. One
-    from another site must not write. And a site whose name leads to this machine all of a sudden
-    (DNS rebinding) counts as the same one: so the names by which this server goes are checked, too.
+    Browsers tell where a request comes from, in ``Sec-Fetch-Site`` or at least in ``Origin``: one
+    from another site must not write. A site that points its own name at this machine (DNS
+    rebinding) would pass as the same site, so ``Host`` has to be a name of this server.
 
-    :param hosts: those names; None: any.
-    :param idle_seconds: how long a client may take nothing of what is sent.
+    :param hosts: the names of this server; None: any.
+    :param idle_seconds: how long a client may accept nothing of an answer.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Guard:
 
 
 def is_foreign(headers: Headers) -> bool:
-    """Whether a browser says that another site has made this request; other clients say nothing."""
+    """Whether a browser says that another site caused this request; other clients do not say."""
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site not in {"same-origin", "none"}

@@ -1,4 +1,4 @@
-"""What request headers ask for, and what the headers of an answer say (RFC 9110): no bytes flow."""
+"""Headers of requests and answers (RFC 9110), without any I/O."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from http import HTTPStatus
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
-_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,19})\s*-\s*(\d{0,19})\s*", re.IGNORECASE | re.ASCII)
+_RANGE: Final = re.compile(r"bytes\s*=\s*(\d{0,99})\s*-\s*(\d{0,99})\s*", re.IGNORECASE | re.ASCII)
 _TAG: Final = re.compile(r'(?:W/)?"[^"]*"|\*')
 _WEIGHT: Final = re.compile(r"[qQ]=([01](?:\.\d{0,3})?)", re.ASCII)
 _SETTLED: Final = 1.0
-"""Seconds after which another version of a file has another ``Last-Modified``."""
+"""Seconds after which a new version of a file is certain to have a new ``Last-Modified``."""
 
 
 class Validators(NamedTuple):
-    """What tells one version of a body from another; either may be missing.
+    """What distinguishes one version of a body from another; either may be missing.
 
-    ``etag`` is strong, and stands in its quotes; ``modified`` is in seconds since 1970.
+    ``etag`` is strong and includes its quotes; ``modified`` is in seconds since 1970.
     """
 
     etag: str | None = None
@@ -28,12 +28,12 @@ class Validators(NamedTuple):
 
     @property
     def last_modified(self) -> str | None:
-        """The time as a header says it."""
+        """The time in the format of headers."""
         return None if self.modified is None else formatdate(self.modified, usegmt=True)
 
 
 def precondition(headers: Mapping[str, str], known: Validators) -> HTTPStatus:
-    """Return 200, or the 304 or 412 with which a request is done (RFC 9110, 13.2.2)."""
+    """Return 200, or 304 or 412 if a condition of the request ends it (RFC 9110, 13.2.2)."""
     if (tags := headers.get("if-match")) is not None:
         if not _matches(tags, known.etag, weakly=False):
             return HTTPStatus.PRECONDITION_FAILED
@@ -61,7 +61,7 @@ def _is_newer(known: Validators, date: float) -> bool:
 
 
 def _date(text: str | None) -> float | None:
-    """Return a time in seconds since 1970; None: there is none, or it is none of HTTP's."""
+    """Return a time in seconds since 1970; None if it is missing or malformed."""
     if text is None:
         return None
     try:
@@ -71,7 +71,7 @@ def _date(text: str | None) -> float | None:
 
 
 class UnsatisfiableError(Exception):
-    """A range begins at the end of the body, or behind it."""
+    """A range begins at or after the end of the body."""
 
 
 def wanted_range(
@@ -79,9 +79,9 @@ def wanted_range(
 ) -> tuple[int, int] | None:
     """Return the range that a GET asks for, as (start, end) in bytes; None: the whole body.
 
-    Several ranges, and what is none, get the whole, as RFC 9110 allows.
+    Several ranges, or a malformed one, get the whole body, as RFC 9110 allows.
 
-    :raises UnsatisfiableError: it has none of the bytes that there are.
+    :raises UnsatisfiableError: the range has no byte of the body.
     """
     found = _RANGE.fullmatch(headers.get("range", ""))
     if found is None or not any(found.groups()) or not _is_current(headers, known):
@@ -99,7 +99,7 @@ def wanted_range(
 
 
 def _is_current(headers: Mapping[str, str], known: Validators) -> bool:
-    """Whether ``If-Range`` is of this version, or missing; a date has to be that very one."""
+    """Whether ``If-Range`` is missing or names this version; a date has to match exactly."""
     given = headers.get("if-range")
     if given is None:
         return True
@@ -110,7 +110,7 @@ def _is_current(headers: Mapping[str, str], known: Validators) -> bool:
 
 
 def accepts(headers: Mapping[str, str], coding: str) -> bool:
-    """Whether ``Accept-Encoding`` takes a coding; by name, or by ``*``."""
+    """Whether ``Accept-Encoding`` accepts a coding, by name or by ``*``."""
     weights: dict[str, float] = {}
     for item in headers.get("accept-encoding", "").lower().split(","):
         name, _, parameter = item.partition(";")
@@ -120,7 +120,7 @@ def accepts(headers: Mapping[str, str], coding: str) -> bool:
 
 
 def disposition(kind: str, filename: str) -> str:
-    """Return ``Content-Disposition``, with the name for old clients, too (RFC 6266)."""
+    """Return ``Content-Disposition``, also with an ASCII name for old clients (RFC 6266)."""
     name = filename.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in name)
     value = f'{kind}; filename="{plain}"'

@@ -1,4 +1,4 @@
-"""Answers about the inside of archives, whose folders are shown as those of the disk."""
+"""Answers from inside archives, whose folders are shown like those on the disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 
 from aiocompress.api.archive import Archive
+from aiocompress.api.engine import Engine
+from aiocompress.api.plain import PlainFiles
 from aiocompress.errors import LimitError
 from aiocompress.formats import names
 from aiocompress.model import KIB, Codec
@@ -28,15 +30,16 @@ _NANOSECONDS: Final = 1e9
 
 
 class Inside:
-    """Members of archives, by their index if they have one, and else by reading them through."""
+    """Answers requests for members, by the archive's index or else by scanning the archive."""
 
-    def __init__(self, archives: Archives, limits: Limits, gate: Gate) -> None:
+    def __init__(self, engine: Engine, archives: Archives, limits: Limits, gate: Gate) -> None:
+        self._files = PlainFiles(engine)
         self._archives, self._limits, self._gate = archives, limits, gate
 
     async def answer(self, asked: Asked, place: Place, *asgi: Any) -> None:
         """Answer a GET.
 
-        :param place: the file of the archive, with the steps inside of it.
+        :param place: the archive's file, with the steps inside it.
         """
         depth = len(asked.steps) - len(place.rest)
         if not is_archive(asked.names[depth - 1]) or not all(map(is_step, place.rest)):
@@ -59,7 +62,8 @@ class Inside:
         else:
             try:
                 async with asyncio.timeout(seconds):
-                    listing = list_members(await kept.scandir(inside), view)
+                    members = await kept.scandir(inside)
+                    listing = await self._files.call(list_members, members.values(), view)
             except LimitError:
                 too_many = "there are too many names here to show them: search, or download all"
                 raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, too_many) from None
@@ -69,7 +73,7 @@ class Inside:
     async def _send_chosen(
         self, asked: Asked, archive: Archive, inside: str, codec: Codec, *asgi: Any
     ) -> None:
-        """Send a folder, or what is ticked in it, as an archive of its own."""
+        """Send a folder, or its selected entries, as a new archive."""
         before = f"{inside}/" if inside else ""
         wanted = [before + name for name in ticked(asked)] or ([inside] if inside else None)
         filename = f"{names.stem(asked.names[-1]) or asked.names[-1]}.tar{names.suffix_of(codec)}"

@@ -1,4 +1,4 @@
-"""How much strangers may ask for: bytes, streams at once, and time."""
+"""Limits on what strangers may ask for: bytes, concurrent streams, and time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
 LEAST_RATE = 1024
-"""Bytes a second that a client has to take or to send in the long run."""
+"""Bytes a second that a client has to accept or send in the long run."""
 
 
 class Limits(NamedTuple):
@@ -29,7 +29,7 @@ class Limits(NamedTuple):
 
 
 class Deadline:
-    """A time after which blocking work gives up, as no thread can be stopped from outside.
+    """A time after which blocking work gives up by itself: threads cannot be stopped from outside.
 
     :param seconds: from now on.
     """
@@ -38,16 +38,16 @@ class Deadline:
         self._until = time.monotonic() + seconds
 
     def check(self) -> None:
-        """Go on.
+        """Check the time.
 
-        :raises TimeoutError: the time is over.
+        :raises TimeoutError: the deadline has passed.
         """
         if time.monotonic() > self._until:
             raise TimeoutError
 
 
 class Gate:
-    """Lets so many streams in at once; others wait for a while."""
+    """Admits up to ``most`` streams at once; further ones wait for up to ``seconds``."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._places, self._seconds = asyncio.Semaphore(most), seconds
@@ -56,7 +56,7 @@ class Gate:
     async def entered(self) -> AsyncGenerator[None]:
         """Hold a place.
 
-        :raises HTTPException: 503, there was none in time.
+        :raises HTTPException: 503 if none became free in time.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -72,9 +72,9 @@ class Gate:
 
 
 class Incoming(AsyncIterator[bytes]):
-    """The body of a request, within a size, from a client who keeps sending.
+    """The body of a request, limited in size and in how slowly it may come.
 
-    :param most: bytes.
+    :param most: the most bytes.
     :param seconds: the longest pause.
     """
 
@@ -91,11 +91,11 @@ class Incoming(AsyncIterator[bytes]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has come."""
+        """Whether all of it has arrived."""
         return self._ended.is_set()
 
     async def head(self, size: int) -> bytes:
-        """Wait for ``size`` bytes or the end; returns what has come, which is also what follows."""
+        """Wait for more than ``size`` bytes or the end; the result is also iterated over again."""
         parts, got = [], 0
         while got <= size and (data := await anext(self, b"")):
             parts.append(data)
@@ -106,7 +106,7 @@ class Incoming(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         """Return the next bytes, never empty.
 
-        :raises HTTPException: 413, there are too many; 408, the client has stopped sending.
+        :raises HTTPException: 413 if the body is too large, 408 if the client stopped sending.
         :raises ClientDisconnect: the client has left.
         """
         if self._left:
@@ -127,7 +127,7 @@ class Incoming(AsyncIterator[bytes]):
         raise StopAsyncIteration
 
     async def _next(self) -> Message:
-        """Receive a message, from a client who has used up what its bytes allow if it is late."""
+        """Receive a message; the bytes so far set how long the client may have kept us waiting."""
         left, began = self._seconds + self._size / LEAST_RATE - self._waited, time.monotonic()
         try:
             async with asyncio.timeout(max(0.0, min(left, self._seconds))):
@@ -138,13 +138,13 @@ class Incoming(AsyncIterator[bytes]):
             self._waited += time.monotonic() - began
 
     async def disconnected(self) -> Message:
-        """Receive what comes after the body: nothing but that the client has left."""
+        """Receive what follows the body: only the message that the client has left."""
         await self._ended.wait()
         return await self._receive()
 
 
 def patient(send: Send, seconds: float) -> Send:
-    """Return ``send`` for clients who keep taking: it gives up on one that has stopped."""
+    """Return a ``send`` that gives up on a client that no longer accepts anything."""
 
     async def timely(message: Message) -> None:
         size = len(message.get("body", b""))

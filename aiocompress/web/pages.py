@@ -1,4 +1,4 @@
-"""Pages: templates that are sent in pieces, and the rules under which a browser shows them."""
+"""Pages: templates that are sent in pieces, and the policy under which browsers show them."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ POLICY: Final = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""Of a page, which runs nothing but this very script."""
+"""The policy of pages, which run no script but ``SCRIPT``."""
 
 
 def shown(name: str) -> str:
-    """Return a name as text that every browser takes: bytes that are not UTF-8 have a mark."""
+    """Return a name as valid text: bytes that are not UTF-8 become replacement characters."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -56,7 +56,7 @@ def quoted(name: str) -> str:
 
 
 def when(seconds: float | None) -> str:
-    """Return a time, of UTC, as an element; nothing, where it is not known or no calendar has it.
+    """Return a time in UTC as an element; nothing if it is unknown or outside the calendar.
 
     :param seconds: since 1970.
     """
@@ -66,11 +66,11 @@ def when(seconds: float | None) -> str:
         text = datetime.fromtimestamp(seconds, UTC).isoformat(" ")
     except (ValueError, OverflowError, OSError):
         return ""
-    return Markup(f'<time datetime="{text[:10]}T{text[11:19]}Z">{text[:16]}</time>')  # noqa: S704
+    return Markup('<time datetime="{}T{}Z">{}</time>').format(text[:10], text[11:19], text[:16])
 
 
 def address(view: View) -> str:
-    """Return the address of a folder, seen in some way, from one of its pages."""
+    """Return the relative address at which a folder's page shows a view."""
     asked: dict[str, object] = {"q": shown(view.search)} if view.search else {}
     if (view.sort, view.descending) != ("name", False):
         asked |= {"sort": view.sort, "order": "desc" if view.descending else "asc"}
@@ -80,13 +80,13 @@ def address(view: View) -> str:
 
 
 def sorted_by(view: View, sort: Any) -> str:
-    """Return the address of the first page in another order; the same one again is reversed."""
+    """Return the address of the first page in another order, or in the same one reversed."""
     descending = not view.descending if view.sort == sort else sort != "name"
     return address(View(sort, descending, 1, view.search))
 
 
 def crumbs(names: list[str], *, is_folder: bool) -> list[tuple[str, str]]:
-    """Return (label, address) of all that stands above a page, and of itself."""
+    """Return (label, address) of every level above a page, and of the page itself."""
     levels = len(names) - (not is_folder)
     labels = ["Files", *names]
     return [(label, "../" * (levels - level) or "./") for level, label in enumerate(labels)]
@@ -107,8 +107,7 @@ def _templates() -> Environment:
         "readable": readable_size,
         "when": when,
     }
-    ours = {"style": STYLE, "script": SCRIPT}
-    environment.globals |= {name: Markup(text) for name, text in ours.items()}  # noqa: S704
+    environment.globals |= {"style": STYLE, "script": SCRIPT}
     return environment
 
 
@@ -131,7 +130,7 @@ class Page(Response):
         self.headers["content-security-policy"] = POLICY
         self.headers["cache-control"] = "no-cache"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         head = {"type": "http.response.start", "status": self.status_code}
         await send(head | {"headers": self.raw_headers})
         if scope["method"] != "HEAD":

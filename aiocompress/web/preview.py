@@ -1,4 +1,4 @@
-"""What a page shows of a file: a picture, or the beginning of a text; nothing that could run."""
+"""Previews: a picture, or the beginning of a text; never anything that a browser could run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_CHARACTER: Final = 4
 
 
 class Preview(NamedTuple):
-    """What is shown; neither a picture nor a text: ``problem`` may tell why."""
+    """What a page shows; if neither a picture nor a text, ``problem`` may tell why."""
 
     is_picture: bool = False
     text: str | None = None
@@ -37,10 +37,7 @@ class Preview(NamedTuple):
 
 
 def picture_type(name: str) -> str | None:
-    """Return the media type of a file that can be shown as a picture; None: it is something else.
-
-    The browser is told that type, and to believe it.
-    """
+    """Return the media type of a picture, which the browser is told to trust; None: no picture."""
     kind, coding = guess_type(name)
     return kind if kind in _PICTURES and coding is None else None
 
@@ -48,8 +45,8 @@ def picture_type(name: str) -> str | None:
 async def preview(name: str, blocks: AsyncIterator[bytes], *, is_whole: bool) -> Preview:
     """Look at the beginning of a file.
 
-    :param name: of what it holds.
-    :param is_whole: whether that is what is stored, so that a browser can show it as it is.
+    :param name: the name of the content, without the suffix of a codec.
+    :param is_whole: whether the file is stored as that content, so that a browser can show it.
     """
     if is_whole and picture_type(name):
         return Preview(is_picture=True)
@@ -66,7 +63,7 @@ async def preview(name: str, blocks: AsyncIterator[bytes], *, is_whole: bool) ->
 
 
 def _as_text(data: bytes, *, is_cut: bool) -> str | None:
-    """Return UTF-8 as text, without a part of a character at its end; None: it is no text."""
+    """Decode UTF-8, dropping a character that is cut off at the end; None if it is not text."""
     if 0 in data:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Errors as statuses of HTTP, and texts that tell a stranger nothing about this machine."""
+"""Errors as HTTP statuses, with texts that tell a stranger nothing about this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from aiocompress.errors import (
 )
 
 ERRORS: Final = (AiocompressError, OSError, HTTPException, ClientDisconnect)
-"""What ``refuse`` knows an answer to."""
+"""What ``problem`` has a status for."""
 _MISSING: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR}
 )
@@ -44,7 +44,7 @@ _SENT: Final[tuple[tuple[type[AiocompressError], HTTPStatus], ...]] = (
     (FormatError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (CorruptError, HTTPStatus.UNPROCESSABLE_ENTITY),
 )
-"""What is wrong with the body of a request."""
+"""Errors in the body of a request."""
 _STORED: Final[tuple[tuple[type[AiocompressError], HTTPStatus], ...]] = (
     (MemberNotFoundError, HTTPStatus.NOT_FOUND),
     (FormatError, HTTPStatus.NOT_FOUND),
@@ -52,13 +52,13 @@ _STORED: Final[tuple[tuple[type[AiocompressError], HTTPStatus], ...]] = (
     (ClosedError, HTTPStatus.SERVICE_UNAVAILABLE),
     (WorkerError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
-"""What is wrong with a file of ours, or with this server: all others are 500."""
+"""Errors in a file on the server, or of the server; all others are 500."""
 
 
 def problem(error: Exception, *, sent: bool = False) -> HTTPException:
     """Return the answer to an error: a status, and a reason without any path.
 
-    :param sent: the client has sent what the error is about.
+    :param sent: whether the error is in what the client sent.
     """
     if isinstance(error, HTTPException):
         return error
@@ -79,10 +79,10 @@ def problem(error: Exception, *, sent: bool = False) -> HTTPException:
 async def refuse(
     error: Exception, scope: Scope, receive: Receive, send: Send, *, sent: bool = False
 ) -> None:
-    """Answer an error, before anything else was sent.
+    """Answer an error before anything else was sent.
 
-    An application of Starlette or FastAPI gets it as its own kind of exception, and so shows it in
-    its own way; any other ASGI application gets a plain text.
+    In an application of Starlette or FastAPI, this raises the exception that the application's own
+    handlers turn into an answer; elsewhere it sends a plain text.
 
     :raises HTTPException: the application has handlers for it.
     """

@@ -1,8 +1,8 @@
 """Responses for any ASGI application: folders, members of archives and compressed files.
 
-Each opens what it sends before the first header goes out, so that what is missing is a 404, and not
-a broken 200; what goes wrong later closes the connection, so that nobody takes a part for the
-whole. Each answers HEAD, and gives back all that it holds when the client leaves.
+Each opens its source before it sends any header, so that a missing file is a 404 and not a broken
+200. A later error closes the connection, so that no client takes a part for the whole. Each answers
+HEAD, and releases everything when the client leaves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from aiocompress.api.archive import Archive
 from aiocompress.api.engine import Engine
 from aiocompress.api.plain import PlainFiles
 from aiocompress.api.stream import ByteStream
-from aiocompress.errors import LimitError
+from aiocompress.errors import LimitError, TruncatedError
 from aiocompress.formats import names
 from aiocompress.model import KIB, Codec, OnError, PathLike, Size, parse_size, printable
 from aiocompress.web.headers import (
@@ -53,13 +53,14 @@ _TYPES: Final = {"zstd": "application/zstd", "gzip": "application/gzip"}
 _TOO_MUCH: Final = "the data is larger than the bytes allowed"
 _METHODS: Final = ("GET", "HEAD")
 _WITH_BODY: Final = (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT)
+_OF_BODY: Final = ("content-type", "content-disposition", "content-encoding")
 
 Blocks: TypeAlias = Callable[[int, int], AsyncGenerator[bytes]]
-"""Returns the bytes of a body from the first offset up to the second."""
+"""Yields the bytes of a body from the first offset up to the second."""
 
 
 class Body(NamedTuple):
-    """What is sent; ``size`` is in bytes, None where only the end will tell: then all is sent."""
+    """What to send; ``size`` is in bytes, or None if only the end tells it: then without ranges."""
 
     blocks: Blocks
     size: int | None = None
@@ -68,9 +69,9 @@ class Body(NamedTuple):
 
 
 class _Sent(Response):
-    """What the responses have in common.
+    """What the responses share.
 
-    :param engine: None: one of threads, for this response alone.
+    :param engine: None: an engine of threads for this response alone.
     """
 
     def __init__(
@@ -87,19 +88,19 @@ class _Sent(Response):
         self._engine = engine
         self.status_code = HTTPStatus.OK
         self.background = background
-        self.media_type = media_type or guess_type(filename or name)[0] or _BINARY
+        self.media_type = media_type or _type_of(filename or name)
         self.init_headers(headers)
         shown = disposition(content_disposition_type, filename or name)
         self.headers.setdefault("content-disposition", shown)
 
     @abstractmethod
     async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:
-        """Open what is sent, until the stack is left; ``asked``: the headers of the request."""
+        """Open the body, which the stack closes; ``asked`` has the headers of the request."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
 
-        :raises HTTPException: it cannot be answered, and the application has handlers for that.
+        :raises HTTPException: it cannot be answered, and the application has handlers for it.
         """
         async with AsyncExitStack() as stack:
             try:
@@ -141,12 +142,9 @@ class _Sent(Response):
         self.headers.update({name: value for name, value in about.items() if value is not None})
 
     def _choose(self, body: Body, method: str, asked: Headers) -> tuple[int, int]:
-        """Decide on the status; returns where to begin and to end."""
+        """Set the status; returns the range to send."""
         size, start, end = body.size, 0, body.size or 0
         self.status_code = precondition(asked, body.validators)
-        if self.status_code == HTTPStatus.NOT_MODIFIED:
-            del self.headers["content-type"], self.headers["content-disposition"]
-            return 0, 0
         if self.status_code == HTTPStatus.OK and size is not None and method == "GET":
             try:
                 if (chosen := wanted_range(asked, size, body.validators)) is not None:
@@ -157,26 +155,28 @@ class _Sent(Response):
                 self.headers["content-range"] = f"bytes */{size}"
         if self.status_code not in _WITH_BODY:
             start = end = 0
-        if size is not None:
+            for name in _OF_BODY:
+                del self.headers[name]
+        if size is not None and self.status_code != HTTPStatus.NOT_MODIFIED:
             self.headers["content-length"] = str(end - start)
         return start, end
 
 
 class FolderResponse(_Sent):
-    """A folder as a ``.tar.zst`` or ``.tar.gz``, sent while it is packed.
+    """A folder as a ``.tar.zst`` or ``.tar.gz``, packed while it is sent.
 
-    The first bytes leave at once, and packing waits for the client. What cannot be read once the
-    body has begun closes the connection, unless ``on_error`` is "skip".
+    The first bytes leave at once, and packing waits for the client. A file that cannot be read
+    closes the connection, unless ``on_error`` is "skip".
 
     :param folder: a path.
     :param engine: yours, shared by all responses; None: one of threads, for this response alone.
     :param codec: "zstd" or "gzip".
-    :param compression_level: as of ``Engine.compress_stream``; so are ``exclude``,
+    :param compression_level: see ``Engine.compress_stream``, also for ``exclude``,
         ``reproducible`` and ``on_error``.
     :param prefix: the folder around all members; None: the name of the folder.
-    :param filename: under which it is saved; None: the folder's, with ``.tar.zst`` or ``.tar.gz``.
-    :param headers: more headers of the answer.
-    :param background: a task that runs after the answer.
+    :param filename: the name to save it under; None: the folder's, with the archive's suffix.
+    :param headers: more headers for the answer.
+    :param background: a task to run after the answer.
     :raises ValueError: there is no such codec or level.
     """
 
@@ -218,14 +218,14 @@ class FolderResponse(_Sent):
             background=background,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         if not await PlainFiles(engine).call(os.path.isdir, self._folder):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._folder)
         stream = await stack.enter_async_context(self._stream(engine))
         return Body(lambda _start, _end: self._told(stream))
 
     async def _told(self, stream: ByteStream) -> AsyncGenerator[bytes]:
-        """Yield the archive; what it lacks cannot be said to the client any more, but is logged."""
+        """Yield the archive, and log what was left out: the client can no longer be told."""
         async for data in stream:
             yield data
         if count := stream.report.skipped_count:
@@ -234,17 +234,17 @@ class FolderResponse(_Sent):
 
 
 class MemberResponse(_Sent):
-    """A member of an archive, decoded while it is sent, from any range.
+    """A member of an archive, decoded while it is sent; any range of it can be asked for.
 
-    :param archive: one that is open, which is quickest, or a path.
-    :param name: the member's.
-    :param engine: for an archive that is a path; None: one of threads, for this response alone.
-    :param filename: under which it is saved; None: the last part of its name.
+    :param archive: an open archive, which is quickest, or a path.
+    :param name: the member's name.
+    :param engine: for an archive at a path; None: one of threads, for this response alone.
+    :param filename: the name to save it under; None: the last part of the member's name.
     :param media_type: None: by the name.
-    :param content_disposition_type: "attachment" has it saved, "inline" shown. Show what strangers
-        have put there only as types that run nothing.
-    :param headers: more headers of the answer.
-    :param background: a task that runs after the answer.
+    :param content_disposition_type: "attachment" to save it, "inline" to show it. Show files of
+        strangers only as types that run nothing.
+    :param headers: more headers for the answer.
+    :param background: a task to run after the answer.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class MemberResponse(_Sent):
             background=background,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         archive = self._archive
         if not isinstance(archive, Archive):
             archive = await stack.enter_async_context(engine.open_archive(archive))
@@ -282,12 +282,12 @@ class MemberResponse(_Sent):
 
 
 class ChosenResponse(_Sent):
-    """Some members of an archive as another one; see ``Archive.compress_stream``.
+    """Some members of an archive as a new archive; see ``Archive.compress_stream``.
 
-    :param archive: one that is open.
+    :param archive: an open archive.
     :param members: names and folders.
     :param codec: "zstd" or "gzip".
-    :param filename: under which it is saved.
+    :param filename: the name to save it under.
     """
 
     def __init__(
@@ -304,31 +304,31 @@ class ChosenResponse(_Sent):
             background=None,
         )
 
-    async def _open(self, engine: Engine, asked: Headers, stack: AsyncExitStack) -> Body:  # noqa: ARG002
+    async def _open(self, _engine: Engine, _asked: Headers, stack: AsyncExitStack) -> Body:
         stream = await stack.enter_async_context(self._stream)
         return Body(lambda _start, _end: behind(b"", stream))
 
 
 class FileResponse(_Sent):
-    """A file; one that is compressed is sent as what it holds.
+    """A file; of a compressed one, its content.
 
-    A client that accepts the file's own coding gets its bytes as they are stored, with
-    ``Content-Encoding``: but only those of a single frame or member, as many clients decode no
-    more (see ``Engine.content_encoding``). For all others it is decoded on the way. There are
-    ranges of what it holds if that is small, or if it has a table of its frames, as every ``.zst``
-    of this library has; of any other the size is not known.
+    A file of a single frame or member goes out as it is stored, with ``Content-Encoding``, to
+    clients that accept its coding; many clients decode no more than one (see
+    ``Engine.content_encoding``). Everything else is decoded on the way. The content has a known
+    size, and ranges, if it is small or the file has a table of its frames, as every ``.zst`` of
+    this library has.
 
     :param path: a path.
     :param engine: yours, shared by all responses; None: one of threads, for this response alone.
-    :param decode: whether it is compressed, and what it holds is wanted; None: if its suffix says
-        so. With False every file is sent as it is stored.
+    :param decode: whether to send the content of a compressed file; None: if the suffix is that of
+        one. With False every file is sent as it is stored.
     :param max_output: the most bytes to decode, an int or text.
-    :param filename: under which it is saved; None: its own name, without the suffix if decoded.
+    :param filename: the name to save it under; None: its own, without the suffix if decoded.
     :param media_type: None: by that name.
-    :param content_disposition_type: "attachment" has it saved, "inline" shown. Show what strangers
-        have put there only as types that run nothing.
-    :param headers: more headers of the answer.
-    :param background: a task that runs after the answer.
+    :param content_disposition_type: "attachment" to save it, "inline" to show it. Show files of
+        strangers only as types that run nothing.
+    :param headers: more headers for the answer.
+    :param background: a task to run after the answer.
     """
 
     def __init__(
@@ -377,7 +377,7 @@ class FileResponse(_Sent):
     async def _decoded(
         self, engine: Engine, size: int | None, known: Validators, stack: AsyncExitStack
     ) -> Body:
-        """Open what the file holds; of a small one, that is known before any header is sent."""
+        """Open the content; a small one is decoded, and so known to be good, before any header."""
         file = await stack.enter_async_context(engine.open(self._path))
         first = b"" if size is not None else await file.read(_AT_ONCE)
         if (size or len(first)) > self._max_output:
@@ -389,13 +389,19 @@ class FileResponse(_Sent):
         return Body(partial(_read_range, file), size, known)
 
 
+def _type_of(name: str) -> str:
+    """Return the media type of a file as it is stored: ``page.html.gz`` is no page."""
+    kind, coding = guess_type(name)
+    return _TYPES.get(coding, _BINARY) if coding is not None else kind or _BINARY
+
+
 def archive_type(codec: str) -> str:
     """Return the media type of what a codec writes."""
     return _TYPES.get(codec, _BINARY)
 
 
 def validators(status: os.stat_result, form: str = "") -> Validators:
-    """Return those of a file; ``form`` tells what is made of it from the file itself."""
+    """Return a file's validators; ``form`` distinguishes bodies that are made from one file."""
     tag = f"{status.st_ino:x}-{status.st_size:x}-{status.st_mtime_ns:x}"
     return Validators(f'"{tag}-{form}"' if form else f'"{tag}"', status.st_mtime)
 
@@ -405,9 +411,19 @@ class _AtOffset(Protocol):
 
 
 async def _blocks_of_file(file: _AtOffset, start: int, end: int) -> AsyncGenerator[bytes]:
-    while start < end and (data := await file.read_at(start, min(_AT_ONCE, end - start))):
+    while start < end:
+        yield (data := _some(await file.read_at(start, min(_AT_ONCE, end - start))))
         start += len(data)
-        yield data
+
+
+def _some(data: bytes) -> bytes:
+    """Check that the end of the file was not met early.
+
+    :raises TruncatedError: the file became shorter since its size was announced.
+    """
+    if not data:
+        raise TruncatedError("the file became shorter while it was sent")
+    return data
 
 
 class _Readable(Protocol):
@@ -417,9 +433,9 @@ class _Readable(Protocol):
 
 async def _read_range(file: _Readable, start: int, end: int) -> AsyncGenerator[bytes]:
     await file.seek(start)
-    while start < end and (data := await file.read(min(_AT_ONCE, end - start))):
+    while start < end:
+        yield (data := _some(await file.read(min(_AT_ONCE, end - start))))
         start += len(data)
-        yield data
 
 
 async def _read(file: _Readable, most: int) -> AsyncGenerator[bytes]:

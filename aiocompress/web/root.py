@@ -1,8 +1,8 @@
-"""What is below one folder, and nothing else: reached step by step, without following a link.
+"""Finds what is below one folder and nothing else, step by step, without following a link.
 
-Plain blocking code, for a file thread. Every step is taken from the descriptor of the folder above,
-as when an archive is extracted. So a path leads nowhere else, whatever it says; and neither does a
-folder that somebody replaces by a link while it is being walked.
+The code blocks, and is for a file thread. Each step is taken from the descriptor of the folder
+above, as in extraction. So no path leads outside, whatever it says, nor does a folder that is
+replaced by a link during the walk.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _MOST_STEPS: Final = 256
 
 
 class Place(NamedTuple):
-    """Something below the root: an open descriptor, its status, and the steps behind it.
+    """A file or folder below the root: its open descriptor, its status, and the steps left.
 
-    Behind a file there may be steps left: those inside of it, if it is an archive.
+    The steps that are left of a path after a file lead inside it, if it is an archive.
     """
 
     descriptor: int
@@ -29,12 +29,12 @@ class Place(NamedTuple):
 
     @property
     def path(self) -> str:
-        """A path of this very file or folder, whatever happens to its name, while it is open."""
+        """A path of this very file or folder while it is open, whatever happens to its name."""
         return f"/proc/self/fd/{self.descriptor}"
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder, and no file."""
+        """Whether it is a folder, not a file."""
         return stat.S_ISDIR(self.status.st_mode)
 
     def close(self) -> None:
@@ -43,16 +43,16 @@ class Place(NamedTuple):
 
 
 def is_step(name: bytes) -> bool:
-    """Whether this can be a name in a folder."""
+    """Whether this can be the name of a directory entry."""
     return name not in {b"", b".", b".."} and not {0, ord("/")}.intersection(name)
 
 
 def find(root: str, steps: Sequence[bytes]) -> Place:
-    """Go from a folder to what is there, or to the file where the folders end.
+    """Walk from a folder along the steps, up to their end or to the first file.
 
     :param root: a path; it may be a link.
-    :returns: a folder or a regular file, open only to be named and looked at.
-    :raises OSError: there is nothing, or a link, a pipe, a socket or a device.
+    :returns: a folder or a regular file, opened with ``O_PATH``.
+    :raises OSError: nothing is there, or a link, a pipe, a socket or a device.
     """
     if len(steps) > _MOST_STEPS or not all(map(is_step, steps)):
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -74,7 +74,7 @@ def find(root: str, steps: Sequence[bytes]) -> Place:
 def open_folder(place: Place) -> int:
     """Return a descriptor by which the names in a folder can be read.
 
-    :raises OSError: this user may not.
+    :raises OSError: this process may not read it.
     """
     return os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 

@@ -1,4 +1,4 @@
-"""A body on its way to a client, who may leave before its end."""
+"""Sending a body to a client who may leave before its end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 
 
 async def behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield what was read already, and then the rest."""
+    """Yield bytes that were read already, then the rest."""
     if first:
         yield first
     async for data in rest:
@@ -18,19 +18,19 @@ async def behind(first: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[byt
 
 
 async def send_body(blocks: AsyncIterator[bytes], send: Send) -> None:
-    """Send all blocks, each when the client has taken most of those before it."""
+    """Send all blocks, each once the client has accepted most of the earlier ones."""
     async for data in blocks:
         await send({"type": "http.response.body", "body": data, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work; if the client leaves, cancel it, and return False when it has ended.
+    """Do the work; if the client leaves, cancel it, and return False once it has ended.
 
-    A server tells of that only to those who ask. ``send`` alone, which waits for a slow client, or
-    a stream that waits for its source, would learn of it late.
+    A server reports that only to a caller of ``receive``. Work that waits for a slow client or for
+    its own source would learn of it late.
 
-    :param receive: of a request whose body has been read, or has none.
+    :param receive: the request's, whose body was read, or is of no interest.
     """
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_left(receive))

@@ -1,9 +1,10 @@
-"""``aiocompress serve``: the application on a server of its own, which ends by Ctrl-C."""
+"""``aiocompress serve``: the application on its own server, until Ctrl-C."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import resource
 import signal
@@ -14,13 +15,15 @@ from typing import Final
 import uvicorn
 
 from aiocompress.api.engine import Engine
+from aiocompress.model import printable
 from aiocompress.web.app import app
+from aiocompress.web.problems import ERRORS
 
 _LOCAL_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _GRACE: Final = 1
-"""Seconds that answers under way have at the end, before the server hangs up."""
+"""Seconds that running answers have after the signal, before the server hangs up."""
 _CLEANING: Final = 10
-"""Seconds for what was working for those clients to end."""
+"""Seconds that their tasks then have to clean up."""
 _MOST_CONNECTIONS: Final = 4096
 
 
@@ -38,12 +41,12 @@ def serve(
 
     :param root: its path.
     :param host: an address or a name of this machine.
-    :param port: 0: any that is free.
+    :param port: 0: any free one.
     :param writable: whether files can be uploaded.
-    :param say: tells the user where it is, and what to know about that.
-    :param verbose: a line for each request.
+    :param say: tells the user the address, and warns about it.
+    :param verbose: log each request, and tracebacks.
     :returns: the signal.
-    :raises OSError: the folder cannot be read, or the port not be had.
+    :raises OSError: the folder cannot be read, or the port is taken.
     """
     os.close(os.open(root, os.O_RDONLY | os.O_DIRECTORY))
     _allow_descriptors()
@@ -75,13 +78,23 @@ def serve(
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=_GRACE + _CLEANING,
         )
+        if not verbose:
+            logging.getLogger("uvicorn.error").addFilter(_brief)
         return _run(_Server(config), listening, engine)
 
 
-class _Server(uvicorn.Server):
-    """A server that hangs up in the end, so that all who work for its clients end as usual.
+def _brief(record: logging.LogRecord) -> bool:
+    """Log in one line, without a traceback, that a bad file or body broke an answer off."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ERRORS):
+        record.msg, record.exc_info = f"an answer broke off: {printable(str(error))}", None
+    return True
 
-    uvicorn itself cancels the tasks, also in the middle of cleaning up, and reports each.
+
+class _Server(uvicorn.Server):
+    """A server that hangs up at the end, so that tasks see their clients leave, and clean up.
+
+    uvicorn itself would cancel the tasks, even in the middle of cleaning up, and report each.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -96,7 +109,7 @@ class _Server(uvicorn.Server):
 
 
 def _run(server: uvicorn.Server, listening: socket.socket, engine: Engine) -> int | None:
-    """Run the server; uvicorn raises the signals that ended it again, and they must not kill yet.
+    """Run the server; uvicorn raises the signals that ended it again, which must not kill us yet.
 
     :returns: the first of them.
     """
@@ -116,7 +129,7 @@ def _run(server: uvicorn.Server, listening: socket.socket, engine: Engine) -> in
 
 
 def _allow_descriptors() -> None:
-    """Raise the soft limit, so that each connection can have a socket, a file and its folder."""
+    """Raise the soft limit so that each connection can have a socket, a file and its folder."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * _MOST_CONNECTIONS
     if 0 <= soft < wanted:

@@ -1,17 +1,17 @@
-"""What is served of a folder: its files, and what is inside of its archives, alike.
+"""Routing: requests for files and folders, on the disk and inside archives alike.
 
     GET  FOLDER/            a page; ?q=, ?sort=, ?order= and ?page= say what it shows
     GET  FOLDER/?download=  the folder as tar.zst or tar.gz, while it is packed
-    POST FOLDER/            the names that are ticked there, in the same way
+    POST FOLDER/            the selected entries as an archive
     GET  FILE               the file as it is stored
     GET  FILE?view          a page about it, with a preview
-    GET  FILE?raw           the file, for a page to show: pictures only
-    GET  FILE?decoded       what a compressed file holds
-    PUT  FILE               an upload, where that is allowed; ?replace takes another one's place
-    POST /compress          see ``transform``; so is /decompress
-    GET  /healthz           that this server answers
+    GET  FILE?raw           a picture, for a page to show
+    GET  FILE?decoded       the content of a compressed file
+    PUT  FILE               an upload, where that is allowed; ?replace replaces a file
+    POST /compress          see ``transform``, also for /decompress
+    GET  /healthz           tells that the server answers
 
-An archive with a slash behind its name is a folder.
+An archive followed by a slash is a folder.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from aiocompress.web.transform import Transform
 from aiocompress.web.upload import save
 
 _FORM: Final = MIB
-"""Bytes of the names that are ticked."""
+"""Bytes of a form with selected names."""
 _MOST_TICKED: Final = 1000
 
 
@@ -60,13 +60,13 @@ class Site:
         self._gate = Gate(limits.max_streams, limits.page_seconds)
         self._transform = Transform(engine, limits, self._gate)
         self._disk = Disk(engine, limits, self._gate, writable=writable)
-        self._inside = Inside(archives, limits, self._gate)
+        self._inside = Inside(engine, archives, limits, self._gate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request.
 
-        :raises HTTPException: what is wrong, if nothing was sent yet; whatever is wrong after that
-            goes out as it is, and closes the connection.
+        :raises HTTPException: any error before something was sent; a later one is raised as it is,
+            and closes the connection.
         """
         asked, has_begun = Asked.of(scope), False
 
@@ -114,7 +114,7 @@ class Site:
         await answer(scope, receive, send)
 
     async def _show_ticked(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as if the form that was sent were the query of a GET."""
+        """Answer as to a GET with the form as its query."""
         data = await self._incoming(scope, receive, _FORM).head(_FORM)
         try:
             form = parse_qsl(data.decode("ascii"), max_num_fields=_MOST_TICKED + 1)

@@ -1,18 +1,19 @@
-"""``POST /compress`` and ``POST /decompress``: the body of the request becomes that of the answer.
+"""``POST /compress`` and ``POST /decompress``: the answer is the body, converted.
 
-    200  the result; an error behind its first bytes closes the connection
-    400  there is no such codec or level
+    200  the result; an error after its first bytes closes the connection
+    400  the codec or level is unknown
     408  the client stopped sending
-    413  the body is larger than ``max_body``, or decompressed than ``max_output``
-    415  the body is in no format known here
+    413  the body is larger than ``max_body``, or its content than ``max_output``
+    415  the format of the body is unknown
     422  the body is damaged, or cut off
     503  too many streams at once: try again later
 
-Small bodies never wait for large ones: they take no slot, no worker and no place in the gate.
+Small bodies never wait for large ones: they need no slot, no worker and no place in the gate.
 """
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack, aclosing, suppress
 from http import HTTPStatus
 from typing import Final, cast
@@ -31,8 +32,9 @@ from aiocompress.web.responses import archive_type
 from aiocompress.web.sending import behind, send_body, while_connected
 
 _SMALL: Final = 64 * KIB
-"""Bytes of a body that are gathered; the engine takes no slot for so many."""
+"""Bytes of a body that is gathered first, for which the engine needs no slot."""
 _SMALL_OUTPUT: Final = MIB
+_LEVEL: Final = re.compile(r"-?\d{1,9}", re.ASCII)
 _BINARY: Final = "application/octet-stream"
 
 
@@ -49,9 +51,10 @@ class Transform:
         """
         asked = QueryParams(scope["query_string"])
         codec, level = cast("Codec", asked.get("codec", "zstd")), asked.get("level")
-        try:
-            number = None if level is None else int(level)
-            # Both are checked before the body is read.
+        if level is not None and _LEVEL.fullmatch(level) is None:
+            raise HTTPException(HTTPStatus.BAD_REQUEST, "level must be a whole number")
+        number = None if level is None else int(level)
+        try:  # before the body is read
             self._engine.compress_stream(b"", codec=codec, compression_level=number)
         except ValueError as error:
             raise HTTPException(HTTPStatus.BAD_REQUEST, str(error)) from None
@@ -74,7 +77,7 @@ class Transform:
         head = await body.head(_SMALL)
         most = self._limits.max_output
         if body.is_whole and len(head) <= _SMALL:
-            with suppress(LimitError):  # as a stream it needs no memory for all of it
+            with suppress(LimitError):  # a stream decodes it in bounded memory
                 raw = await self._engine.decompress(head, max_output=min(_SMALL_OUTPUT, most))
                 await _answer(raw, _BINARY)(scope, receive, send)
                 return
@@ -88,9 +91,9 @@ class Transform:
     async def _stream(
         self, stream: ByteStream, body: Incoming, media_type: str, send: Send
     ) -> None:
-        """Answer as the body comes; its beginning is known to be good before any header goes out.
+        """Answer as the body arrives; its beginning is converted before any header goes out.
 
-        :raises HTTPException: 503, there are too many streams.
+        :raises HTTPException: 503 if there are too many streams.
         """
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._gate.entered())

@@ -1,4 +1,4 @@
-"""Files that clients send: whole under their name, or not there at all."""
+"""Uploads: a file appears whole, or not at all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _AT_ONCE: Final = 512 * KIB
 async def save(files: PlainFiles, folder: Place, asked: Asked, body: Incoming) -> Response:
     """Write the body of a request into a folder, under the last step of its path.
 
-    It has no name before it is whole, and takes that of another file only with ``?replace``.
+    The file gets its name once it is whole, and replaces another one only with ``?replace``.
 
-    :returns: 201; 204 where it may have replaced another file.
-    :raises HTTPException: 409, something of that name exists; and so on, as ``Incoming``.
+    :returns: 201, or 204 with ``?replace``.
+    :raises HTTPException: 409 if the name exists; and those of ``Incoming``.
     :raises OSError: it cannot be written there.
     """
     name = asked.steps[-1]

@@ -25,7 +25,6 @@ import os
 import tempfile
 import time
 from collections import deque
-from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -36,12 +35,11 @@ from aiocompress.workers.kept import Kept
 
 _PAGE = mmap.PAGESIZE
 _TRIMMED = 16 << 20
-_SOON: Final = 1.0
-"""Seconds in which the tasks of clients that have left have ended."""
 _OTHERS: Final = 7
 """How many bytes others get for each of new streams, while both want some."""
 _PAUSE: Final = 0.02
 """Seconds after which others that do not come back are taken to have enough."""
+_TRIM_SECONDS: Final = 0.2
 
 
 class Arena:
@@ -141,8 +139,6 @@ class Slots:
         """Bytes of frames and chunks that are ready, and that a slow reader has not taken."""
         self._untrimmed = 0
         """The same, and all that was freed since the system has last got its pages back."""
-        self._trims: asyncio.AbstractEventLoop | None = None
-        """The loop that trims once more soon."""
         self._closed = False
         self.kept = Kept()
         """That part of what is lent which can be had back at once."""
@@ -240,20 +236,13 @@ class Slots:
         self._trim()
 
     def _trim(self) -> None:
-        if self._untrimmed - self.waiting < _TRIMMED:
-            return
-        self._untrimmed = self.waiting
-        limits.trim_heap()
-        # When many clients leave at once, most is counted before its task lets go of it.
-        with suppress(RuntimeError):
-            loop = asyncio.get_running_loop()
-            if self._trims is not loop:
-                self._trims = loop
-                loop.call_later(_SOON, self._trim_soon)
-
-    def _trim_soon(self) -> None:
-        self._trims = None
-        limits.trim_heap()
+        """Give pages back a moment later, when the transports of clients that left have let go."""
+        if self._untrimmed - self.waiting >= _TRIMMED:
+            self._untrimmed = self.waiting
+            try:
+                asyncio.get_running_loop().call_later(_TRIM_SECONDS, limits.trim_heap)
+            except RuntimeError:  # the loop has closed, and its generators are being dropped
+                limits.trim_heap()
 
     def lend(self, size: int) -> bool:
         """Lend ``size`` bytes at once, unless they are more than can be spared."""

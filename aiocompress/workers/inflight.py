@@ -76,13 +76,15 @@ class Job:
         decoded = isinstance(outcome, Result) and outcome.size >= 0
         kept = self.keep_input or not decoded
         given = bytes(self.slot.input[: self.used]) if kept else b""
-        if isinstance(outcome, Result) and decoded and not outcome.written:
-            return given, bytes(self.slot.view(outcome))
-        return given, b""
+        if not (isinstance(outcome, Result) and decoded) or outcome.written:
+            return given, b""
+        made = outcome.data
+        return given, made if isinstance(made, bytes) else bytes(self.slot.view(outcome))
 
     def release(self) -> None:
         """Give the job up; its slot is free once the worker is done."""
         if self._copies is not None and not self.released:
+            self._copies = b"", b""
             self.slot.slots.drop(self.kept)
         self.released = True
         if self.over.done():

@@ -1,18 +1,20 @@
 """A job as its worker sees it: a plain function that reads one place and writes another.
 
 Worker processes are sent offsets in the arena, threads get views of it, and a caller's executor
-is sent bytes and returns bytes: it may run on another machine.
+is sent bytes and returns bytes: it may run on another machine. A thread returns bytes, too, where
+the output is not to stay in the slot.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
 
-Place: TypeAlias = tuple[int, int, int, int] | tuple[memoryview, memoryview] | tuple[bytes, int]
-"""Input and output: (offset, size, offset, size) in the arena, two views, or bytes and a size."""
+Place: TypeAlias = tuple[int, int, int, int] | tuple[Buffer, memoryview | None]
+"""Input and output: (offset, size, offset, size) in the arena, or two buffers, of which the second
+is None where the output is to be returned as bytes."""
 
 _arena: memoryview | None = None
 
@@ -21,6 +23,7 @@ class Result(NamedTuple):
     """What a worker made: ``size`` bytes in the slot, in ``data``, or ``written`` to the file.
 
     Of an archive's members, ``files`` were restored; ``failed`` has the others and their errors.
+    ``about`` is what else the verb wants to know.
     """
 
     size: int
@@ -28,6 +31,7 @@ class Result(NamedTuple):
     written: bool = False
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
+    about: Any = None
 
 
 def attach(arena: memoryview) -> None:
@@ -38,18 +42,17 @@ def attach(arena: memoryview) -> None:
 
 def views(place: Place) -> tuple[memoryview, memoryview | None]:
     """Return a job's input and the room for its output, or None where it is to return bytes."""
-    if isinstance(place[0], int):
-        assert _arena is not None
-        start, size, room, room_size = place
-        return _arena[start : start + size], _arena[room : room + room_size]
-    if isinstance(place[0], bytes):
-        return memoryview(place[0]), None
-    return place[0], place[1]
+    if len(place) == 2:
+        return memoryview(place[0]), place[1]
+    assert _arena is not None
+    start, size, room, room_size = place
+    return _arena[start : start + size], _arena[room : room + room_size]
 
 
 def deliver(frame: Buffer, room: memoryview | None) -> Result:
     """Put the output where it belongs."""
     if room is None:
-        return Result(len(frame), bytes(frame))
+        # A copy: zstandard's own bytes keep all the memory of the largest frame it could have been.
+        return Result(len(frame), bytes(memoryview(frame)))
     room[: len(frame)] = frame
     return Result(len(frame))

@@ -116,10 +116,13 @@ class Window:
         self._slots.return_lent(self._loans.pop())
 
 
-def _reader() -> str | None:
-    """Return the name of the task. Its error holds all frames, and none of them may hold it."""
+def _reader() -> str:
+    """Return the name of the task that reads.
+
+    Not the task: a cancelled one has its error, whose traceback has the frame that would keep it.
+    """
     task = asyncio.current_task()
-    return None if task is None else task.get_name()
+    return "" if task is None else task.get_name()
 
 
 async def in_order(items: AsyncGenerator[T], window: Window | int) -> AsyncGenerator[T]:

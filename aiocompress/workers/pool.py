@@ -27,7 +27,7 @@ from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
 from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
-from aiocompress.workers.job import Result
+from aiocompress.workers.job import Place, Result
 from aiocompress.workers.threads import Threads, begin, settled
 from aiocompress.workers.turns import Turns
 
@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger("aiocompress")
 _SLOT_MEMORY = 64 * MIB
+LONGEST_CHUNK = 288 * MIB
+"""What the largest chunks that are made by default take: 128 MiB and as much for their frame."""
 _FILE_THREADS = 8
 _WATCH_SECONDS = 1.0
 _DEATH_HINT = "was it killed for its memory? Lower num_workers"
@@ -59,7 +61,7 @@ class WorkerPool:
 
     :param num_workers: how many chunks are worked on at the same time.
     :param memory_limit: bytes of all slots together; None: 64 MiB for each of ``num_workers + 2``,
-        at most a quarter of the memory of this machine or cgroup.
+        at least ``LONGEST_CHUNK``, at most a quarter of the memory of this machine or cgroup.
     :param executor: "process", "thread", or the caller's own executor.
     :param preload: modules that worker processes import before they are forked: those of the jobs.
     """
@@ -75,7 +77,9 @@ class WorkerPool:
         self._preload = preload
         self.window = num_workers + 2
         """How many chunks of one stream are under way at once."""
-        self._memory_limit = memory_limit or min(self.window * _SLOT_MEMORY, limits.memory() // 4)
+        self._memory_limit = memory_limit or min(
+            max(self.window * _SLOT_MEMORY, LONGEST_CHUNK), limits.memory() // 4
+        )
         self._executor = executor
         self._own = None if isinstance(executor, str) else executor
         self._own_is_lost = False
@@ -296,11 +300,11 @@ class WorkerPool:
         assert self._loop is not None
         workers, slot = self._workers, job.slot
         executor: Executor = self.threads
-        call: tuple[Any, ...] = slot.input[: job.used], slot.output
+        call: Place = slot.input[: job.used], None if job.detach else slot.output
         job.runs_on = None
         if self._is_for_own(job):
             assert self._own is not None
-            executor, call = self._own, (bytes(call[0]), len(slot.output))
+            executor, call = self._own, (bytes(slot.input[: job.used]), None)
         elif not job.alone and workers is not None:
             executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
         try:

@@ -162,7 +162,8 @@ STEPS = st.lists(
                 ),
             ),
         ),
-        st.tuples(st.just("read"), st.integers(0, 3 * CHUNK)),
+        st.tuples(st.sampled_from(["read", "readline"]), st.integers(0, 3 * CHUNK)),
+        st.tuples(st.just("near"), st.integers(-99, 99)),
         st.tuples(st.just("readinto"), st.integers(0, 2 * CHUNK)),
     ),
     max_size=12,
@@ -189,8 +190,11 @@ def test_reads_anywhere(steps: list[tuple[str, int]], ways: str, works: Works) -
             for step, number in steps:
                 if step == "seek":
                     assert await file.seek(number) == expected.seek(number)
-                elif step == "read":
-                    assert await file.read(number) == expected.read(number)
+                elif step == "near":
+                    near = max(0, expected.tell() + number)
+                    assert await file.seek(near) == expected.seek(near)
+                elif step in {"read", "readline"}:
+                    assert await getattr(file, step)(number) == getattr(expected, step)(number)
                 else:
                     room, other = bytearray(number), bytearray(number)
                     assert await file.readinto(room) == expected.readinto(other)

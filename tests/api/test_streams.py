@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import array
 import asyncio
+import gc
 import io
 import mmap
 import os
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 import aiocompress
 from aiocompress import ClosedError, CorruptError, Engine, FormatError
@@ -331,3 +334,46 @@ async def test_a_slow_consumer_holds_bounded_memory() -> None:
             await asyncio.sleep(0.1)
             assert pulled <= taken + (engine.statistics().slots_total + 3) * max(taken, CHUNK)
             await given_back(engine)
+
+
+class Stuck:
+    """Bytes whose rest never comes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file, self.reached = io.BytesIO(data), asyncio.Event()
+
+    async def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if not data:
+            self.reached.set()
+            await asyncio.Event().wait()
+        return data
+
+
+@pytest.mark.parametrize("way", ["compress_stream", "decompress_stream", "open"])
+async def test_cancelled_in_the_middle(way: str) -> None:
+    """What was ready is freed at once: nothing waits for the garbage collector."""
+    packed = b"".join(zstandard.compress(noise(1 << 20)) for _ in range(3))
+
+    async def read(source: Stuck) -> None:
+        async with getattr(engine, way)(source) as file:
+            while await file.read(1000):
+                pass
+
+    async with Engine(executor="thread") as engine:
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(6):
+                source = Stuck(packed)
+                task = asyncio.create_task(read(source))
+                await source.reached.wait()
+                await asyncio.sleep(0.02)
+                task.cancel()
+                await asyncio.wait([task])
+            del source, task
+            assert tracemalloc.get_traced_memory()[0] < 1 << 20
+        finally:
+            tracemalloc.stop()
+            gc.enable()

@@ -252,6 +252,10 @@ def _threads(most: int) -> Iterator[None]:
         yield
 
 
+# Of the executor's own thread, which starts another one: it ends, and is found to have ended.
+@pytest.mark.filterwarnings(
+    "ignore:(?s).*can't start new thread:pytest.PytestUnhandledThreadExceptionWarning"
+)
 @quick_or_whole(
     "name executor", product(VERBS, ["thread", "process"]), lambda name, _: name in QUICK
 )

@@ -109,6 +109,35 @@ async def test_mounted(root: Path) -> None:
             assert 'href="/files/"' in lost.text
 
 
+@pytest.mark.parametrize("path", ["/api/files", "/files", "/apis/files"])
+async def test_behind_a_proxy(path: str, root: Path) -> None:
+    """A proxy may leave its own prefix on the paths or take it off; a longer name is another."""
+    fastapi = module("fastapi")
+    async with Engine(2, executor="thread") as engine:
+        outer = fastapi.FastAPI()
+        outer.mount("/files", app(root, engine=engine))
+
+        async def proxied(scope: Any, receive: Any, send: Any) -> None:
+            await outer({**scope, "root_path": "/api"}, receive, send)
+
+        async with asking(proxied) as client:
+            answer = await client.get(f"{path}/docs/deep/down.txt")
+        assert answer.status_code == (404 if "apis" in path else 200)
+
+
+async def test_under_a_path_that_begins_like_a_name(root: Path) -> None:
+    """What only begins like the path of the application is a name in the folder."""
+
+    async with Engine(2, executor="thread") as engine:
+        inner = app(root, engine=engine)
+
+        async def proxied(scope: Any, receive: Any, send: Any) -> None:
+            await inner({**scope, "root_path": "/do"}, receive, send)
+
+        async with asking(proxied) as client:
+            assert (await client.get("/docs/deep/down.txt")).text == "far down"
+
+
 async def test_order(client: httpx.AsyncClient) -> None:
     """By name, size and time, both ways; the page says so to those who cannot see the arrow."""
     page = (await client.get("/?sort=size&order=desc")).text
@@ -133,6 +162,7 @@ async def test_search(top: str, client: httpx.AsyncClient) -> None:
     assert names_on(page) == []
     assert "&lt;script&gt;" in page
     assert "<script>" not in page
+    assert "z" * 256 not in (await client.get(f"{top}?q={'z' * 5000}")).text
 
 
 async def test_many_who_search(client: httpx.AsyncClient) -> None:

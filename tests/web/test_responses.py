@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import tarfile
+from asyncio import Event
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiocompress import CorruptError, Engine, LimitError, open_archive, sync
+from aiocompress import CorruptError, Engine, LimitError, TruncatedError, open_archive, sync
 from aiocompress.web import FileResponse, FolderResponse, MemberResponse
 from aiocompress.web.headers import (
     UnsatisfiableError,
@@ -207,6 +208,32 @@ async def test_a_damaged_file(tmp_path: Path) -> None:
     assert str(tmp_path) not in answer.text
 
 
+@pytest.mark.parametrize("what", ["stored", "decoded"])
+async def test_a_file_that_shrinks(what: str, tmp_path: Path) -> None:
+    """The answer breaks off, also on a server that does not count what was announced."""
+    path = tmp_path / "x.zst"
+    sync.compress_file(noise(12 << 20), path)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            os.truncate(path, 9 << 20)
+
+    response = FileResponse(path, decode=what == "decoded")
+    with pytest.raises(TruncatedError):
+        await response({"type": "http", "method": "GET", "headers": []}, Event().wait, send)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("page.html.gz", "application/gzip"), ("a.tar.gz", "application/gzip"), ("x.bz2", "/octet-")],
+)
+async def test_types_of_stored_files(name: str, kind: str, tmp_path: Path) -> None:
+    """They are compressed, whatever they hold."""
+    (tmp_path / name).write_bytes(gzip.compress(b"<script>"))
+    answer = await got(FileResponse(tmp_path / name, decode=False))
+    assert kind in answer.headers["content-type"]
+
+
 async def test_damage_behind_good_bytes(tmp_path: Path) -> None:
     """The answer breaks off, so that nobody takes it for the whole."""
     path = tmp_path / "bad.zst"
@@ -314,6 +341,7 @@ async def test_not_modified(root: Path) -> None:
         assert answer.status_code == status, headers
         assert len(answer.content) == (300 << 10 if status == 200 else 0)
         assert answer.headers["etag"] == tag
+        assert ("content-type" in answer.headers) == (status == 200)
 
 
 async def test_ranges_of_a_version(root: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import re
 import signal
@@ -289,6 +290,20 @@ async def test_what_the_command_says(root: Path) -> None:
         async with httpx.AsyncClient() as client:
             port = url.rpartition(":")[2]
             assert (await client.get(f"http://127.0.0.1:{port}/healthz")).text == "ok\n"
+
+
+async def test_damage_is_a_line_of_the_log(root: Path) -> None:
+    """What a stranger sends broken breaks off his answer, and brings no traceback."""
+    httpx = module("httpx")
+    broken = gzip.compress(noise(1 << 20))[:-1000]
+    async with command("--root", str(root)) as (process, url):
+        async with httpx.AsyncClient() as client:
+            with pytest.raises(httpx.RemoteProtocolError):
+                await client.post(f"{url}/decompress", content=broken)
+        process.terminate()
+        told = (await process.stderr.read()).decode()
+    assert "an answer broke off: the gzip data is cut off" in told
+    assert len(told.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [("--root", "missing"), ("--host", "192.0.2.1")])

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
-from aiocompress.errors import CorruptError
+from aiocompress.errors import AiocompressError, CorruptError
 from aiocompress.formats.tar import pax
 from aiocompress.formats.tar.fields import check_sum, is_tidy, number, until_nul
 from aiocompress.formats.tar.pax import Records
@@ -43,9 +43,15 @@ _KINDS: Final[dict[int, Kind]] = {
 _FLAGS: Final = bytes(_KINDS) + b"\x007SMV"
 """Types that some tar has defined, and that this reader knows."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
+_SIMPLE: Final = b"0125"
+_FILE, _FOLDER = b"05"
+_LINKS, _AFTER_DIGITS = b"12", b"\0 "
+Row: TypeAlias = tuple[bytes, int, int, int, int, int, tuple[int, int, bytes, bytes], bytes]
+"""What the index stores of a member: see ``Records.add``."""
 _MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
-_NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
+_NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
+LONGEST_LINK: Final = 100
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -99,6 +105,20 @@ owner: Final = lru_cache(1024)(Owner)
 """Returns an ``Owner``; the last 1,024 are kept."""
 
 
+def is_plain(name: bytes, size: int, seconds: float, owner: Owner) -> bool:
+    """Whether one block is the header of a member without long link or xattrs; see ``header``."""
+    return (
+        (len(name) <= _NAME_SIZE or 0 < _cut(name) <= _PREFIX_SIZE)
+        and size <= _LARGEST_NUMBER >= seconds >= 0
+        and not owner.pax
+    )
+
+
+def _cut(name: bytes) -> int:
+    """Return where a long name is cut in two, as a header stores it; -1: it cannot be."""
+    return name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+
+
 def header(
     name: bytes,
     kind: bytes,
@@ -120,15 +140,15 @@ def header(
     """
     records, prefix = owner.pax, b""
     if len(name) > _NAME_SIZE:
-        cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
+        cut = _cut(name)
         if 0 < cut <= _PREFIX_SIZE:
             prefix, name = name[:cut], name[cut + 1 :]
         else:
             records += ((b"path", name),)
             name = name[:_NAME_SIZE]
-    if len(link) > _LINK_SIZE:
+    if len(link) > LONGEST_LINK:
         records += ((b"linkpath", link),)
-        link = link[:_LINK_SIZE]
+        link = link[:LONGEST_LINK]
     if size > _LARGEST_NUMBER:
         records += ((b"size", b"%d" % size),)
         size = 0
@@ -139,7 +159,7 @@ def header(
         records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
     fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
     head = b"%b%07o\0%b%011o\0%011o\0" % fields
-    tail = b"%b%b%b%b" % (kind, link.ljust(_LINK_SIZE, b"\0"), owner.tail, prefix)
+    tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
     # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
     # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
     total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF
@@ -185,7 +205,7 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     elif block[386] and flag != SPARSE and block[257:265] == GNU_MAGIC:
         reason = "a sparse map in the header of a member that is not sparse"
         raise CorruptError(reason, offset=data_offset - BLOCK, hint=DISAGREE)
-    member = Member(
+    member = Member(  # by position: keywords take twice as long
         name.decode("utf-8", "surrogateescape"),
         _KINDS.get(flag, "file"),
         size,
@@ -195,14 +215,59 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
         gid,
         user,
         group,
-        offset=offset,
-        data_offset=data_offset,
-        stored_size=size,
-        unreadable=unreadable,
+        "",
+        (0, 0),
+        offset,
+        data_offset,
+        size,
+        None,
+        (),
+        unreadable,
     )
     if records is None and flag in _FILES and name and name[-1] != _SLASH:
         return member
     return _settled(member, block, records)
+
+
+def plain(block: bytes) -> Row | None:
+    """Return what the index stores of a member, if all of it is in this block; a quick ``parse``.
+
+    None: there is more to it, or it is odd, or damaged: ``parse`` tells.
+    """
+    kind, name = block[156] or _FILE, until_nul(block[:_NAME_SIZE])
+    if kind not in _SIMPLE or not (block[124:135].isdigit() and block[136:147].isdigit()):
+        return None
+    try:
+        check_sum(block, 0)
+        size, seconds = int(block[124:135], 8), int(block[136:147], 8)
+        mode, owner, has_prefix = _row(block[100:124], block[257:329])
+    except (AiocompressError, ValueError):
+        return None
+    if has_prefix and block[345]:
+        name = until_nul(block[345:500]) + b"/" + name
+    if kind == _FOLDER:
+        name = name.rstrip(b"/")
+    if (
+        not name
+        or name[0] == _SLASH
+        or name[-1] == _SLASH
+        or (size and kind != _FILE)
+        or block[135] not in _AFTER_DIGITS
+        or block[147] not in _AFTER_DIGITS
+        or (block[386] and not has_prefix)
+    ):
+        return None
+    link = until_nul(block[157:257]) if kind in _LINKS else b""
+    return name, kind, 1, size, mode, seconds * 1_000_000_000, owner, link
+
+
+@lru_cache(1024)
+def _row(ids: bytes, owners: bytes) -> tuple[int, tuple[int, int, bytes, bytes], bool]:
+    mode, uid, gid, unreadable = _ids(ids)
+    user, group, has_prefix = _owners(owners)
+    if unreadable:
+        raise ValueError
+    return mode, (uid, gid, to_bytes(user), to_bytes(group)), has_prefix
 
 
 @lru_cache(1024)

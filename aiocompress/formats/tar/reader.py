@@ -70,10 +70,12 @@ class Reader:
     ``warnings`` tells what the reader left out, as text with the raw offset; at most 1,000.
 
     :param max_metadata: bytes of names, attributes and sparse maps allowed before one member.
+    :param content: whether content is given out at all.
     """
 
-    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA) -> None:
+    def __init__(self, *, max_metadata: int = DEFAULT_MAX_METADATA, content: bool = True) -> None:
         self.warnings = Lines()
+        self._gives_content = content
         self._max_metadata = max_metadata
         self._metadata = 0
         self._view = _NOTHING
@@ -100,6 +102,15 @@ class Reader:
         self._start += self._at
         self._view, self._at = memoryview(data), 0
         return self._run()
+
+    def members(self, data: Buffer) -> tuple[list[Member], AiocompressError | None]:
+        """Take the next bytes as ``feed`` does; returns the members in them, and their error."""
+        found: list[Member] = []
+        try:
+            found.extend(item for item in self.feed(data) if isinstance(item, Member))
+        except AiocompressError as error:
+            return found, error
+        return found, None
 
     def finish(self) -> None:
         """Declare that no bytes follow.
@@ -130,6 +141,7 @@ class Reader:
             raise
 
     def _parse(self) -> Steps:
+        before: int | None = None
         while True:
             start, end = self._start + self._at, self._at + BLOCK
             if end <= len(self._view):
@@ -152,15 +164,21 @@ class Reader:
                     offset=0,
                     hint="decompress_file gives what a compressed file holds",
                 )
-            if block[156] in PLAIN:
-                member = header.parse(block, start, start + BLOCK, self._global)
-                yield member
-                if member.stored_size:
-                    yield from self._content(member)
-            elif block[156] == GLOBAL:
+            if block[156] == GLOBAL:  # the next member begins with it
+                before = start if before is None else before
                 yield from self._for_all(block)
+                continue
+            begin, before = start if before is None else before, None
+            if block[156] in PLAIN:
+                member = header.parse(block, begin, start + BLOCK, self._global)
+                yield member
+                size = member.stored_size + padding(member.stored_size)
+                if not self._gives_content and self._at + size <= len(self._view):
+                    self._at += size
+                elif size:
+                    yield from self._content(member)
             else:
-                yield from self._extended(block, start)
+                yield from self._extended(block, begin)
 
     def _for_all(self, block: bytes) -> Generator[None, None, None]:
         """Read a global header, which is valid until the next one."""
@@ -298,7 +316,8 @@ class Reader:
             self._at += size
             left -= size
             if size:
-                yield self._view[at : at + size]
+                if self._gives_content:
+                    yield self._view[at : at + size]
             elif not (yield from self._is_more()):
                 reason = f"the archive is cut off in {member.name!r}"
                 raise TruncatedError(reason, offset=self._offset)

@@ -7,20 +7,12 @@ and where chunks end, depend on nothing but the members and the chunk size.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final
 
+from aiocompress.formats.tar.blocks import Blocks
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import (
-    DEVICES,
-    DIRECTORY,
-    FILE,
-    LETTERS,
-    OwnerRow,
-    Record,
-    Records,
-    in_range,
-)
+from aiocompress.formats.tar.index import DEVICES, DIRECTORY, FILE, LETTERS, Record, Row, in_range
 from aiocompress.model import Buffer, Member
 
 _UNCUT: Final = 8
@@ -29,69 +21,38 @@ _SECOND: Final = 1_000_000_000
 _ZEROS: Final = bytes(1 << 16)
 
 
-class Writer:
+class Layer:
     """Lays members one after another into the chunks that it is given.
 
     For each chunk: ``begin_chunk``, members, ``end_chunk``. For each member: ``head``, then either
     ``room`` and ``place``, where all of it fits into the rest of the chunk, or ``open`` and
     ``lay``. Methods that may need several chunks are generators: they yield where one is full.
 
-    :param start: the raw offset of the first member: 0, or where an archive is continued.
+    :param add: is told of each member, before its content is laid.
     """
 
-    def __init__(self, start: int = 0) -> None:
-        self.ended = False
-        """Whether the end marker has been laid."""
-        self._records = Records(start)
-        self._closed: list[bytes] = []
-        """The blocks of the index that stand behind the last chunk."""
+    def __init__(self, add: Callable[[Row], object]) -> None:
+        self._add = add
         self._view = memoryview(b"")
-        self._laid, self._at = start, 0
-        """Raw bytes before the chunk, and in it."""
-        self._pending: tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
-        """The member whose head was made last, as ``Records.add`` takes it."""
+        self.size = self.at = 0
+        """Bytes of the chunk, and how many of them have been laid."""
+        self._pending: Row
+        """The member whose head was made last."""
 
     @property
     def has_chunk(self) -> bool:
         """Whether it is in a chunk."""
         return len(self._view) > 0
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that the index lists has been laid: no member is begun and not ended."""
-        return self._laid + self._at == self._records.end
-
     def begin_chunk(self, view: memoryview) -> None:
         """Go on in the next chunk."""
-        self._view, self._at = view, 0
+        self._view, self.size, self.at = view, len(view), 0
 
     def end_chunk(self) -> int:
         """Close the chunk; returns how many bytes it has."""
-        self._view = memoryview(b"")
-        if not self.ended and self._records.is_full:
-            self._close_block()
-        size, self._at = self._at, 0
-        self._laid += size
+        size = self.at
+        self.begin_chunk(memoryview(b""))
         return size
-
-    def take_index(self) -> list[bytes]:
-        """Return the blocks of the index that stand behind the last chunk, once."""
-        blocks, self._closed = self._closed, []
-        return blocks
-
-    def _close_block(self) -> None:
-        self._closed.append(self._records.pack())
-        self._records = Records(self._records.end)
-
-    def finish(self) -> Generator[None]:
-        """Lay the end marker, in a chunk of its own: an append can cut the file there."""
-        self._close_block()
-        if self._at:
-            yield
-        self.ended = True
-        self._view[: len(END)] = END
-        self._at = len(END)
-        yield
 
     def head(
         self,
@@ -143,19 +104,19 @@ class Writer:
 
         None: the member does not fit into the rest of the chunk.
         """
-        start = self._at + len(head)
+        start = self.at + len(head)
         end = start + self._pending[3]
-        return self._view[start : end + 1] if end + BLOCK <= len(self._view) else None
+        return self._view[start : end + 1] if end + BLOCK <= self.size else None
 
     def place(self, head: bytes) -> None:
         """Lay the member whose content stands in its ``room``."""
         size = self._pending[3]
-        start = self._at + len(head)
+        start = self.at + len(head)
         end = start + size
-        self._view[self._at : start] = head
+        self._view[self.at : start] = head
         pad = padding(size)
         self._view[end : end + pad] = _ZEROS[:pad]
-        self._at = end + pad
+        self.at = end + pad
         self.open()
 
     def place_with(self, head: bytes, data: Buffer) -> bool:
@@ -181,39 +142,20 @@ class Writer:
         yield from self.lay(head)
         return None
 
-    @property
-    def offset(self) -> int:
-        """Where the next member begins, in raw bytes."""
-        return self._records.end
-
-    @property
-    def latest(self) -> Member:
-        """The member that was put into the index last, its content laid."""
-        name, *about, mtime_ns, who, link = self._pending
-        _, blocks, size, _ = about
-        offset = self._records.end - BLOCK * blocks - size - padding(size)
-        return Record._make((name, link, *about, in_range(mtime_ns), who, offset)).member()
-
     def open(self) -> None:
-        """Put the member into the index; the caller lays its head and content next.
-
-        A chunk may hold more members than a block: then blocks are closed within it.
-        """
-        pending = self._pending
-        if not self._records.has_room(pending[0], pending[7]):
-            self._close_block()
-        self._records.add(*pending)
+        """Tell of the member; the caller lays its head and content next."""
+        self._add(self._pending)
 
     def place_head(self, head: bytes) -> bool:
         """Lay a member without content, if there is room for it; returns whether there was."""
-        fits = self._at + len(head) <= len(self._view)
+        fits = self.at + len(head) <= self.size
         if fits:
             self.place(head)
         return fits
 
     def is_uncut(self, size: int) -> bool:
         """Whether a member of that many bytes belongs into the next chunk, instead of into two."""
-        return self._at > 0 and size <= max(len(self._view) // _UNCUT, 1)
+        return self.at > 0 and size <= max(self.size // _UNCUT, 1)
 
     def lay(self, data: Buffer) -> Generator[None]:
         """Lay bytes, in as many chunks as they need."""
@@ -232,10 +174,68 @@ class Writer:
 
     def rest(self, size: int) -> Generator[None, None, memoryview]:
         """Return the rest of the chunk, or else the next chunk; at most ``size`` bytes of it."""
-        if self._at == len(self._view):
+        if self.at == self.size:
             yield
-        return self._view[self._at : self._at + size]
+        return self._view[self.at : self.at + size]
 
     def advance(self, size: int) -> None:
         """Take ``size`` bytes that the caller has read into ``rest``."""
-        self._at += size
+        self.at += size
+
+    def lay_end(self) -> Generator[None]:
+        """Lay the end marker, in a chunk of its own."""
+        if self.at:
+            yield
+        self._view[: len(END)] = END
+        self.at = len(END)
+
+
+class Writer(Layer):
+    """A layer that makes the archive's index, too, and its end.
+
+    :param start: the raw offset of the first member: 0, or where an archive is continued.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self._blocks = Blocks(start)
+        super().__init__(self._blocks.add)
+        self.ended = False
+        """Whether the end marker has been laid."""
+        self._laid = start
+        """Raw bytes before the chunk."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that the index lists has been laid: no member is begun and not ended."""
+        return self._laid + self.at == self._blocks.end
+
+    def end_chunk(self) -> int:
+        if not self.ended and self._blocks.is_full:
+            self._blocks.close()
+        size = super().end_chunk()
+        self._laid += size
+        return size
+
+    def take_index(self) -> list[bytes]:
+        """Return the blocks of the index that stand behind the last chunk, once."""
+        return self._blocks.take()
+
+    def finish(self) -> Generator[None]:
+        """Lay the end marker, in a chunk of its own: an append can cut the file there."""
+        self._blocks.close()
+        yield from self.lay_end()
+        self.ended = True
+        yield
+
+    @property
+    def offset(self) -> int:
+        """Where the next member begins, in raw bytes."""
+        return self._blocks.end
+
+    @property
+    def latest(self) -> Member:
+        """The member that was put into the index last, its content laid."""
+        name, *about, mtime_ns, who, link = self._pending
+        _, blocks, size, _ = about
+        offset = self._blocks.end - BLOCK * blocks - size - padding(size)
+        return Record._make((name, link, *about, in_range(mtime_ns), who, offset)).member()

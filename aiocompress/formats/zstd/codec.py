@@ -28,8 +28,10 @@ MAGIC: Final = b"\x28\xb5\x2f\xfd"
 LARGEST_HEADER: Final = 18
 U32_MAX: Final = 0xFFFFFFFF
 _LARGEST_BLOCK: Final = 128 * KIB
-_BLOCKS_AT_ONCE: Final = 16
+_BLOCKS_AT_ONCE: Final = 2
 _LARGEST_MARKED_LOG: Final = 26
+_LONG_LOG: Final = 27
+"""The largest window that decoders allow unless they are told otherwise: 128 MiB."""
 _HIGHEST_STREAMED: Final = 19
 """The highest level with a window of 8 MiB, which is all that browsers decode (RFC 9659)."""
 
@@ -201,7 +203,8 @@ class StreamDecoder:
     """Decodes one frame that arrives in pieces; see ``base.StreamDecoder``.
 
     A few bytes can stand for 128 KiB, and libzstd returns all that its input decodes to. So the
-    input is cut at block borders, and no call returns more than 16 blocks.
+    input is cut at block borders, and no call returns more than two blocks: they stay in the cache,
+    and memory that is larger would go back to the system and come again, page by page.
     """
 
     def __init__(self, max_window: int) -> None:
@@ -212,7 +215,7 @@ class StreamDecoder:
         self._walk: FrameWalk | None = None
         largest = min(max(max_window, 1 << 10), 1 << 31)
         decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
-        self._decoder = decompressor.decompressobj()
+        self._decoder = decompressor.decompressobj(write_size=_BLOCKS_AT_ONCE * _LARGEST_BLOCK)
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         self._pending += data
@@ -229,7 +232,7 @@ class StreamDecoder:
                 yield raw
 
     def _whole_blocks(self) -> int:
-        """Return how many bytes of ``_pending`` are whole blocks, counting at most 16 blocks."""
+        """Return how many bytes of ``_pending`` are whole blocks, counting at most two blocks."""
         if self._walk is None:
             header = parse_header(self._pending)
             if header is None:
@@ -255,9 +258,22 @@ class StreamDecoder:
 
 def compress(data: memoryview, level: int) -> bytes:
     """Compress one chunk into one frame, content size and checksum included."""
-    if getattr(_codecs, "level", None) != level:
-        _codecs.compressor = _compressor(level)
-        _codecs.level = level
+    return _compressed(data, level, 0)
+
+
+def compress_long(data: memoryview, level: int, first: bool) -> bytes:  # noqa: FBT001
+    """Do the same, and look for repeats that are far apart.
+
+    In the first frame of a file they are at most 64 MiB apart: there the header has its mark.
+    """
+    return _compressed(data, level, _LARGEST_MARKED_LOG if first else _LONG_LOG)
+
+
+def _compressed(data: memoryview, level: int, window_log: int) -> bytes:
+    if getattr(_codecs, "made_for", None) != (level, window_log):
+        _codecs.compressor = None  # it may take hundreds of megabytes
+        _codecs.compressor = _compressor(level, window_log)
+        _codecs.made_for = level, window_log
     frame: bytes = _codecs.compressor.compress(data)
     return frame
 
@@ -276,9 +292,17 @@ class StreamEncoder:
         return self._encoder.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
 
 
-def _compressor(level: int) -> zstandard.ZstdCompressor:
+def _compressor(level: int, window_log: int = 0) -> zstandard.ZstdCompressor:
+    """Return a compressor of frames.
+
+    :param window_log: look for long repeats as far back as this power of two; 0: do not.
+    """
     parameters = zstandard.ZstdCompressionParameters(
-        compression_level=level, write_checksum=True, **_TUNED.get(level, {})
+        compression_level=level,
+        write_checksum=True,
+        window_log=window_log,
+        enable_ldm=window_log > 0,
+        **_TUNED.get(level, {}),
     )
     return zstandard.ZstdCompressor(compression_params=parameters)
 
@@ -312,6 +336,18 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     return size
 
 
+def decompress_to_bytes(frame: memoryview, most: int) -> bytes | None:
+    """Return the content of a frame that states its size, of at most so many bytes.
+
+    None: it states none, or a larger one, or is damaged.
+    """
+    try:
+        is_known = 0 <= zstandard.frame_content_size(frame) <= most
+    except zstandard.ZstdError:
+        return None
+    return decompress_all(frame) if is_known else None
+
+
 def decompress_all(frame: Buffer) -> bytes | None:
     """Return the content of a frame that states its size; None: it is damaged, or not alone."""
     try:
@@ -328,10 +364,13 @@ def _chunk_size(level: int) -> int:
 CODEC = Codec(
     open_stream=StreamDecoder,
     decompress=decompress,
+    decompress_to_bytes=decompress_to_bytes,
     levels=range(-7, 23),
     default_level=3,
     chunk_size=_chunk_size,
     bound=lambda size: size + (size >> 8) + 512,
     compress=compress,
     open_encoder=StreamEncoder,
+    compress_long=compress_long,
+    long_chunk_size=1 << _LONG_LOG,
 )

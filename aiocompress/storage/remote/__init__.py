@@ -1,9 +1,9 @@
-"""Objects of servers and stores elsewhere: read by ranges, and written in parts.
+"""Objects on servers and in stores elsewhere: read by ranges, and written in parts.
 
-Only a URL has this imported, and with it fsspec: the extra ``remote``. ``base`` holds an object to
-what was first seen of it, ``retries`` makes requests again where that helps; ``http``, ``s3`` and
-``stores`` know how one kind of server is asked, and ``upload`` writes. May import what ``storage``
-may.
+This package, and with it fsspec, is imported only for a URL: the extra ``remote``. ``base`` checks
+that an object stays the one first seen, ``retries`` repeats requests where that helps; ``http``,
+``s3`` and ``stores`` each ask one kind of server, and ``upload`` writes. May import what
+``storage`` may.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["RemoteArchive", "S3Upload", "at", "upload_to"]
 
 
 async def at(url: str) -> RemoteArchive:
-    """Return the object at a URL, which is asked for nothing yet.
+    """Return the object at a URL; no request is made yet.
 
     :raises AiocompressError: the extra ``remote`` is not installed.
     """
@@ -34,7 +34,7 @@ async def at(url: str) -> RemoteArchive:
 
 
 async def upload_to(url: str, on_exists: OnExists) -> S3Upload:
-    """Return an upload to a URL; nothing is sent yet.
+    """Return an upload to a URL; no request is made yet.
 
     :raises AiocompressError: the extra ``remote`` is not installed.
     :raises ValueError: nothing can be written there.
@@ -45,7 +45,7 @@ async def upload_to(url: str, on_exists: OnExists) -> S3Upload:
 
 
 async def _check_installed(url: str) -> None:
-    """Import what the extra brings in a thread: that takes half a second of the loop's time."""
+    """Import the extra's packages in a thread: it takes half a second."""
     needed = ("s3fs",) if url.startswith("s3://") else ("fsspec", "aiohttp")
     try:
         for name in needed:

@@ -1,9 +1,9 @@
-"""An object elsewhere, read by ranges, and held to what was first seen of it.
+"""An object elsewhere, read by ranges, which must stay the one first seen.
 
-A request takes longer than what it brings. So the first one asks for the end of the object, where
-the index of an archive stands, without knowing how long it is; the answer tells its size and its
-ETag as well. From then on the object must be the same: parts of two different archives put together
-would look like damage.
+A request costs more time than the bytes it brings. So the first one asks for the end of the object,
+where the index of an archive stands, without knowing the size; the answer tells size and ETag as
+well. From then on the object must stay the same: parts of two different archives put together would
+look like damage.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from aiocompress.storage.remote.retries import Failure, patiently
 from aiocompress.workers.forks import Begun
 
 _END: Final = 256 * KIB
-"""Bytes of the end that the first request brings: what an archive reads first."""
+"""Bytes of the end that the first request asks for: an archive reads those first."""
 _of_parents: Final[list[object]] = []
-"""Connections of the process of which this is a fork: closed here, they might end there, too."""
+"""Connections of the parent of a fork: closing them here might end them there."""
 
 
 class Version(NamedTuple):
-    """What a server says of an object, to tell it from one that replaces it."""
+    """What a server tells about an object, by which a replacement is noticed."""
 
     size: int
     tag: str | None = None
@@ -34,27 +34,27 @@ class Version(NamedTuple):
     """When it was last modified, in the words of the server."""
 
     def is_of(self, other: Version) -> bool:
-        """Whether both may be of the same object: what only one of them tells does not count."""
+        """Whether both may be of the same object; a field that one of them lacks does not count."""
         pairs = (self.tag, other.tag), (self.modified, other.modified)
         return self.size == other.size and all(a == b or not (a and b) for a, b in pairs)
 
 
 class Answer(NamedTuple):
-    """Bytes of an object, and which object they are of."""
+    """Bytes of an object, and the version that they are of."""
 
     data: bytes
     version: Version
 
 
 class Store(ABC):
-    """The server or store that has one object, as one process and one loop ask it."""
+    """One object's server or store, asked by one process in one loop."""
 
     @abstractmethod
     async def get(self, start: int | None, size: int, seen: Version | None) -> Answer:
         """Return ``size`` bytes from ``start``; None: the last ones, fewer if there are no more.
 
-        :param seen: the object must still be this one, if the store can tell.
-        :raises Failure: there is no such answer; the status is 412 or 416 if the object is another.
+        :param seen: the version that the object must still have, if the store can tell.
+        :raises Failure: the request failed; with status 412 or 416 the object was replaced.
         """
 
     @abstractmethod
@@ -65,15 +65,15 @@ class Store(ABC):
 class RemoteArchive(ABC):
     """An object elsewhere, as ``open_archive`` reads it; ``async with``, or ``aclose()`` it.
 
-    Requests are made again, up to 5 times within a minute, where the connection was cut or the
-    server is busy (429, 500, 502, 503, 504). A server has 10 seconds to take a connection, and must
-    send something every 30 seconds.
+    A request is made up to 5 times within a minute if the connection was cut or the server is busy
+    (429, 500, 502, 503, 504). A server has 10 seconds to accept a connection, and must send
+    something every 30 seconds.
 
-    :param name: what errors call it.
+    :param name: its name in errors.
     """
 
     at_once: Final = 4
-    """How many reads of one stream may be under way: an answer takes longer than what it brings."""
+    """How many reads of one stream may be under way, to hide the time that each answer takes."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -85,7 +85,7 @@ class RemoteArchive(ABC):
 
     @abstractmethod
     async def _connect(self) -> Store:
-        """Return the store, as the running loop asks it."""
+        """Return a store for the running loop."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,7 +94,7 @@ class RemoteArchive(ABC):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections; what is read later makes new ones."""
+        """Close the connections; a later read makes new ones."""
         store, self._store = self._store, None
         if store is not None and self._begun.is_here:
             await store.aclose()
@@ -112,7 +112,7 @@ class RemoteArchive(ABC):
     async def read_at(self, offset: int, size: int, /) -> bytes:
         """Return ``size`` bytes from ``offset``.
 
-        :raises OSError: as of ``size``.
+        :raises OSError: see ``size``.
         :raises CorruptError: the object was replaced since it was first asked for.
         """
         version = await self._first_seen()
@@ -122,7 +122,7 @@ class RemoteArchive(ABC):
         return (await self._get(offset, size, version)).data
 
     async def _first_seen(self) -> Version:
-        """Return what was seen first, together with the end of the object."""
+        """Return the version first seen; the request for it also brings the end of the object."""
         if self._version is None:
             self._bind()
             async with self._opening:
@@ -159,7 +159,7 @@ class RemoteArchive(ABC):
             return self._store
 
     def _bind(self) -> None:
-        """Begin anew in a fork, and in another loop: connections belong to one of each."""
+        """Begin anew in a fork or another loop: connections belong to one process and loop."""
         loop = asyncio.get_running_loop()
         if self._loop is loop and self._begun.is_here:
             return
@@ -170,7 +170,7 @@ class RemoteArchive(ABC):
 
 
 def named(url: str) -> str:
-    """Return what errors call the object at a URL.
+    """Return the name in errors of the object at a URL.
 
     :raises TypeError: it is not text.
     """

@@ -45,10 +45,10 @@ _NO_RANGES: Final = "the server sends no parts of a file: download it, or open i
 class HttpArchive(RemoteArchive):
     """A file of a web server, for ``open_archive``.
 
-    The server must send ranges. Where it gives the file an ETag, or a time of its last change, a
-    file that is replaced while it is open is an error.
+    The server must send ranges. If it sends an ETag or ``Last-Modified``, replacing the file while
+    it is open is an error.
 
-    :param url: of ``http`` or ``https``. Errors show it without user, password and query.
+    :param url: an ``http`` or ``https`` URL. Errors show it without user, password and query.
     :param storage_options: those of fsspec's ``HTTPFileSystem``: ``headers=...``, and
         ``client_kwargs={"auth": ...}`` for ``aiohttp.ClientSession``.
     :raises TypeError: the URL is not text.
@@ -72,7 +72,7 @@ class _WebServer(Store):
 
     @classmethod
     async def open(cls, url: str, options: dict[str, Any]) -> Self:
-        """Begin a session."""
+        """Open a session."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
         )
@@ -98,19 +98,24 @@ class _WebServer(Store):
         try:
             async with self._session.get(self._url, headers=headers, **self._options) as response:
                 try:
-                    return await self._answer(response, start, size, seen)
+                    answer = await self._answer(response, start, size, seen)
                 finally:
                     if not response.content.at_eof():
                         response.close()  # nobody wants the rest
-        except _WholeFile as whole:
-            return await self.get(max(0, whole.size - size), min(size, whole.size), None)
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             raise failure(error, _KNOWN) from None
+        if isinstance(answer, int):
+            return await self.get(max(0, answer - size), min(size, answer), None)
+        return answer
 
     async def _answer(
         self, response: aiohttp.ClientResponse, start: int | None, size: int, seen: Version | None
-    ) -> Answer:
-        """Read an answer, but nothing that was not asked for."""
+    ) -> Answer | int:
+        """Read the bytes that were asked for, but no others.
+
+        :returns: if the server sends the whole file instead of its end, the size of the file: some
+            servers only know ranges counted from the front.
+        """
         headers, status = response.headers, response.status
         first, last, total = _content_range(headers)
         if status == 200 and start is None:
@@ -118,7 +123,7 @@ class _WebServer(Store):
             if total is None:
                 raise Failure("the server does not say how long the file is")
             if total > size:
-                raise _WholeFile(total)
+                return total
             first, last = 0, total - 1
         elif status == 200:
             raise Failure(_NO_RANGES)
@@ -138,16 +143,9 @@ class _WebServer(Store):
         return Answer(await response.content.readexactly(end - begin), version)
 
 
-class _WholeFile(Exception):  # noqa: N818
-    """All of a file comes instead of its end: some servers only know ranges from the front."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-
 def _content_range(headers: Mapping[str, str]) -> tuple[int | None, int | None, int | None]:
-    """Return the first and last byte of a range, and the size of all; None: it is not told."""
+    """Return the first and last byte of a range, and the size of the file; None if not told."""
     found = _RANGE.fullmatch(headers.get("Content-Range", ""))
-    first, last, total = found.groups() if found is not None else (None, None, None)
-    return tuple(None if n in {None, "*"} else int(n) for n in (first, last, total))  # type: ignore[return-value]
+    parts = found.groups() if found is not None else (None, None, None)
+    first, last, total = (None if part in {None, "*"} else int(part) for part in parts)
+    return first, last, total

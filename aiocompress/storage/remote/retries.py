@@ -1,8 +1,8 @@
-"""Requests that are made again where that may help, a few times and for a limited time.
+"""Repeats requests where that may help, a few times and for a limited time.
 
-A connection that was cut, a server that is busy or restarts: the same request may well succeed a
-moment later. The waits grow, and are drawn by chance, so that many clients of one server do not
-come back all at once. What a server refuses (403, 404, 416) it would refuse again.
+After a cut connection, or from a server that is busy or restarting, the same request may well
+succeed a moment later. The waits grow and are random, so that the clients of one server do not all
+come back at once. What a server refuses (403, 404, 416) it would refuse again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 ATTEMPTS: Final = 5
 _SECONDS: Final = 60.0
-"""After these no request is made again."""
+"""After these no request is repeated."""
 _FIRST, _LONGEST = 0.2, 10.0
 """Seconds of the first wait at most, and of any."""
 CONNECT_SECONDS, READ_SECONDS = 10.0, 30.0
@@ -39,12 +39,12 @@ _NUMBERS: Final = {
 class Failure(Exception):  # noqa: N818 - callers get the OSError that it becomes
     """A request has failed.
 
-    :param reason: says why, and tells no secret: nothing that the server or a library said.
+    :param reason: says why, without the words of the server or a library, which may hold secrets.
     :param number: the ``errno`` of the error that it becomes.
     :param status: what the server answered, if it did.
     :param again: whether the same request may succeed a moment later.
     :param wait: after how many seconds, if the server said so.
-    :param size: bytes of the object, if the server told them as it refused.
+    :param size: bytes of the object, if the server told them with its refusal.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Failure(Exception):  # noqa: N818 - callers get the OSError that it become
         self.again, self.wait, self.size = again, wait, size
 
     def error(self, name: str) -> OSError:
-        """Return it as callers get it; Python makes a FileNotFoundError of ENOENT, and so on."""
+        """Return the error for callers; Python makes ENOENT a FileNotFoundError, and so on."""
         return OSError(self.number, self.reason, name)
 
 
@@ -77,7 +77,7 @@ def too_slow(_: object = None) -> Failure:
 
 
 def unreachable(error: BaseException) -> Failure:
-    """Return the failure of a connection that was not even made, for a reason of the system's."""
+    """Return the failure of a connection that could not be made."""
     number = getattr(error, "errno", None)
     if not isinstance(number, int) or number not in errno.errorcode:
         number = errno.ECONNREFUSED
@@ -85,7 +85,7 @@ def unreachable(error: BaseException) -> Failure:
 
 
 def always(reason: str, number: int) -> Callable[[BaseException], Failure]:
-    """Return what makes failures that would come again."""
+    """Return a function that makes failures which a repeated request would meet again."""
     return lambda _: Failure(reason, number)
 
 
@@ -94,7 +94,7 @@ Known: TypeAlias = tuple[tuple[type[BaseException], ...], Callable[[BaseExceptio
 
 
 def failure(error: BaseException, known: Iterable[Known]) -> Failure:
-    """Say what is the matter without the words of others: those hold URLs with their queries."""
+    """Describe an error without its own words, which may hold URLs with secret queries."""
     for kinds, make in known:
         if isinstance(error, kinds):
             return make(error)
@@ -102,7 +102,7 @@ def failure(error: BaseException, known: Iterable[Known]) -> Failure:
 
 
 def refused(status: int, retry_after: str | None = None, size: int | None = None) -> Failure:
-    """Return the failure of a request that was answered like this."""
+    """Return the failure of a request that was answered with this status."""
     try:
         phrase = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
@@ -119,7 +119,7 @@ def refused(status: int, retry_after: str | None = None, size: int | None = None
 
 
 def _seconds(retry_after: str) -> float | None:
-    """Return how long the server wants to be left alone: it says seconds, or a date."""
+    """Return how many seconds to wait; the header holds seconds or a date."""
     try:
         return max(0.0, float(retry_after))
     except ValueError:
@@ -133,7 +133,7 @@ def _seconds(retry_after: str) -> float | None:
 
 
 async def patiently(request: Callable[[], Awaitable[T]]) -> T:
-    """Make a request, and again after a failure that may pass.
+    """Make a request, and repeat it after a failure that may pass.
 
     :raises Failure: it failed for good, too often or for too long.
     """
@@ -155,7 +155,7 @@ async def patiently(request: Callable[[], Awaitable[T]]) -> T:
 
 
 def _tried(attempts: int, wait: float | None) -> str:
-    """Say how often something was tried, and what the server asked for if that was too much."""
+    """Say how often a request was made, and how long the server asked to wait if too long."""
     if attempts < ATTEMPTS and wait is not None:
         return f", and wants {wait:.0f} s before it is asked again"
     return f", {attempts} times" if attempts > 1 else ""

@@ -1,4 +1,4 @@
-"""Objects of S3 and of the many stores that speak like it, by the client of s3fs."""
+"""Objects in S3 and compatible stores, by the client of s3fs."""
 
 from __future__ import annotations
 
@@ -45,17 +45,16 @@ _KNOWN: Final[list[Known]] = [
     ((asyncio.IncompleteReadError, ConnectionError, ResponseParserError), cut_off),
 ]
 _CALL_SECONDS, _SLOWEST = CONNECT_SECONDS + READ_SECONDS, 32 * KIB
-"""Seconds of a call, and bytes a second of its body at least: nothing else ends one that is stuck
-in sending."""
+"""Seconds of a call, and the fewest bytes of its body a second: nothing else ends a stuck send."""
 _BUSY: Final = {"InternalError", "RequestTimeout", "ServiceUnavailable", "SlowDown"}
-"""What is worth another attempt, whatever the status: 400 and 200 among them."""
+"""Errors worth another attempt whatever the status, which may even be 400 or 200."""
 
 
 class S3Client:
-    """Calls S3, each time once: ``patiently`` decides whether to call again.
+    """Makes each call to S3 once: ``patiently`` decides whether to repeat it.
 
-    :param fs: was made for asynchronous use.
-    :param owned: whether it is closed in the end.
+    :param fs: a file system made with ``asynchronous=True``.
+    :param owned: whether ``aclose`` closes it.
     """
 
     def __init__(self, fs: s3fs.S3FileSystem, *, owned: bool = True) -> None:
@@ -63,7 +62,7 @@ class S3Client:
 
     @classmethod
     async def make(cls, options: dict[str, Any]) -> Self:
-        """Return a client of its own, with the options of ``s3fs.S3FileSystem``.
+        """Return a client with a new file system, made with these options of ``S3FileSystem``.
 
         :raises Failure: the configuration of boto is wrong.
         """
@@ -87,7 +86,7 @@ class S3Client:
     async def call(self, method: str, *, sends: int = 0, **parameters: Any) -> Any:
         """Call a method of the S3 client.
 
-        :param sends: bytes of the body: the longer it is, the longer it may take.
+        :param sends: bytes of the body, which extend the time limit.
         :raises Failure: it failed.
         """
         try:
@@ -105,7 +104,7 @@ class S3Client:
 
 @cache
 def _loader() -> Loader:
-    """Return what has read all that botocore knows of S3: that takes 0.2 s, of a thread's time."""
+    """Return a loader that has read botocore's description of S3, which takes 0.2 s."""
     loader, session = create_loader(), botocore.session.Session()
     session.register_component("data_loader", loader)
     secrets = {"aws_access_key_id": "-", "aws_secret_access_key": "-"}
@@ -161,7 +160,7 @@ def _failure(error: Exception) -> Failure:
 
 
 def _answered(response: dict[str, Any]) -> Failure:
-    """Return the failure that S3 tells."""
+    """Return the failure that an answer of S3 describes."""
     about, error = response.get("ResponseMetadata", {}), response.get("Error", {})
     status, code = about.get("HTTPStatusCode", 0), str(error.get("Code", ""))
     size = str(error.get("ActualObjectSize", ""))

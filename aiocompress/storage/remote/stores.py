@@ -1,4 +1,4 @@
-"""Objects of every store that fsspec knows: S3 with ETags, others as their file systems read."""
+"""Objects in any store that fsspec knows: S3 with ETags, others through their file systems."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _KNOWN: Final[list[Known]] = [
 
 
 class FsspecArchive(RemoteArchive):
-    """An object of any store that fsspec knows, for ``open_archive``.
+    """An object in any store that fsspec knows, for ``open_archive``.
 
-    Of S3 the ETag tells that an object was replaced; of other stores only the number of bytes.
+    A replaced object is noticed by its ETag in S3, in other stores only by its size.
 
-    :param url: of the object: ``s3://bucket/key``, ``gs://...``; or with ``fs``, its path there.
-    :param fs: a file system of fsspec, which stays open. One made with ``asynchronous=True`` is
-        used in the running loop, all others in threads. Default: one made for this.
-    :param storage_options: of the file system that is made.
+    :param url: ``s3://bucket/key``, ``gs://...``; or with ``fs``, a path there.
+    :param fs: a file system of fsspec, which stays open. One made with ``asynchronous=True`` runs
+        in the running loop, all others in threads. Default: a new one.
+    :param storage_options: options for the new file system.
     :raises TypeError: the URL is not text; ``fs`` has its options already.
     :raises ValueError: fsspec knows no such store.
     """
@@ -91,7 +91,7 @@ class _AnyStore(Store):
         self._in_loop = isinstance(fs, AsyncFileSystem) and fs.asynchronous
 
     async def aclose(self) -> None:
-        """Close what many of them keep under this name; others close when they are dropped."""
+        """Close the session that many file systems have; others close when they are dropped."""
         close = getattr(getattr(self._fs, "_session", None), "close", None)
         if self._owned and self._in_loop and close is not None:
             closing = close()

@@ -1,9 +1,9 @@
-"""Objects of S3, written in parts while they are made: whole in the end, or not there.
+"""Objects in S3, written in parts while they are made: in the end whole, or absent.
 
-Parts are sent beside the work, a few at a time. An object appears when the last call completes it;
-until then the store keeps the parts of an *upload*, which costs money and which nobody sees. So
-whatever happens, an upload is completed or aborted. Only a ``kill -9`` can leave one behind: a rule
-of the bucket (AbortIncompleteMultipartUpload) removes those.
+Parts are sent in the background, a few at a time. The object appears when the last call completes
+it; until then the store keeps the parts of an *upload*, invisible but billed. So whatever happens,
+an upload is completed or aborted. Only a ``kill -9`` can leave one behind: a rule of the bucket
+(AbortIncompleteMultipartUpload) removes those.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 PART: Final = 8 * MIB
 _EVEN_PARTS, _STEP = 4000, 667
-"""So many parts are of one size, as some stores demand: 31 GiB. With each further step they are
-twice as large, so that 10,000 of them, the most there may be, hold 5 TiB."""
+"""Parts of one size, as some stores demand: 31 GiB. After each further step the size doubles, so
+that 10,000 parts, the most there may be, hold 5 TiB."""
 _MEMORY: Final = 3 * PART
-"""Bytes of parts that are being sent, beside the one that is being filled."""
+"""Bytes of parts being sent, in addition to the one being filled."""
 _MARK: Final = "aiocompress-upload"
-"""The metadata by which an object is known to be that of this upload."""
+"""The metadata that identifies the object of this upload."""
 _log = logging.getLogger("aiocompress")
 
 
@@ -48,14 +48,14 @@ def part_size(number: int) -> int:
 class S3Upload(OpenedSink):
     """An object of S3 that is being written: a destination for every verb, or ``async with``.
 
-    It appears, whole, when the verb or the body ends without an error; otherwise it is aborted. A
-    part is 8 MiB, up to three are sent at once; calls are made again as those of ``HttpArchive``.
+    It appears whole when the verb or the body ends without an error, and is aborted otherwise. A
+    part is 8 MiB, and up to three are sent at once; calls are repeated as in ``HttpArchive``.
 
     :param url: ``s3://bucket/key``.
-    :param on_exists: "error" or "replace". A store that can tells at the last moment, too.
-    :param storage_options: those of ``s3fs.S3FileSystem``: ``key``, ``secret``, ``endpoint_url``,
+    :param on_exists: "error" or "replace". If the store can, it checks again at the last moment.
+    :param storage_options: options of ``s3fs.S3FileSystem``: ``key``, ``secret``, ``endpoint_url``,
         ``s3_additional_kwargs`` and others.
-    :raises ValueError: it is no such URL, or ``on_exists`` has no such value.
+    :raises ValueError: it is no such URL, or ``on_exists`` has another value.
     :raises TypeError: the URL is not text.
     """
 
@@ -81,12 +81,12 @@ class S3Upload(OpenedSink):
         self._token = secrets.token_hex(16)
         self._begun = Begun("the upload")
         self.counts: Callable[[int], object] = lambda _: None
-        """Told how many bytes of parts there are more, or fewer."""
+        """Called with the bytes of parts that were added, or removed if negative."""
 
     async def __aenter__(self) -> Self:
-        """Look whether the object exists.
+        """Check that the object does not exist, unless it is to be replaced.
 
-        :raises FileExistsError: it does, and is not to be replaced.
+        :raises FileExistsError: it exists.
         :raises OSError: the store refuses to tell.
         """
         try:
@@ -107,17 +107,17 @@ class S3Upload(OpenedSink):
             await self.aclose()
 
     async def exists(self) -> bool:
-        """Whether there is such an object, as far as the store lets us know."""
+        """Whether the object exists, as far as the store lets us know."""
         try:
             await self._call("head_object")
         except FileNotFoundError:
             return False
-        except PermissionError:  # who may only write is told at the end
+        except PermissionError:  # these credentials may only write: the last call will tell
             return False
         return True
 
     async def write(self, *buffers: Buffer) -> None:
-        """Take bytes, and send what fills a part.
+        """Take bytes, and send each part that is full.
 
         :raises OSError: the store did not take them.
         :raises ClosedError: the upload was committed, aborted or closed.
@@ -133,8 +133,8 @@ class S3Upload(OpenedSink):
                 if len(self._part) == part_size(self._number):
                     await self._send()
 
-    async def commit(self, like: os.stat_result | None = None) -> None:  # noqa: ARG002 - no modes
-        """Make the object appear, whole; once that is done, doing it again does no harm.
+    async def commit(self, _: os.stat_result | None = None) -> None:
+        """Make the object appear, whole; doing it again does no harm.
 
         :raises FileExistsError: it exists by now, and is not to be replaced.
         :raises OSError: the store did not take it.
@@ -146,7 +146,7 @@ class S3Upload(OpenedSink):
             if self._part:
                 await self._send()
             await self._sent(0)
-        # Whoever is cancelled now leaves when it is known whether the object is there.
+        # A cancellation takes effect once it is known whether the object is there.
         await settled(asyncio.ensure_future(self._finish()))
 
     async def _finish(self) -> None:
@@ -160,7 +160,7 @@ class S3Upload(OpenedSink):
         self._is_done = True
 
     async def _last(self, method: str, parameters: Callable[[], dict[str, Any]]) -> None:
-        """Make the call by which the object appears, unless there is one already."""
+        """Make the call by which the object appears, unless one exists already."""
         condition = {} if self._replaces else {"IfNoneMatch": "*"}
         try:
             await self._tried(method, lambda: parameters() | condition)
@@ -168,7 +168,7 @@ class S3Upload(OpenedSink):
             if failure.status == 501 and condition:
                 self._replaces = True  # this store knows no such condition, and was asked before
                 return await self._last(method, parameters)
-            # The answer of an earlier attempt may have got lost: then the object is this one.
+            # The answer to an earlier attempt may have got lost: then the object is ours.
             if failure.status not in {404, 412} or not await self._is_there():
                 raise (
                     self._exists() if failure.status == 412 else failure.error(self.name)
@@ -182,7 +182,7 @@ class S3Upload(OpenedSink):
 
     @property
     def _marked(self) -> dict[str, Any]:
-        """The parameters of the call that makes the object: what it is known by later on."""
+        """Parameters of the call that makes the object, by which we recognise it later."""
         assert self._client is not None
         more = self._client.fs.s3_additional_kwargs.get("Metadata", {})
         return {"Metadata": {**more, _MARK: self._token}}
@@ -228,7 +228,7 @@ class S3Upload(OpenedSink):
     # The parts.
 
     async def _send(self) -> None:
-        """Send the part that is full, beside the work, once there is room for another one."""
+        """Send the full part in the background, once there is room for another one."""
         if self._creating is None:
             self._creating = asyncio.create_task(self._create(), name="aiocompress-upload")
         await settled(self._creating)
@@ -242,7 +242,7 @@ class S3Upload(OpenedSink):
         self._sending.add(task)
 
     async def _sent(self, most: int) -> None:
-        """Wait until at most so many parts are under way.
+        """Wait until at most ``most`` parts are under way.
 
         :raises OSError: one could not be sent.
         """
@@ -279,7 +279,7 @@ class S3Upload(OpenedSink):
             raise failure.error(self.name) from None
 
     async def _tried(self, method: str, parameters: Callable[[], dict[str, Any]]) -> Any:
-        """Call the store, several times if need be; each time with parameters of its own.
+        """Call the store, several times if need be, with new parameters each time.
 
         :raises Failure: it refuses.
         """
@@ -295,5 +295,5 @@ class S3Upload(OpenedSink):
 
 
 def _body(data: bytes) -> dict[str, Any]:
-    """Return the parameters of a call that sends bytes: a file, from which aiohttp sends pieces."""
+    """Return the parameters of a call that sends bytes: a file, which aiohttp sends in pieces."""
     return {"Body": io.BytesIO(data), "sends": len(data)}

@@ -1,4 +1,4 @@
-"""What is added to an archive that is being made: names and numbers checked, content gathered."""
+"""Preparing new members of an archive: checks names and numbers, and gathers content."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LATEST: Final = (1 << 63) - 1
 
 
 class NewFile(NamedTuple):
-    """A file that is to become a member; ``place`` is its name in the archive."""
+    """A file to be added; ``place`` is its name in the archive."""
 
     place: bytes
     size: int
@@ -47,7 +47,7 @@ class NewFile(NamedTuple):
         )
 
     def wrong_size(self, came: int) -> CorruptError:
-        """Return the error that other than ``size`` bytes came."""
+        """Return the error that another number of bytes came than ``size``."""
         what = f"came than the {self.size} bytes of its size"
         if came < self.size:
             return TruncatedError(f"member {to_text(self.place)!r}: less {what}")
@@ -55,15 +55,15 @@ class NewFile(NamedTuple):
 
 
 def now(mtime_ns: int | None) -> int:
-    """Return the time, unless there is one."""
+    """Return the given time, or the present one."""
     return time.time_ns() if mtime_ns is None else mtime_ns
 
 
 def place(name: str, *, is_folder: bool = False) -> bytes:
-    """Return a name as it stands in the archive.
+    """Return the name as it will stand in the archive.
 
-    :param is_folder: it may be empty, or end with a slash.
-    :raises UnsafeMemberError: no archive may hold it: extraction refuses it.
+    :param is_folder: whether it may be empty, or end with a slash.
+    :raises UnsafeMemberError: extraction would refuse it.
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {type(name).__name__}")
@@ -72,7 +72,7 @@ def place(name: str, *, is_folder: bool = False) -> bytes:
         given = to_bytes(name)
         normal = checked(given)
     except UnicodeEncodeError:
-        why = "the name is no text"
+        why = "the name is not valid text"
     except UnsafeMemberError as error:
         why = error.reason
     else:
@@ -84,7 +84,7 @@ def place(name: str, *, is_folder: bool = False) -> bytes:
 
 
 def check_numbers(size: int | None, mode: int, mtime_ns: int | None) -> None:
-    """Check the numbers that a caller says of a file.
+    """Check the numbers that a caller gives for a file.
 
     :raises TypeError: one is not an int.
     :raises ValueError: one is out of bounds.
@@ -104,9 +104,9 @@ def _check(what: str, value: int, least: int, most: int) -> None:
 
 
 async def pour(file: NewFile, data: OpenedSource, room: memoryview) -> None:
-    """Fill room with content.
+    """Fill ``room`` with content.
 
-    :raises TruncatedError: there is not enough of it.
+    :raises TruncatedError: the content ended early.
     """
     if (done := await data.fill(room)) < len(room):
         raise file.wrong_size(done)
@@ -116,9 +116,9 @@ async def pour(file: NewFile, data: OpenedSource, room: memoryview) -> None:
 async def gathered(
     data: OpenedSource, size: int | None, executor: Executor
 ) -> AsyncGenerator[tuple[memoryview, OpenedSource | None, int]]:
-    """Read all of a source, or, of one that is to have ``size`` bytes, one more than that.
+    """Read all of a source, or, if it should have ``size`` bytes, at most one more than that.
 
-    With the number of bytes come these: in memory, or, if they are too many, as a source.
+    Yields the content in memory, or as a source if it is too large; and its size.
     """
     room = memoryview(mmap.mmap(-1, GATHERED + 1))  # takes only as much as is filled
     room = room if size is None else room[: size + 1]

@@ -76,7 +76,7 @@ async def _test_stream(
             head = await _head(blocks)
             if is_plain(first, data.name) or _is_tar(head, data.name):
                 found.files = 0
-                reader = tar.Reader(max_metadata=reading.max_metadata)
+                reader = tar.Reader(max_metadata=reading.max_metadata, content=False)
                 await call(pool.files, _check, reader, head, found)
                 async for block in blocks:
                     await call(pool.files, _check, reader, block, found)

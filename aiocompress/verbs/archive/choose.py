@@ -55,7 +55,7 @@ async def tar_of(
 
     :raises CorruptError: the archive is damaged, or not what its index says.
     """
-    reader, found = tar.Reader(), 0
+    reader, found = tar.Reader(content=False), 0
     try:
         for start, end in members.runs:
             at = start

@@ -57,8 +57,8 @@ class Contents(ABC):
         """Whether it can be read from the front more than once."""
 
     @abstractmethod
-    def _scan(self) -> AsyncGenerator[Member]:
-        """Yield the members, read from front to back."""
+    def _scan(self) -> AsyncGenerator[list[Member]]:
+        """Yield the members, read from front to back, some at a time."""
 
     def check(self) -> None:
         """Check that the archive is open, and used by the loop that opened it.
@@ -113,7 +113,7 @@ class Contents(ABC):
         start = inside + b"/" if inside else b""
         found: set[bytes] = set()
         batches = self._batches(
-            lambda records: _children(records.names, start),
+            lambda records: _children(records.plain_names, start),
             lambda member: _children([plain(to_bytes(member.name))], start),
             start,
         )
@@ -188,13 +188,12 @@ class Contents(ABC):
                 return
             except CorruptError as error:
                 self.distrust(error)
-        async with aclosing(self._scan()) as members:
-            async for member in members:
-                batch = scanned(member)
-                if told:
-                    told -= len(batch)
-                else:
-                    yield batch
+        async with aclosing(self._scan()) as runs:
+            async for members in runs:
+                batch = [item for member in members for item in scanned(member)]
+                if told < len(batch):
+                    yield batch[told:]
+                told = max(0, told - len(batch))
 
     async def member(self, name: str) -> Member:
         """Return the member of that name, the last one if there are several.
@@ -254,9 +253,10 @@ class Contents(ABC):
         async with self._scanning:
             if not scan.is_over:
                 self._next_scan = _Scan() if self._next_scan is scan else self._next_scan
-                async with aclosing(self._scan()) as members:
-                    async for member in members:
-                        scan.take(plain(to_bytes(member.name)), member)
+                async with aclosing(self._scan()) as runs:
+                    async for members in runs:
+                        for member in members:
+                            scan.take(plain(to_bytes(member.name)), member)
                 scan.is_over = True
         return scan
 
@@ -277,7 +277,7 @@ class _Scan:
 def _members(records: Records, start: bytes) -> Iterator[Member]:
     if not start:
         return map(Record.member, records)
-    return map(Record.member, records.where(name.startswith(start) for name in records.names))
+    return map(Record.member, records.where(name.startswith(start) for name in records.plain_names))
 
 
 def _children(names: Iterable[bytes], start: bytes) -> list[bytes]:
@@ -289,9 +289,10 @@ def _children(names: Iterable[bytes], start: bytes) -> list[bytes]:
 def _directly_in(records: Records, start: bytes) -> Iterator[tuple[bytes, Member | None]]:
     """Yield what ``_children`` returns, each once, and the members that have such a name."""
     size = len(start)
-    inside = [name[size:] if name.startswith(start) else b"" for name in records.names]
+    names = records.plain_names
+    inside = [name[size:] if name.startswith(start) else b"" for name in names]
     folders = {name.partition(b"/")[0] for name in inside if b"/" in name}
     yield from ((name, None) for name in folders - _NOTHING)
     direct = (name not in _NOTHING and b"/" not in name for name in inside)
     for record in records.where(direct):
-        yield record.name[size:], record.member()
+        yield record.name.removeprefix(b"./")[size:], record.member()

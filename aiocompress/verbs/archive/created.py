@@ -1,12 +1,11 @@
-"""An archive that is being made: members come one by one, in the order of the calls.
+"""Making an archive member by member, in the order of the calls; the mirror of ``opened``.
 
-The mirror of ``opened``. A task of its own runs the pipeline that all files go through; members are
-laid straight into the chunk that it offers. What is small and in memory takes no more than that:
-no task, no thread, no copy beside the one into the chunk.
+A task runs the same pipeline as for a file, and members are laid straight into the chunk that it
+offers. A small member from memory costs no more than that: no task, no thread, and one copy.
 
-Nothing can be taken back from a stream. So what may fail is gathered before the first byte of it
-is laid: content of an unknown size, in a nameless file if it is large, and all that is small. Only
-large content of a known size flows; if it breaks off, so does the archive.
+Nothing can be taken back from a stream. So content that may fail is gathered before its first byte
+is laid: content of unknown size, in a nameless file if it is large, and all small content. Only
+large content of known size flows; if it breaks off, so does the archive.
 """
 
 from __future__ import annotations
@@ -37,6 +36,7 @@ from aiocompress.verbs.base import Tally, name_of
 from aiocompress.verbs.files import compress_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
+from aiocompress.verbs.tree import Tree
 from aiocompress.workers.forks import Begun
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import begin, call, ended
@@ -51,7 +51,7 @@ _turns: ContextVar[tuple[object, ...]] = ContextVar("_turns", default=())
 class CreatedArchive:
     """A tar archive in a container, while it is written.
 
-    :param owns_pool: whether the pool is closed together with the archive.
+    :param owns_pool: whether to close the pool together with the archive.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CreatedArchive:
         self._turn_of: object = None
         """Stands for the call whose turn it is."""
         self._under_way = self._in_a_row = 0
-        """Calls that lay something or wait for that; members laid without a turn for the loop."""
+        """Calls that lay a member or wait to; members laid since the loop last had its turn."""
 
     # Open and close.
 
@@ -114,7 +114,7 @@ class CreatedArchive:
         return ClosedError("the archive is not open", file=self.name)
 
     async def finish(self) -> None:
-        """Write the end of the archive, and give it its name; what is being laid is laid first."""
+        """Write the end of the archive, after members that are being laid, and give it its name."""
         try:
             self.check()
             self._closed = True
@@ -127,7 +127,7 @@ class CreatedArchive:
             await self.give_up()
 
     async def give_up(self) -> None:
-        """Stop, if it goes on; what was not finished is not kept."""
+        """Stop, if it was not finished; an unfinished archive is not kept."""
         self._closed = True
         if not self.is_here:
             return
@@ -139,7 +139,7 @@ class CreatedArchive:
                 await self._pool.aclose()
 
     def abandon(self) -> bool:
-        """Stop, without waiting for it, what its owner forgot; returns whether there was any."""
+        """Cancel an archive that was never closed; returns whether it was still open."""
         if self._begun is None or not self._begun.is_here or self._pipeline.done():
             return False
         with suppress(RuntimeError):  # the loop has closed
@@ -148,7 +148,7 @@ class CreatedArchive:
 
     @property
     def is_here(self) -> bool:
-        """Whether it was opened by this process, in the loop that runs."""
+        """Whether it was opened in this process and in the running loop."""
         is_here = self._begun is not None and self._begun.is_here
         return is_here and self._loop is asyncio.get_running_loop()
 
@@ -183,7 +183,7 @@ class CreatedArchive:
 
     @property
     def report(self) -> Report:
-        """What has gone through so far."""
+        """The totals so far."""
         seconds = time.perf_counter() - self._started if self._begun is not None else 0.0
         return self._tally.report(seconds)
 
@@ -199,7 +199,7 @@ class CreatedArchive:
         if isinstance(source, Buffer):
             data = source if isinstance(source, bytes) else memoryview(source).cast("B")
             return await self._add_data(NewFile(place, len(data), mode, now(mtime_ns)), data, size)
-        self._taken.admits(place)  # or the source would be read for nothing
+        self._taken.admits(place)  # fails before the source is read
         async with opened(source, self._pool) as content:
             if mtime_ns is None and content.status is not None:
                 mtime_ns = content.status.st_mtime_ns
@@ -214,9 +214,9 @@ class CreatedArchive:
                 return await self._lay(file, spooled)
 
     async def _add_data(self, file: NewFile, data: Buffer, size: int | None) -> Member:
-        """Add a file of which all is in memory.
+        """Add a file whose content is in memory.
 
-        :param size: what the caller says of it.
+        :param size: the size that the caller announced.
         """
         if size is not None and size != file.size:
             raise file._replace(size=size).wrong_size(file.size)
@@ -244,12 +244,13 @@ class CreatedArchive:
             return await self._pack(root, place)
 
     async def _pack(self, root: str, place: bytes) -> int:
-        """Add what is at a path, as packing it does; returns how many members that are."""
+        """Add what is at a path, as packing does; returns the number of members."""
         packing = Packing(((root, ""),), to_text(place) + "/" * bool(place))
-        packer = Packer(packing, self._writer, self._found, self._taken)
+        tree = Tree(packing, self._found)
         for status in self._source.outputs:
-            packer.tree.leave_out(status)
-        steps = packer.lay()
+            tree.leave_out(status)
+        packer = Packer(tree, packing, self._writer, self._found, self._taken)
+        steps = packer.lay(tree.entries())
         try:
             with naming(root):
                 while await call(self._pool.files, _goes_on, steps):
@@ -262,7 +263,7 @@ class CreatedArchive:
 
     @asynccontextmanager
     async def _turn(self, place: bytes) -> AsyncGenerator[None]:
-        """Wait until this call may lay members, in the order of the calls.
+        """Wait for this call's turn to lay members, in the order of the calls.
 
         :raises AiocompressError: the source of the member that is being laid makes this call: each
             would wait for the other.
@@ -299,7 +300,7 @@ class CreatedArchive:
             self._under_way -= 1
 
     def _lay_at_once(self, file: NewFile, data: Buffer) -> Member | None:
-        """Lay a file if there is room for it in the chunk, and nobody waits; None: it was not."""
+        """Lay a file if it fits into the chunk and no call waits; None if it was not laid."""
         if self._under_way or self._in_a_row >= _AT_ONCE or not self._source.has_chunk:
             return None
         writer = self._writer
@@ -315,7 +316,7 @@ class CreatedArchive:
     async def _lay(self, file: NewFile, data: OpenedSource, *, exactly: bool = False) -> Member:
         """Lay a file in its turn.
 
-        :param exactly: check that nothing follows its content.
+        :param exactly: check that nothing follows the content.
         """
         async with self._turn(file.place):
             self._taken.admits(file.place)
@@ -356,7 +357,7 @@ class CreatedArchive:
 
 
 def _last(path: str) -> str:
-    """Return the last part of a path, whatever it is relative to."""
+    """Return the last part of a path, also of one like ``..``."""
     return os.path.basename(os.path.abspath(path))
 
 

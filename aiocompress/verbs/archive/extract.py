@@ -9,23 +9,20 @@ to back: that way is right for every archive, the parallel one is only faster.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import compress, pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiocompress.errors import AiocompressError, CorruptError, LimitError
-from aiocompress.formats.base import FrameTable
-from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import OpenedSource
-from aiocompress.storage.positional import SourceError
 from aiocompress.storage.restorer import CONFLICTS, checked
 from aiocompress.verbs.archive.failures import Failures
 from aiocompress.verbs.archive.finish import MemberMaker
-from aiocompress.verbs.archive.frame import Part, UnlikeIndexError, verified
+from aiocompress.verbs.archive.frame import UnlikeIndexError, restore, verified
+from aiocompress.verbs.archive.planner import Planner, Spanning, Wanted
 from aiocompress.verbs.archive.raw import raw_blocks
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.archive.unpack import Unpacker
@@ -41,6 +38,9 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 _SPECIAL: Final = b"346"
+LAST: Final = (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY]))
+"""What has to wait until all files exist, in this order: a hard link may be linked to a symbolic
+link, which neither of them follows; folders come inside out."""
 _HINT: Final = "on_error='skip' restores the members in the other frames"
 
 
@@ -112,15 +112,6 @@ async def amount(archive: Indexed, selection: Selection) -> Amount:
     return size, files
 
 
-class _Wanted(NamedTuple):
-    """What is wanted of a frame: whole members, the rest of one, the beginning of another."""
-
-    frame: int
-    parts: tuple[Part, ...]
-    tail: bool
-    head: Record | None
-
-
 class IndexedRestorer:
     """Restores the members of an archive by its index; for one ``run``.
 
@@ -141,8 +132,11 @@ class IndexedRestorer:
         self._pool, self._archive, self._building = pool, archive, building
         self._reading, self._restoring, self._tally = reading, restoring, tally
         self._trusting = trusting
-        self._planner = _Planner(archive.table, restoring)
-        self._maker = _Maker(building.descriptor, restoring, tally.found)
+        self._refused = Found()
+        """What is refused: apart from what file threads find, which runs at the same time."""
+        choice = _Choice(restoring, self._refused)
+        self._planner = Planner(archive, reading.max_metadata, choice.mask)
+        self._maker = Maker(building.descriptor, restoring, tally.found)
         # The end of the tar is a frame of its own: an archive of two frames is one job.
         self._lane = Lane(pool, small=len(archive.table.starts) <= 2, opens_files=True)
 
@@ -159,37 +153,23 @@ class IndexedRestorer:
                     await self._finish(job, wanted)
                     self._reading.check_output(self._tally.raw_bytes)
             await self._make_rest()
-            self._tally.found.add(self._planner.found)
+            self._tally.found.add(self._refused)
         finally:
             await self._lane.over()
             await call(self._pool.files, self._maker.close)
 
-    async def _started(self) -> AsyncGenerator[Sent[Job, _Wanted]]:
+    async def _started(self) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         target, keeping = self._building.reach, self._restoring.keeping
         archive, lane = self._archive, self._lane
-        async with aclosing(self._plan()) as plan, aclosing(archive.read_all(plan)) as frames:
+        planned = self._planner.plan()
+        async with aclosing(planned) as plan, aclosing(archive.read_all(plan)) as frames:
             async for wanted, data in frames:
                 about = wanted.parts, target, keeping
-                job = await archive.start(lane, wanted.frame, data, *about, follows=True)
+                job = await archive.start(lane, wanted.frame, data, restore, *about, follows=True)
                 yield Sent(job, wanted)
 
-    async def _plan(self) -> AsyncGenerator[_Wanted]:
-        try:
-            async with aclosing(self._archive.checked_blocks()) as blocks:
-                async for records in blocks:
-                    if records.metadata > self._reading.max_metadata:
-                        raise UnlikeIndexError  # front to back, the reader raises the LimitError
-                    for wanted in self._planner.add(records):
-                        yield wanted
-        except SourceError:
-            raise
-        except CorruptError:
-            raise UnlikeIndexError from None
-        for wanted in self._planner.flush():
-            yield wanted
-
-    async def _finish(self, job: Job, wanted: _Wanted) -> None:
+    async def _finish(self, job: Job, wanted: Wanted) -> None:
         """Wait for a frame, and write the members that span it."""
         maker, table = self._maker, self._archive.table
         files, number = self._pool.files, wanted.frame
@@ -199,7 +179,7 @@ class IndexedRestorer:
             await call(files, maker.damaged, wanted, error)
             return
         self._tally.found.files += result.files
-        self._tally.found.latest = self._planner.found.latest
+        self._tally.found.latest = self._planner.latest
         for name, reason in result.failed:
             maker.refuse(name, reason)
         if wanted.tail or wanted.head is not None:
@@ -207,11 +187,8 @@ class IndexedRestorer:
         self._tally.add(result.size, table.sizes[number], 1)
 
     async def _make_rest(self) -> None:
-        """Make links, now that every file exists, then set the modes of folders, inside out.
-
-        Hard links come last: one may be linked to a symbolic link, which neither of them follows.
-        """
-        for kinds in (bytes([SYMLINK]) + _SPECIAL, bytes([HARDLINK]), bytes([DIRECTORY])):
+        """Make links, now that every file exists, then set the modes of folders, inside out."""
+        for kinds in LAST:
             backwards = kinds[0] == DIRECTORY
             async with aclosing(self._archive.blocks(kinds, backwards=backwards)) as blocks:
                 async for records in blocks:
@@ -221,44 +198,15 @@ class IndexedRestorer:
         self._building.mode = self._maker.root_mode
 
 
-class _Planner:
-    """Sorts the records of the index by the frames that hold the members.
+class _Choice:
+    """Decides which records of the index are restored; notes in ``found`` what is refused."""
 
-    A member may lie wholly inside a frame (a ``Part``), or begin in one (``head``) and go on in
-    others (``tail``). The records tile the raw archive, so a frame holds the rest of at most one
-    member, then whole ones, then the head of at most one.
-    """
-
-    def __init__(self, table: FrameTable, restoring: Restoring) -> None:
-        self.found = Found()
-        """What is refused: apart from what file threads find, which runs at the same time."""
-        self._table, self._restoring = table, restoring
-        self._failures = Failures(restoring.on_error, self.found)
+    def __init__(self, restoring: Restoring, found: Found) -> None:
+        self._restoring = restoring
+        self._failures = Failures(restoring.on_error, found)
         self._members = 0
-        self._frame = -1
-        self._parts: list[Part] = []
-        self._tail = False
 
-    def add(self, records: Records) -> Iterator[_Wanted]:
-        """Take the next records; yields the frames that are complete."""
-        offsets, mask = records.offsets(), self._mask(records)
-        at, count = 0, len(records)
-        while at < count:
-            frame = self._table.find(offsets[at])
-            if frame != self._frame:
-                yield from self.flush()
-                self._frame = frame
-            frame_end = self._table.raws[frame + 1]
-            end = bisect_right(offsets, frame_end) - 1
-            if end > at:
-                self._add_part(records.cut(at, end, offsets[at]), mask and mask[at:end])
-            at = max(at, end)
-            if at < count and offsets[at] < frame_end:
-                if mask is None or mask[at]:
-                    yield from self._span(records.record(at, offsets[at]), offsets[at + 1])
-                at += 1
-
-    def _mask(self, records: Records) -> bytes | None:
+    def mask(self, records: Records) -> bytes | None:
         """Return a byte for each record, 1 if it is to be restored; None: all are.
 
         :raises UnlikeIndexError: a limit ends the extraction, which the index must not decide.
@@ -286,69 +234,30 @@ class _Planner:
         except LimitError as error:
             self._failures.member(name, error)
 
-    def _add_part(self, records: Records, mask: bytes | None) -> None:
-        if mask is None or any(mask):
-            self.found.latest = records.names[-1]
-            self._parts.append(Part(records.encode(), mask))
 
-    def _span(self, record: Record, end: int) -> Iterator[_Wanted]:
-        """Yield the frames that a member spans, except the last, which may hold more."""
-        last = self._table.find(end - 1)
-        yield from self.flush(record)
-        for frame in range(self._frame + 1, last):
-            yield _Wanted(frame, (), tail=True, head=None)
-        self._frame, self._tail = last, True
-
-    def flush(self, head: Record | None = None) -> Iterator[_Wanted]:
-        """Yield the frame that is complete now."""
-        if self._parts or self._tail or head is not None:
-            yield _Wanted(self._frame, tuple(self._parts), self._tail, head)
-        self._parts, self._tail = [], False
-
-
-class _Maker(MemberMaker):
+class Maker(MemberMaker, Spanning):
     """Makes what workers cannot: members that span frames, in order, then links, then folders."""
 
-    _record: Record | None = None
-    """The member that spans frames, until it is whole or has failed."""
-    _header = b""
+    def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
+        MemberMaker.__init__(self, root, restoring, found)
+        Spanning.__init__(self)
 
     def refuse(self, name: bytes, error: AiocompressError | OSError) -> None:
         if isinstance(error, OSError) and error.errno in CONFLICTS:
             raise UnlikeIndexError from None
         super().refuse(name, error)
 
-    def take(self, raw: memoryview, start: int, wanted: _Wanted) -> None:
-        """Take a frame whose first byte is at ``start`` in the raw archive.
+    def begin(self, record: Record, header: memoryview) -> None:
+        self._attempt(record.name, self._begin, record, header)
 
-        :raises UnlikeIndexError: a header is not as the index says, or a name is taken.
-        """
-        if wanted.tail:
-            self._go_on(raw)
-        if wanted.head is not None:
-            self._record, self._header = wanted.head, b""
-            self._go_on(raw[wanted.head.offset - start :])
-
-    def _go_on(self, raw: memoryview) -> None:
-        """Take the next bytes: the header first, which may span frames itself."""
-        record = self._record
-        if record is None:
-            return
-        if not self._file.is_open:
-            missing = BLOCK * record.blocks - len(self._header)
-            self._header += raw[:missing]
-            if len(raw) < missing:
-                return
-            raw = raw[missing:]
-            self._attempt(record.name, self._begin, record)
+    def go_on(self, raw: memoryview) -> bool:
         self._file.write(raw)
         if self._file.is_whole:
             self._file.end()
-        if not self._file.is_open:
-            self._record = None
+        return self._file.is_open
 
-    def _begin(self, record: Record) -> None:
-        mtime_ns, xattrs = verified(record, memoryview(self._header))
+    def _begin(self, record: Record, header: memoryview) -> None:
+        mtime_ns, xattrs = verified(record, header)
         place = checked(record.name)
         if record.kind == FILE:
             member = record.member()._replace(mtime_ns=mtime_ns, xattrs=xattrs)
@@ -356,14 +265,14 @@ class _Maker(MemberMaker):
         elif record.kind == DIRECTORY:
             self._restorer.make_folder(place, xattrs)
 
-    def damaged(self, wanted: _Wanted, error: AiocompressError) -> None:
+    def damaged(self, wanted: Wanted, error: AiocompressError) -> None:
         """Leave out every member that a damaged frame holds a part of.
 
         :raises AiocompressError: the caller wants the error.
         """
         names = [record.name for part in wanted.parts for record in part.chosen()]
-        if wanted.tail and self._record is not None:
-            names.insert(0, self._record.name)
+        if wanted.tail and self.record is not None:
+            names.insert(0, self.record.name)
         if wanted.head is not None:
             names.append(wanted.head.name)
         if self._restoring.on_error == "raise":
@@ -371,7 +280,7 @@ class _Maker(MemberMaker):
             error.hint = f"it holds {len(names)} members ({listed}); {_HINT}"
             raise error
         self._file.drop()
-        self._record = None
+        self.record = None
         for name in names:
             self._found.refuse(f"{shown(name)}: {error.reason} (frame {error.frame})")
 

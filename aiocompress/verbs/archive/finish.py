@@ -19,6 +19,7 @@ from aiocompress.formats.tar.index import Record, Records
 from aiocompress.model import MIB, Member
 from aiocompress.storage.restorer import Restorer
 from aiocompress.verbs.archive.failures import Failures
+from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.found import Found, shown
 from aiocompress.verbs.options import Restoring
 
@@ -42,8 +43,8 @@ class Incoming:
         self.place = b""
         self.descriptor = -1
         self.member = Member("")
-        self._extents: Iterator[tuple[int, int]] = iter(())
-        self._at = self._left = self._missing = 0
+        self._runs = Runs(self.member)
+        self._missing = 0
 
     @property
     def is_open(self) -> bool:
@@ -62,9 +63,7 @@ class Incoming:
         """
         self.descriptor = self._restorer.create(place, member.mode)
         self.place, self.member = place, member
-        self._extents = iter(member.runs)
-        self._at = self._left = 0
-        self._missing = member.stored_size
+        self._runs, self._missing = Runs(member), member.stored_size
 
     def write(self, data: memoryview) -> None:
         """Write the next bytes where they belong: a sparse file has holes between its extents.
@@ -74,9 +73,9 @@ class Incoming:
         data = data[: self._missing]
         try:
             while data and self.is_open:
-                self._next_extent()
-                done = os.pwrite(self.descriptor, data[: self._left], self._at)
-                self._advance(done)
+                at, size = self._runs.next()
+                done = os.pwrite(self.descriptor, data[:size], at)
+                self._runs.advance(done)
                 self._missing -= done
                 data = data[done:]
         except OSError as error:
@@ -86,17 +85,9 @@ class Incoming:
     def skip(self, size: int) -> None:
         """Leave zeros for stored bytes that are missing."""
         while size and self.is_open:
-            self._next_extent()
-            step = min(size, self._left)
-            self._advance(step)
+            step = min(size, self._runs.next()[1])
+            self._runs.advance(step)
             size -= step
-
-    def _next_extent(self) -> None:
-        while not self._left:
-            self._at, self._left = next(self._extents)
-
-    def _advance(self, size: int) -> None:
-        self._at, self._left = self._at + size, self._left - size
 
     def resize(self, size: int) -> None:
         """Set the size of a file that began as ``ENDLESS``."""
@@ -218,12 +209,15 @@ class Journal:
             self._spill()
 
     def _spill(self) -> None:
-        data = self._records.encode()
+        self.take(self._records.encode())
+        self._records = Records(self._records.end)
+
+    def take(self, records: bytes) -> None:
+        """Add records that are encoded already."""
         start = sum(self._blocks[-1]) if self._blocks else 0
         self._file.seek(start)
-        self._file.write(data)
-        self._blocks.append((start, len(data)))
-        self._records = Records(self._records.end)
+        self._file.write(records)
+        self._blocks.append((start, len(records)))
 
     def __iter__(self) -> Iterator[Record]:
         for block in self._blocks:

@@ -7,13 +7,13 @@ place says the same, or a damaged or forged index could give one member's bytes 
 from __future__ import annotations
 
 import os
-from functools import cache
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from aiocompress.errors import AiocompressError, CorruptError, UnsafeMemberError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, Owner, header, owner, to_text
+from aiocompress.formats.tar.header import BLOCK, plain
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Record, Records, in_range
 from aiocompress.model import Member
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked
@@ -21,7 +21,6 @@ from aiocompress.verbs.jobs import decode
 from aiocompress.workers.job import Place, Result, views
 
 _SECOND: Final = 1_000_000_000
-_DEVICES: Final = b"34"
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
@@ -68,21 +67,43 @@ def restore(
     :raises UnlikeIndexError: a header is not as the index says, or two members share a name.
     :raises OSError: what affects all members, such as a full disk.
     """
-    data, room = views(place)
     start, size = raw
-    if room is None:
-        room = memoryview(bytearray(size))
-    _decode(data, codec, room[:size])
+    data = content(place, codec, size)
     if not parts:
         return Result(size)
     root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
     restorer = Restorer(root, keeping)
     try:
-        files, failed = _restore_all(restorer, room[:size], start, parts)
+        files, failed = _restore_all(restorer, whole(data, start, parts))
     finally:
         restorer.close()
         os.close(root)
     return Result(size, files=files, failed=failed)
+
+
+def content(place: Place, codec: str, size: int) -> memoryview:
+    """Decode a frame into its slot, or, where there is none, into memory of its own.
+
+    :raises CorruptError: the frame is damaged, or not of that size.
+    """
+    data, room = views(place)
+    room = memoryview(bytearray(size)) if room is None else room[:size]
+    _decode(data, codec, room)
+    return room
+
+
+def whole(
+    raw: memoryview, start: int, parts: tuple[Part, ...]
+) -> Iterator[tuple[Record, int, Xattrs, memoryview]]:
+    """Yield the members that are wanted: the record of each, what ``verified`` says, its content.
+
+    :raises UnlikeIndexError: a header is not as the index says.
+    """
+    for part in parts:
+        for record in part.chosen():
+            at = record.offset - start
+            data = at + BLOCK * record.blocks
+            yield record, *verified(record, raw[at:data]), raw[data : data + record.size]
 
 
 def decoded(place: Place, codec: str, size: int) -> Result:
@@ -101,49 +122,47 @@ def _decode(data: memoryview, codec: str, room: memoryview) -> None:
 
 
 def _restore_all(
-    restorer: Restorer, raw: memoryview, start: int, parts: tuple[Part, ...]
+    restorer: Restorer, members: Iterator[tuple[Record, int, Xattrs, memoryview]]
 ) -> tuple[int, tuple[tuple[bytes, AiocompressError | OSError], ...]]:
     """Create files and folders; links have to wait until all files exist.
 
     :returns: how many files there are now, and which members could not be restored, and why.
     """
     files, failed = 0, []
-    for part in parts:
-        for record in part.chosen():
-            at = record.offset - start
-            content = at + BLOCK * record.blocks
-            mtime_ns, xattrs = verified(record, raw[at:content])
-            try:
-                name = checked(record.name)
-                if record.kind == FILE:
-                    data = raw[content : content + record.size]
-                    about = record.mode, mtime_ns, record.owner[:2], xattrs
-                    restorer.write_file(name, data, *about)
-                    files += 1
-                elif record.kind == DIRECTORY:
-                    restorer.make_folder(name, xattrs)
-            except (UnsafeMemberError, OSError) as error:
-                code = error.errno if isinstance(error, OSError) else None
-                if code in CONFLICTS:
-                    raise UnlikeIndexError from None
-                if code in FATAL:
-                    raise
-                failed.append((record.name, error))
+    for record, mtime_ns, xattrs, data in members:
+        try:
+            name = checked(record.name)
+            if record.kind == FILE:
+                about = record.mode, mtime_ns, record.owner[:2], xattrs
+                restorer.write_file(name, data, *about)
+                files += 1
+            elif record.kind == DIRECTORY:
+                restorer.make_folder(name, xattrs)
+        except (UnsafeMemberError, OSError) as error:
+            code = error.errno if isinstance(error, OSError) else None
+            if code in CONFLICTS:
+                raise UnlikeIndexError from None
+            if code in FATAL:
+                raise
+            failed.append((record.name, error))
     return files, tuple(failed)
 
 
 def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
     """Compare a member's header with its record in the index.
 
-    Nearly every header is one block that can be built from the record and compared as bytes, which
-    is several times faster than parsing it.
+    Nearly every header is one plain block, which takes a fraction of the time of any other.
 
     :returns: the time of modification (the index knows nanoseconds, the header any year) and the
         extended attributes, which only the header has.
     :raises UnlikeIndexError: they differ.
     """
-    if record.blocks == 1 and record.kind not in _DEVICES and bytes(head) == _built(record):
-        return record.mtime_ns, ()
+    if record.blocks == 1 and (row := plain(bytes(head))) is not None:
+        name, kind, _, size, mode, mtime_ns, owner, link = row
+        seconds, about = mtime_ns // _SECOND, (name, link, kind, 1, size, mode)
+        if (*about, seconds, owner) == (*record[:6], record.mtime_ns // _SECOND, record.owner):
+            return record.mtime_ns, ()
+        raise UnlikeIndexError
     try:
         member = tar.parse(head)
     except AiocompressError:
@@ -152,23 +171,6 @@ def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
         raise UnlikeIndexError
     is_exact = member.mtime_ns // _SECOND == record.mtime_ns // _SECOND
     return record.mtime_ns if is_exact else member.mtime_ns, member.xattrs
-
-
-def _built(record: Record) -> bytes:
-    return header(
-        record.name + b"/" if record.kind == DIRECTORY else record.name,
-        b"%c" % record.kind,
-        record.mode,
-        record.size,
-        record.mtime_ns // _SECOND,
-        record.link,
-        _owner(*record.owner),
-    )
-
-
-@cache
-def _owner(uid: int, gid: int, user: bytes, group: bytes) -> Owner:
-    return owner(uid, gid, to_text(user), to_text(group))
 
 
 def is_same(header: Member, indexed: Member) -> bool:

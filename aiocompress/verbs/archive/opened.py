@@ -25,7 +25,16 @@ from aiocompress.errors import (
 )
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
-from aiocompress.model import Member, PathLike, ProgressOption, Report, is_url, public_url
+from aiocompress.model import (
+    Aspect,
+    Difference,
+    Member,
+    PathLike,
+    ProgressOption,
+    Report,
+    is_url,
+    public_url,
+)
 from aiocompress.storage.base import Positional, Source
 from aiocompress.storage.files import FilePositions
 from aiocompress.storage.positional import Checked
@@ -37,13 +46,14 @@ from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, Verb, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import Reading, Restoring, Writing
+from aiocompress.verbs.options import READ_SIZE, Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 if TYPE_CHECKING:
     from aiocompress.storage.atomic_folder import AtomicFolder
+    from aiocompress.verbs.archive.diff import Differ
 
 
 class OpenedArchive(Contents):
@@ -147,24 +157,31 @@ class OpenedArchive(Contents):
 
     async def _scan(
         self, tally: Tally | None = None, *, strict: bool = False
-    ) -> AsyncGenerator[Member]:
-        """Yield the members, read from front to back.
+    ) -> AsyncGenerator[list[Member]]:
+        """Yield the members, read from front to back, those that one raw block completes at a time.
 
         :param strict: all is checked, and it is us who read: nobody keeps a slot waiting.
         """
-        reader = tar.Reader(max_metadata=self._reading.max_metadata)
+        reader = tar.Reader(max_metadata=self._reading.max_metadata, content=False)
         found = Found() if tally is None else tally.found
         try:
             async with aclosing(self._raw_bytes(tally, strict=strict)) as blocks:
                 async for data in blocks:
-                    for item in reader.feed(data):
-                        if isinstance(item, Member):
-                            found.leave_out(item)
-                            yield item
+                    members, error = reader.members(data)
+                    for member in members:
+                        if member.unreadable:
+                            found.leave_out(member)
+                    if members:
+                        yield members
+                    if error is not None:
+                        raise error
             reader.finish()
         except AiocompressError as error:
             raise error.located(file=self.name) from None
         found.extend(reader.warnings)
+        self._warn_of(found)
+
+    def _warn_of(self, found: Found) -> None:
         self.warnings += [text for text in found.told() if text not in self.warnings]
 
     # Raw bytes.
@@ -240,8 +257,8 @@ class OpenedArchive(Contents):
         """
         if self.index is None and isinstance(self._source, str):
             with suppress(CorruptError, LimitError):
-                async with aclosing(self._scan()) as members:
-                    await anext(members, None)
+                async with aclosing(self._scan()) as runs:
+                    await anext(runs, None)
 
     async def _restore(
         self, building: AtomicFolder, restoring: Restoring, reading: Reading, tally: Tally
@@ -254,6 +271,7 @@ class OpenedArchive(Contents):
         and the index still knows where the other frames are.
         """
         from aiocompress.verbs.archive.extract import IndexedRestorer, restore_stream
+        from aiocompress.verbs.archive.segments import SegmentRestorer, suits
 
         about, index, is_doubtful = (building, reading), self.index, False
         if index is not None:
@@ -263,6 +281,13 @@ class OpenedArchive(Contents):
             except UnlikeIndexError as error:
                 is_doubtful = isinstance(error, DoubtfulFrameError)
             await self._begin_anew(building, tally)
+        elif self._can_begin_anew and suits(restoring):
+            try:
+                async with opened(self._again(), self._pool) as source:
+                    about_all = self._pool, source, *about, restoring, tally
+                    return await SegmentRestorer(*about_all).run()
+            except UnlikeIndexError:
+                await self._begin_anew(building, tally)
         stream = restoring._replace(on_error="raise") if is_doubtful else restoring
         try:
             async with opened(self._again(), self._pool) as source:
@@ -277,6 +302,12 @@ class OpenedArchive(Contents):
                 await again.run()
             except UnlikeIndexError:
                 raise damage from None
+
+    @property
+    def _can_begin_anew(self) -> bool:
+        """Whether it is a file of this machine, and large enough for several workers."""
+        is_here = isinstance(self._source, str) and not is_url(self._source)
+        return is_here and self._pool.shares_files and (self._size or 0) > READ_SIZE
 
     async def _check_space(
         self, index: Indexed, building: AtomicFolder, selection: Selection
@@ -303,6 +334,48 @@ class OpenedArchive(Contents):
         await call(self._pool.files, empty, building.descriptor)
         tally.reset()
 
+    # Compared.
+
+    async def diff(
+        self,
+        folder: PathLike,
+        selection: Selection,
+        ignored: frozenset[Aspect],
+        writing: Writing,
+    ) -> AsyncGenerator[Difference]:
+        """Yield in what a folder differs; see ``Archive.diff``."""
+        from aiocompress.verbs.archive.diff import compared
+
+        found, file = Found(), self.name
+        async with (
+            verb(self._pool, "comparing", writing, found=found, back=True, file=file) as run,
+            compared(
+                self._pool, os.fspath(folder), selection, ignored, self._reading, run.tally
+            ) as differ,
+        ):
+            self._expect(run, selection)
+            for steps in (self._differing(differ), differ.new(self.status)):
+                async with aclosing(steps) as differences:
+                    async for difference in differences:
+                        yield difference
+            if (missing := selection.missing) is not None:
+                raise await self.not_found(missing)
+            self._warn_of(found)
+
+    async def _differing(self, differ: Differ) -> AsyncGenerator[Difference]:
+        """Compare by the index, or else, from where that has come to, front to back."""
+        index = self.index
+        if index is not None:
+            with suppress(UnlikeIndexError):
+                async with aclosing(differ.by_index(index)) as found:
+                    async for difference in found:
+                        yield difference
+                return
+        async with aclosing(differ.through(self._again())) as found:
+            async for difference in found:
+                yield difference
+        self.distrust()
+
     # Checked.
 
     async def test(self, progress: ProgressOption) -> Report:
@@ -313,11 +386,12 @@ class OpenedArchive(Contents):
             self._expect(run, Selection())
             found, expected = self._scan(run.tally, strict=True), self._indexed_members()
             async with aclosing(found), aclosing(expected):
-                async for member in found:
-                    check_member(member, run.tally.found)
-                    run.tally.found.latest = to_bytes(member.name)
-                    if self.index is not None:
-                        _compare(member, await anext(expected, None))
+                async for members in found:
+                    for member in members:
+                        check_member(member, run.tally.found)
+                        if self.index is not None:
+                            _compare(member, await anext(expected, None))
+                    run.tally.found.latest = to_bytes(members[-1].name)
                 if await anext(expected, None) is not None:
                     _compare(None, None)
             if self.index is not None:

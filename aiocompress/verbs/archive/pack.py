@@ -1,7 +1,7 @@
-"""A tree on its way out: its members, laid as tar straight into the slots of the pipeline.
+"""Entries of a tree on their way out: each becomes a member, laid as tar straight into a chunk.
 
-All small files of a chunk are opened, read and closed in one hop to a file thread: a hop for each
-would take longer than reading it.
+Plain blocking code: a worker runs it, or a file thread. All small files of a chunk are opened, read
+and closed in one go: a hop for each would take longer than reading it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,18 @@ import errno
 import os
 import stat
 from collections.abc import Generator
-from concurrent.futures import Executor
 from functools import cache
 from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import END, Owner, owner, padding
+from aiocompress.formats.tar.header import Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
-from aiocompress.formats.tar.writer import Writer
+from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import DEFAULT_MAX_METADATA
-from aiocompress.storage.base import OpenedSource, naming
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.archive.taken import Taken
+from aiocompress.verbs.entries import Names, open_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing
-from aiocompress.verbs.tree import Tree, open_file
-from aiocompress.workers.threads import call
 
 _Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 
@@ -38,62 +35,8 @@ _SPECIAL: Final = {
 _DEVICES: Final = b"34"
 
 
-class TreeSource(OpenedSource):
-    """Folders and files as one tar.
-
-    :param executor: the file threads, which look at the tree and read it.
-    """
-
-    least_chunk = len(END)
-
-    def __init__(self, packing: Packing, executor: Executor) -> None:
-        self.found = Found()
-        self._executor, self._writer = executor, Writer()
-        self._packer = Packer(packing, self._writer, self.found)
-        self.name = self._packer.tree.name
-        self._steps = self._lay_all()
-
-    async def check(self) -> None:
-        """Open each of the sources once, so that an error comes before any bytes.
-
-        :raises OSError: one cannot be opened.
-        """
-        with naming(self.name):
-            await call(self._executor, self._packer.tree.check)
-
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self._writer.ended
-
-    def take_index(self) -> list[bytes]:
-        return self._writer.take_index()
-
-    def leave_out(self, status: os.stat_result) -> None:
-        self._packer.tree.leave_out(status)
-
-    async def fill(self, view: memoryview) -> int:
-        """Lay the next chunk; returns how many bytes it has, 0 at the end."""
-        return await call(self._executor, self._lay_chunk, view)
-
-    async def readinto(self, view: memoryview) -> int:
-        return await self.fill(view)
-
-    async def aclose(self) -> None:
-        await call(self._executor, self._steps.close)
-
-    # In a file thread.
-
-    def _lay_chunk(self, view: memoryview) -> int:
-        self._writer.begin_chunk(view)
-        next(self._steps, None)
-        return self._writer.end_chunk()
-
-    def _lay_all(self) -> Generator[None]:
-        yield from self._packer.lay()
-        yield from self._writer.finish()
-
-
 class Packer:
-    """Lays the members of a tree; plain blocking code, for a file thread.
+    """Lays entries of a tree.
 
     ``lay`` is one generator for the whole tree: it stops where a chunk is full, perhaps within a
     member, and goes on there in the next chunk.
@@ -103,28 +46,34 @@ class Packer:
     """
 
     def __init__(
-        self, packing: Packing, writer: Writer, found: Found, taken: Taken | None = None
+        self,
+        tree: Names,
+        packing: Packing,
+        writer: Layer,
+        found: Found,
+        taken: Taken | None = None,
     ) -> None:
-        self.tree = Tree(packing, found)
+        self.tree = tree
         self.count = 0
         """How many members there are."""
         self._packing, self._writer, self._found, self._taken = packing, writer, found, taken
         self._links: dict[tuple[int, int], tuple[bytes, int]] = {}
         """Of files with several names: that of the member, and how many are yet to come."""
-        self._owner = cache(self._find_owner)
+        self.owner = cache(self._find_owner)
 
-    def lay(self) -> Generator[None]:
-        """Lay all members.
+    def lay(self, entries: Generator[Entry | Skip]) -> Generator[None]:
+        """Lay all of these, and close the generator.
 
         :raises OSError: something cannot be read, and the caller wants the error.
         :raises ValueError: a name is taken.
         """
-        with contextlib.closing(self.tree.entries()) as entries:
+        with contextlib.closing(entries):
             for entry in entries:
-                if (steps := self._lay_entry(entry)) is not None:
+                if (steps := self.lay_one(entry)) is not None:
                     yield from steps
 
-    def _lay_entry(self, entry: Entry | Skip) -> Generator[None] | None:
+    def lay_one(self, entry: Entry | Skip) -> Generator[None] | None:
+        """Lay an entry, or return the steps that lay it in more than this chunk; as ``lay``."""
         if isinstance(entry, Skip):
             self.tree.skip(entry.name, entry.error)
             return None
@@ -190,30 +139,30 @@ class Packer:
         room = self._writer.room(head)
         if room is None:
             return self._lay_large(entry, descriptor, status, head)
-        self._lay_small(entry, descriptor, status, head, room)
+        self._lay_small(entry.name, descriptor, status, head, room)
         return None
 
     def _lay_small(
         self,
-        entry: Entry,
+        name: bytes,
         descriptor: int,
         status: os.stat_result,
         head: bytes,
         room: memoryview,
     ) -> None:
         done = os.readv(descriptor, [room])  # room for a byte too many: the file may have grown
-        if done != status.st_size:
-            self._finish_short(entry, descriptor, room, done)
+        if done != len(room) - 1:
+            self._finish_short(name, descriptor, room, done)
         self._writer.place(head)
-        self._count(entry.name, FILE, status)
+        self._count(name, FILE, status)
 
-    def _finish_short(self, entry: Entry, descriptor: int, view: memoryview, done: int) -> None:
+    def _finish_short(self, name: bytes, descriptor: int, view: memoryview, done: int) -> None:
         """Read on after a read that gave less, or more, than the file's size."""
         size = len(view) - 1
         while done < size and (more := os.readv(descriptor, [view[done:]])):
             done += more
         if done != size:
-            self._tell_changed(entry.name, done, size)
+            self._tell_changed(name, done, size)
             view[min(done, size) :] = bytes(len(view) - min(done, size))
 
     def _tell_changed(self, name: bytes, done: int, size: int) -> None:
@@ -223,12 +172,21 @@ class Packer:
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
+    ) -> Generator[None] | None:
+        """Return the steps that lay a file through several chunks, and close it."""
+        return self._lay_cut(entry, descriptor, status, head)
+
+    def _lay_cut(
+        self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes
     ) -> Generator[None]:
         try:
             size, name, writer = status.st_size, entry.name, self._writer
             room = yield from writer.begin(head)
             if room is not None:
-                self._lay_small(entry, descriptor, status, head, room)
+                try:
+                    self._lay_small(name, descriptor, status, head, room)
+                except OSError as error:
+                    self.tree.skip(name, error)
                 return
             self._count(name, FILE, status)
             yield from self._lay_stream(name, descriptor, size)
@@ -275,10 +233,15 @@ class Packer:
     ) -> Generator[None] | None:
         """Lay a member without content."""
         head = self._head(entry.name, status, kind, xattrs, link)
+        steps = None if self._writer.place_head(head) else self._lay_long_head(head)
         self._count(entry.name, kind, status)
-        return None if self._writer.place_head(head) else self._lay_long_head(head)
+        return steps
 
-    def _lay_long_head(self, head: bytes) -> Generator[None]:
+    def _lay_long_head(self, head: bytes) -> Generator[None] | None:
+        """Return the steps that lay a head through several chunks."""
+        return self._lay_cut_head(head)
+
+    def _lay_cut_head(self, head: bytes) -> Generator[None]:
         if self._writer.is_uncut(len(head)):
             yield
         self._writer.open()
@@ -291,9 +254,11 @@ class Packer:
         kind: int,
         xattrs: _Xattrs = (),
         link: bytes = b"",
+        size: int | None = None,
     ) -> bytes:
         mode, time = status.st_mode & 0o7777, status.st_mtime_ns
-        size = status.st_size if kind == FILE else 0
+        if size is None:
+            size = status.st_size if kind == FILE else 0
         clamp, device = self._packing.clamp, (0, 0)
         if clamp is not None:
             mode = 0o755 if kind == DIRECTORY or mode & 0o100 else 0o644
@@ -301,7 +266,7 @@ class Packer:
         if kind in _DEVICES:
             device = os.major(status.st_rdev), os.minor(status.st_rdev)
             link = b"%d,%d" % device
-        who = self._owner(status.st_uid, status.st_gid, device)
+        who = self.owner(status.st_uid, status.st_gid, device)
         about = name, kind, mode, size, time, who, link
         head = self._writer.head(*about, xattrs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it

@@ -1,8 +1,8 @@
 """A source that is filled from outside: the application pushes, the pipeline pulls.
 
-Both meet at a chunk. The pipeline offers the memory of one, and waits until it is full; whoever has
-members to lay waits until one is offered. So the application is held up whenever the pipeline is,
-and nothing piles up between the two.
+They meet at a chunk. The pipeline offers its memory and waits until it is full; a caller with
+members to lay waits until a chunk is offered. So the application is held up whenever the pipeline
+is, and nothing piles up between them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ T = TypeVar("T")
 
 
 class PushedSource(OpenedSource):
-    """The chunks of a tar whose members come one by one, laid by ``writer``."""
+    """The chunks of a tar whose members come one by one; ``writer`` lays them."""
 
     waits = True
     least_chunk = len(END)
+    makes_index = True
 
     def __init__(self) -> None:
         self.writer = Writer()
         self.outputs: list[os.stat_result] = []
-        """What the archive goes to, and must not be packed itself."""
+        """The archive's own files, which must not be packed."""
         self._full: asyncio.Future[None] | None = None
-        """Done when the chunk is full; None: none is offered."""
+        """Done when the chunk is full; None if no chunk is offered."""
         self._offered: asyncio.Future[None] | None = None
         self.ended: Exception | None = None
-        """Why no chunk is offered any more, if none is."""
+        """Why no more chunks will be offered; None while they are."""
 
     # For the pipeline.
 
@@ -51,8 +52,9 @@ class PushedSource(OpenedSource):
     async def readinto(self, view: memoryview) -> int:
         return await self.fill(view)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - chunks may end early
-        return not self.writer.ended
+    @property
+    def is_over(self) -> bool:
+        return self.writer.ended
 
     def take_index(self) -> list[bytes]:
         return self.writer.take_index()
@@ -61,7 +63,7 @@ class PushedSource(OpenedSource):
         self.outputs.append(status)
 
     def end(self, why: Exception) -> None:
-        """Say that no chunk is offered any more; whoever waits for one gets an error."""
+        """Offer no more chunks; callers that wait for one get the error."""
         self.ended = why
         self._wake()
 
@@ -69,7 +71,7 @@ class PushedSource(OpenedSource):
         if self._offered is not None and not self._offered.done():
             self._offered.set_result(None)
 
-    # For whoever lays members: one task at a time.
+    # For the task that lays members, one at a time.
 
     @property
     def has_chunk(self) -> bool:
@@ -99,7 +101,7 @@ class PushedSource(OpenedSource):
         await self.chunk()
 
     async def run(self, steps: Generator[None, None, T]) -> T:
-        """Take steps that lay something; each yields where a chunk is full."""
+        """Run steps that lay something, and yield whenever the chunk is full."""
         while True:
             try:
                 next(steps)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Final, Protocol, TypeVar
 
@@ -16,15 +16,10 @@ from aiocompress.errors import AiocompressError, CorruptError, LimitError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import Format, FrameTable
 from aiocompress.formats.tar.header import END
-from aiocompress.formats.tar.index import Record, Records, unpack
+from aiocompress.formats.tar.index import MOST_ZEROS, Record, Records, unpack
 from aiocompress.model import MIB, Buffer
 from aiocompress.verbs.archive.ending import Ending
-from aiocompress.verbs.archive.frame import (
-    DoubtfulFrameError,
-    UnlikeIndexError,
-    decoded,
-    restore,
-)
+from aiocompress.verbs.archive.frame import DoubtfulFrameError, UnlikeIndexError, decoded
 from aiocompress.verbs.archive.lookup import Summary, order
 from aiocompress.verbs.decode import DAMAGE
 from aiocompress.workers.inflight import Job
@@ -36,6 +31,8 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
 _LARGEST_BLOCK: Final = 8 * MIB
+_STARTS: Final = (b"", b"./")
+"""What may stand before a name in an archive; in that of others, before all of them."""
 
 
 class OfFrame(Protocol):
@@ -62,13 +59,15 @@ class Indexed:
         self._pool, self._ending = pool, ending
         self._shelf = Shelf(pool.slots)
         self._loading = asyncio.Semaphore(pool.window)
+        """A frame that was read, and waits for a slot, is memory that nobody counts."""
         self._loaded = 0
         """Raw bytes of the frames that were loaded so far."""
-        """A frame that was read, and waits for a slot, is memory that nobody counts."""
         self._kinds: dict[int, frozenset[int]] = {}
         """Types of the members in the blocks that were read, by number."""
         self._summaries: dict[int, Summary] = {}
         """What is remembered of the blocks that were searched, by number."""
+        self._checked_end = -1
+        """Where the last member ends, if that was looked at."""
         self._fresh: dict[int, Summary] = {}
         """The same of blocks that were just loaded for it."""
 
@@ -113,16 +112,40 @@ class Indexed:
                 raise CorruptError("the blocks of the index do not follow each other")
             end = records.end
             yield records
-        if end != self._end_of_members:
+        await self._check_end(end)
+
+    async def _check_end(self, end: int) -> None:
+        """Make sure that nothing but zeros stands behind the last member.
+
+        Two blocks of them end a tar; there are more where it is one of others, which fills a tape.
+
+        :raises CorruptError: the index does not cover the archive.
+        """
+        left = self.table.raws[-1] - end
+        if end == self._checked_end or left == len(END):
+            return
+        is_end = len(END) < left <= MOST_ZEROS
+        at = end
+        while is_end and at < self.table.raws[-1]:
+            number = self.table.find(at)
+            data = memoryview(await self.frame(number))[at - self.table.raws[number] :]
+            is_end = not any(data)
+            at += len(data)
+        if not is_end:
             raise CorruptError("the index does not cover the archive")
+        self._checked_end = end
 
     async def blocks_with(self, prefix: bytes) -> AsyncGenerator[Records]:
         """Yield the blocks that may hold names with this prefix, in order.
 
         :raises CorruptError: as of ``checked_blocks``.
         """
-        first, numbers = order(prefix), reversed(range(len(self.table.blocks)))
-        found = [number for number in numbers if (await self._summary(number)).may_begin(first)]
+        firsts = [order(start + prefix) for start in _STARTS]
+        found = []
+        for number in reversed(range(len(self.table.blocks))):
+            summary = await self._summary(number)
+            if any(map(summary.may_begin, firsts)):
+                found.append(number)
         for number in reversed(found):
             yield await self._block(number)
 
@@ -131,6 +154,12 @@ class Indexed:
 
         :raises CorruptError: a block that was looked at is damaged, or does not lead to the next.
         """
+        for start in _STARTS:
+            if (record := await self._find(start + name)) is not None:
+                return record
+        return None
+
+    async def _find(self, name: bytes) -> Record | None:
         place = order(name)
         for number in reversed(range(len(self.table.blocks))):
             summary = await self._summary(number)
@@ -149,9 +178,12 @@ class Indexed:
         if known is None:
             known = await self._shelf.get(("summary", number), partial(self._summarize, number))
             following = self._summaries.get(number + 1)
-            end = self._end_of_members if following is None else following.start
-            if known.end != end or (number == 0 and known.start):
+            if following is None:
+                await self._check_end(known.end)
+            elif known.end != following.start:
                 raise CorruptError("the blocks of the index do not follow each other")
+            if number == 0 and known.start:
+                raise CorruptError("the index does not begin where the archive does")
             self._summaries[number] = known
         return known
 
@@ -161,10 +193,6 @@ class Indexed:
         if summary is None:
             summary = await call(self._pool.files, Summary.of, records)
         return summary, len(summary.low) + len(summary.high)
-
-    @property
-    def _end_of_members(self) -> int:
-        return self.table.raws[-1] - len(END)
 
     async def _block(self, number: int, *, searched: bool = False) -> Records:
         load = partial(self._load_block, number, searched=searched)
@@ -231,17 +259,18 @@ class Indexed:
         lane: Lane,
         number: int,
         data: Buffer,
-        *restoring: object,
+        function: Callable[..., Result],
+        *arguments: object,
         follows: bool | None = None,
     ) -> Job:
-        """Start a job that decodes a frame, and restores members from it.
+        """Start a job that decodes a frame, and does something with the members in it.
 
         :param data: the frame.
-        :param restoring: the last arguments of ``restore``.
+        :param function: such as ``restore``, whose arguments behind those of the frame follow.
         """
         table, raw_size = self.table, self.table.raw_size(number)
         about = self.format.name, (table.raws[number], raw_size)
-        return await lane.start(data, raw_size, restore, *about, *restoring, follows=follows)
+        return await lane.start(data, raw_size, function, *about, *arguments, follows=follows)
 
     async def result(self, job: Job, number: int, *, trusting: bool = False) -> Result:
         """Wait for a job that decodes a frame.

@@ -1,5 +1,5 @@
 """One compressed file that stays open: ``reading`` and ``writing`` side by side.
 
-Both are about blocks of raw bytes; ``places`` knows where in the file a reader can begin. What
-callers see of them, lines, text and positions, stands in ``api``.
+Both handle blocks of raw bytes; ``places`` knows where in the file a reader can begin. Lines, text
+and the rest of what callers see stand in ``api``.
 """

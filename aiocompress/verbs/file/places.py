@@ -1,4 +1,4 @@
-"""Where in a compressed file a reader can begin: at a frame whose raw offset is known."""
+"""The places in a compressed file where a reader can begin: frames with a known raw offset."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from aiocompress.storage.positional import Checked
 from aiocompress.verbs.archive.ending import Ending
 
 _MOST: Final = 1 << 16
-"""Places that are remembered; of more, every second one is forgotten."""
+"""Places that are remembered; beyond that, every second one is dropped."""
 _MOST_TABLES: Final = 1000
-"""Containers, one behind another, whose tables are read: each was appended to the others."""
+"""Containers whose tables are read: each ``open`` to append adds one."""
 _HEAD: Final = 32
 
 
@@ -28,14 +28,14 @@ class Place(NamedTuple):
 
 
 class Places:
-    """The places that were met while reading."""
+    """Places that were met while reading."""
 
     def __init__(self) -> None:
         self._raws, self._starts = array("Q", [0]), array("Q", [0])
         self._apart = 1
 
     def add(self, place: Place) -> None:
-        """Remember a place, if it is behind all others."""
+        """Remember a place that follows all others."""
         if place.raw < self._raws[-1] + self._apart:
             return
         self._raws.append(place.raw)
@@ -45,28 +45,28 @@ class Places:
             self._apart = max(MIB, 2 * self._apart)
 
     def before(self, raw: int) -> Place:
-        """Return the last place that is not behind that raw offset."""
+        """Return the last place at or before that raw offset."""
         number = bisect_right(self._raws, raw) - 1
         return Place(self._raws[number], self._starts[number])
 
 
 class Table:
-    """The places that a file's own tables tell of: a hint, which is verified.
+    """The places in a file's own tables, which are hints and get verified.
 
-    A place counts only if a frame of the size in the table begins there, and, in a file of this
-    machine, at each place before it, too: then the raw offsets add up.
+    A place counts only if a frame of the size in the table begins there. In a local file, the same
+    must hold for every place before it, so that the raw offsets add up.
     """
 
     def __init__(self, file: Anywhere, form: Format, table: FrameTable) -> None:
         self._file, self._begins = file, form.container.begins
         self._table = table
         self._verified = 0
-        """How many frames stand where the table says."""
+        """How many frames were found where the table says."""
         self._is_wrong = False
 
     @classmethod
     async def read(cls, file: Anywhere, form: Format) -> Table | None:
-        """Read the tables of all containers in the file; None: one of them has none."""
+        """Read the tables of all containers in the file; None if one of them has none."""
         search = form.container.search
         if search is None:
             return None
@@ -83,13 +83,13 @@ class Table:
 
     @property
     def size(self) -> int:
-        """Raw bytes of the whole file."""
+        """The raw bytes of the whole file."""
         return self._table.raws[-1]
 
     async def before(self, raw: int) -> Place | None:
-        """Return the last place that is not behind that raw offset; None: there is no credible one.
+        """Return the last place at or before that raw offset; None if it is not credible.
 
-        Of the end of the file, it is the last frame.
+        For the end of the file, that is the last frame.
         """
         number = min(self._table.find(raw), len(self._table.starts) - 1)
         if number < 0 or not await self._verify(number):
@@ -102,7 +102,7 @@ class Table:
                 numbers = range(self._verified, number + 1)
                 right = await self._file.apply(lambda read: self._stand(numbers, read))
                 self._verified, self._is_wrong = number + 1, not right
-        else:  # each look at it may be a request
+        else:  # each read may be a request
             head = await self._file.read_at(self._table.starts[number], _HEAD)
             self._is_wrong |= not self._stands(number, bytes(head))
         return not self._is_wrong
@@ -116,7 +116,7 @@ class Table:
 
 
 def _joined(tables: list[FrameTable]) -> FrameTable:
-    """Return the tables of containers that stand one behind another as one."""
+    """Join the tables of successive containers into one."""
     starts, sizes, raws = array("Q"), array("Q"), array("Q", [0])
     for table in tables:
         before = raws[-1]

@@ -1,8 +1,8 @@
 """The raw bytes of a compressed file, a block at a time, from any offset on.
 
-Blocks are decoded ahead of the reader, within the window of the engine. Whoever goes back, or far
-ahead, begins again at the nearest frame that is known: by the table of the file, or because it was
-met while reading. A file that is one frame is read again from its beginning.
+Blocks are decoded ahead of the reader, within the engine's window. To go back, or far ahead, the
+reader begins again at the nearest known frame: one in the file's table, or one met while reading. A
+file of a single frame is read again from its beginning.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 Readable: TypeAlias = Source | Positional | int
-"""What is opened for reading; an int is a descriptor."""
+"""What can be opened for reading; an int is a descriptor."""
 
 _NEAR: Final = 4 * MIB
-"""Raw bytes that are decoded and dropped rather than passed over: they are on their way already."""
+"""Raw bytes that are decoded and dropped rather than skipped: they are being decoded already."""
 
 
 class _Kept(NamedTuple):
-    """A block that is kept: its raw offset, and who has lent the memory."""
+    """A block that is kept: its raw offset, its data, and the lender of the memory."""
 
     start: int
     data: bytes
@@ -64,17 +64,17 @@ class FileReader:
         """Bytes of the file when its tables were looked for."""
         self._blocks: Iterating[Block] | None = None
         self._at = 0
-        """Raw offset of the block that comes next."""
+        """Raw offset of the next block."""
         self._wanted = 0
         """Raw offset of the byte that the caller wants next."""
         self._begun = Place()
         self._process = Begun("the file")
         self._tally = Tally(pool)
         self._end: Place | None = None
-        """The end, when it was last met: raw bytes, and bytes of the file."""
+        """The end when it was last met: raw bytes, and bytes of the file."""
         self._kept: _Kept | None = None
         self._failure: BaseException | None = None
-        """What the last read met."""
+        """The error of the last read."""
 
     # Open and close.
 
@@ -129,7 +129,7 @@ class FileReader:
     async def aclose(self) -> None:
         """Close the file, unless the caller opened it; closing twice does no harm."""
         self._drop()
-        self._failure = None  # its frames hold blocks, and this reader
+        self._failure = None  # its traceback refers to this reader, and to a block
         try:
             await self._stop()
         finally:
@@ -139,22 +139,22 @@ class FileReader:
 
     @property
     def seekable(self) -> bool:
-        """Whether it can be read from any offset on."""
+        """Whether reading can continue at any offset."""
         return self._anywhere is not None
 
     def move(self, offset: int) -> None:
-        """Have the next bytes come from that raw offset."""
+        """Continue at that raw offset."""
         self._wanted = offset
 
     async def next(self) -> bytes:
         """Return the next bytes, at least one; none at the end.
 
-        The end of a file that grows may be met again and again. After an error the position is
-        what it was, and reading may be tried again; from what is read once, the same error comes.
+        A growing file may have more after its end was met. After an error the position is what it
+        was, and reading may be tried again; a source that is read once raises the same error.
 
         :raises CorruptError: the file is damaged; ``TruncatedError``: it ends within a frame.
-        :raises FormatError: it is not compressed, or in a way that is unknown here.
-        :raises AiocompressError: the file was begun in the process of which this is a fork.
+        :raises FormatError: it is not compressed, or in an unknown format.
+        :raises AiocompressError: the file was begun before this process was forked.
         """
         self._pool.check()
         if (kept := self._kept) is not None and 0 <= self._wanted - kept.start < len(kept.data):
@@ -185,9 +185,9 @@ class FileReader:
         return b""
 
     async def size(self) -> int:
-        """Return the raw bytes of the whole file, for which it may have to be read to its end.
+        """Return the raw size of the whole file, which may take reading it to its end.
 
-        :raises CorruptError: and so on, as ``next``.
+        :raises CorruptError: and the other errors of ``next``.
         """
         assert self._anywhere is not None
         size = await self._anywhere.size()
@@ -203,13 +203,13 @@ class FileReader:
         return self._end.raw
 
     async def stated_size(self) -> int | None:
-        """Return the raw bytes of the whole file as its tables have it; None: it has none."""
+        """Return the raw size of the whole file by its tables; None if it has none."""
         table = await self._tables()
         is_credible = table is not None and await table.before(table.size) is not None
         return table.size if table is not None and is_credible else None
 
     def _keep(self, start: int, data: bytes) -> None:
-        """Keep a block that was sought, for others in it may be, while memory can be spared."""
+        """Keep a block that was sought, while memory can be spared: the next seek may want it."""
         self._drop()
         slots = self._pool.slots
         if slots.lend(len(data)):
@@ -221,12 +221,12 @@ class FileReader:
             kept.slots.return_lent(len(kept.data))
 
     async def _has_grown(self) -> bool:
-        """Whether there are bytes now that could not be read ahead."""
+        """Whether the file has more bytes than were read ahead."""
         met = self._begun.start + self._tally.read_bytes
         return self._anywhere is not None and await self._anywhere.size() > met
 
     async def _find(self) -> bool:
-        """Have the next blocks lead to the byte that is wanted; False: that is behind the end."""
+        """Make the next blocks lead to the wanted byte; False if that is past the end."""
         is_here = self._process.is_here
         if self._blocks is not None and is_here:
             ahead = self._wanted - self._at
@@ -251,15 +251,15 @@ class FileReader:
         return True
 
     def _again(self, failure: BaseException) -> BaseException:
-        """Return the error of whoever reads on, after this one."""
+        """Return the error of the reads that follow one that failed."""
         if isinstance(failure, Exception):
             return failure
         return AiocompressError(
-            "a read was cancelled, and what it was about to bring is lost", file=self.name
+            "a read was cancelled, and the bytes that it waited for are lost", file=self.name
         )
 
     async def _nearest(self) -> Place:
-        """Return the last place from which the byte that is wanted can be reached."""
+        """Return the last known place at or before the wanted byte."""
         wanted, places = self._wanted, [self._places.before(self._wanted)]
         if self._end is not None and self._end.raw <= wanted:
             places.append(self._end)
@@ -271,7 +271,7 @@ class FileReader:
         return place
 
     async def _tables(self) -> Table | None:
-        """Return the file's tables; they are looked for again when it has grown."""
+        """Return the file's tables, read again if it has grown."""
         assert self._anywhere is not None
         size = await self._anywhere.size()
         if self._table_of != size:
@@ -282,7 +282,7 @@ class FileReader:
     async def detect(self) -> Format:
         """Return the format of the file.
 
-        :raises FormatError: it is of none that is known here.
+        :raises FormatError: the format is unknown.
         """
         if self._form is None:
             assert self._anywhere is not None
@@ -299,7 +299,7 @@ class FileReader:
         self._blocks = Iterating(self._decode(place), "the file")
 
     async def _decode(self, place: Place) -> AsyncGenerator[Block]:
-        """Yield the blocks from a place on, to the end as it is then."""
+        """Yield the blocks from a place to the present end."""
         source = self._source if self._anywhere is None else self._anywhere.source(place.start)
         assert source is not None
         form = self._form if place.start else None

@@ -1,8 +1,8 @@
 """Chunks of raw bytes to a compressed file, in place or whole; the mirror of ``reading``.
 
-The caller only hands chunks over: one task compresses them, several at once, and writes the frames
-in their order. So a cancelled ``write`` loses nothing of what was written before it, and no two
-tasks get into each other's way.
+Callers only hand chunks over. One task compresses them, several at once, and writes the frames in
+their order. So a cancelled ``write`` loses nothing that was written before it, and tasks that write
+at the same time do not interfere.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call, ended
 
 Writable: TypeAlias = Sink | int
-"""What is opened for writing; an int is a descriptor."""
+"""What can be opened for writing; an int is a descriptor."""
 
 _MOST_WAITING: Final = 1
-"""Chunks that wait for a slot, beyond which whoever brings more has to wait."""
+"""Chunks that may wait for a slot; a caller with more has to wait."""
 
 
 class _Chunks(OpenedSource):
-    """Chunks as they are handed over."""
+    """A source of the chunks that are handed over."""
 
     waits = True
 
@@ -62,14 +62,15 @@ class _Chunks(OpenedSource):
     async def fill(self, view: memoryview) -> int:
         return await self.readinto(view)
 
-    def goes_on(self, *, filled: bool) -> bool:  # noqa: ARG002 - each chunk is a frame
-        return not self._last
+    @property
+    def is_over(self) -> bool:
+        return self._last
 
 
 class FileWriter:
     """A compressed file that is open for writing.
 
-    :param atomic: the file appears under its name when it is closed, and is whole then.
+    :param atomic: the file gets its name, whole, when it is closed.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class FileWriter:
         self._pool, self._file, self._mode, self._recipe = pool, file, mode, recipe
         self.name, self.atomic = name_of(file), atomic or is_url(file)
         self.follows = False
-        """Whether something stands before what is written."""
+        """Whether the file had content before."""
         self._sink: OpenedSink | None = None
         self._chunks = _Chunks()
         self._unwritten: deque[asyncio.Future[None]] = deque()
@@ -98,9 +99,9 @@ class FileWriter:
         """Open the file.
 
         :raises OSError: it cannot be opened; ``FileExistsError``: it exists, and the mode is "x".
-        :raises TypeError: it is nothing that can be written to.
-        :raises FormatError: to append, it is of another format.
-        :raises CorruptError: to append, it is damaged, or cut off: nobody would find what follows.
+        :raises TypeError: it cannot be written to.
+        :raises FormatError: appending, and it is of another format.
+        :raises CorruptError: appending, and it is damaged or cut off, which would hide the rest.
         """
         self._pool.check()
         self._sink = await self._open()
@@ -161,8 +162,8 @@ class FileWriter:
     async def put(self, chunk: Buffer, *, last: bool = False) -> None:
         """Hand over a chunk, and wait until there is room for another one.
 
-        :raises OSError: an earlier one could not be written; and so on, as ``compressed``.
-        :raises AiocompressError: the file was begun in the process of which this is a fork.
+        :raises OSError: an earlier one could not be written; and other errors of ``compressed``.
+        :raises AiocompressError: the file was begun before this process was forked.
         """
         self._process.check()
         if self._task is None:
@@ -178,9 +179,9 @@ class FileWriter:
             self._task.result()
 
     async def written(self) -> None:
-        """Wait until all that was handed over is written.
+        """Wait until everything that was handed over is written.
 
-        :raises OSError: it could not be written; and so on, as ``compressed``.
+        :raises OSError: it could not be written; and the other errors of ``compressed``.
         """
         if self._unwritten:
             await asyncio.shield(self._unwritten[-1])
@@ -190,7 +191,7 @@ class FileWriter:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._chunks.taken.set()
         if not task.cancelled():
-            task.exception()  # seen: each call from now on raises it
+            task.exception()  # retrieved: every later call raises it
 
     async def _write(self) -> None:
         """Compress the chunks, and write the frames, until the last one."""
@@ -216,12 +217,12 @@ class FileWriter:
             seal = None if writer is None else writer.seal()
             if isinstance(sink, InPlaceSink) and seal is not None and not sink.appends:
                 await sink.overwrite(*seal)
-            while self._unwritten:  # the last chunk may have had no bytes
+            while self._unwritten:  # an empty last chunk has no frame
                 self._unwritten.popleft().set_result(None)
         except Exception as error:
             for waiting in self._unwritten:
                 waiting.set_exception(error)
-                waiting.exception()  # seen: whoever writes on gets it from the task
+                waiting.exception()  # retrieved: later calls get it from the task
             raise
         finally:
             while self._unwritten:
@@ -230,7 +231,7 @@ class FileWriter:
     async def finish(self, chunk: Buffer) -> None:
         """Hand over the last chunk, write everything, and close the file.
 
-        :raises OSError: something could not be written; and so on, as ``compressed``.
+        :raises OSError: something could not be written; and the other errors of ``compressed``.
         """
         assert self._sink is not None
         try:
@@ -242,7 +243,7 @@ class FileWriter:
             await self.abort()
 
     async def abort(self) -> None:
-        """Close the file as it is; one that is ``atomic`` does not appear."""
+        """Close the file as it is; an ``atomic`` one does not appear."""
         if self._task is not None and self._process.is_here:
             self._task.cancel()
             await ended(self._task)
@@ -250,6 +251,6 @@ class FileWriter:
             await self._sink.aclose()
 
     def leave(self) -> None:
-        """End the task, without a wait: nobody will ever close the file."""
+        """Cancel the task without waiting: the file is garbage, and was never closed."""
         if self._task is not None and self._process.is_here:
             self._task.cancel()

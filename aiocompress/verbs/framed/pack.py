@@ -19,9 +19,10 @@ from aiocompress.model import KIB, Buffer, Report
 from aiocompress.storage.base import Sink
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.base import into, verb
+from aiocompress.verbs.entries import open_file
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.options import Packing, Recipe, Writing
-from aiocompress.verbs.tree import Tree, amount, open_file
+from aiocompress.verbs.tree import Tree, amount
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Place, Result, deliver, views
 from aiocompress.workers.lane import Lane

@@ -29,7 +29,7 @@ from aiocompress.storage.restorer import Keeping
 from aiocompress.storage.sources import opened
 from aiocompress.verbs.archive.finish import ENDLESS, MemberMaker
 from aiocompress.verbs.base import Tally, into_folder, verb
-from aiocompress.verbs.decode import Decoder, Decoding, outcome, pieces, stepped
+from aiocompress.verbs.decode import Decoder, Decoding, Rooms, outcome, pieces, stepped
 from aiocompress.verbs.found import HINT, Found, shown
 from aiocompress.verbs.options import READ_SIZE, Bounds, Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection
@@ -251,7 +251,7 @@ class Files(MemberMaker):
         :raises CorruptError: it is damaged, and its file not to be left out.
         """
         decoder, size = _ZSTD.codec.open_stream(max_window), 0
-        blocks = decoder.feed(frame)
+        blocks = Rooms().joined(decoder.feed(frame))
         while True:
             try:
                 block = next(blocks, None)

@@ -34,7 +34,8 @@ from aiocompress.storage.atomic_file import (
     take_after,
 )
 from aiocompress.storage.atomic_folder import sync_all
-from aiocompress.storage.walk import FILE_FLAGS, FOLDER_FLAGS, OURS
+from aiocompress.storage.chain import Chain
+from aiocompress.storage.walk import FILE_FLAGS, OURS
 from aiocompress.verbs import jobs
 from aiocompress.verbs.options import Bounds
 from aiocompress.workers.job import Place, Result, views
@@ -88,37 +89,6 @@ class Outcome(NamedTuple):
 def pack(files: Files) -> bytes:
     """Return a batch as a worker's input: the first byte says whether a worker has begun it."""
     return b"\0" + b"\0".join(files)
-
-
-class Chain:
-    """Opens folders below a root, step by step, and keeps those above the last one open.
-
-    Files come folder by folder, so that most folders are opened once.
-    """
-
-    def __init__(self, root: str | int) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._open = [os.open(root, flags) if isinstance(root, str) else os.dup(root)]
-        self._path: list[str] = []
-        self._folder: str | None = ""
-
-    def at(self, folder: str) -> int:
-        """Return a descriptor of a folder, valid until the next call."""
-        if folder != self._folder:
-            self._folder = None
-            path = folder.split("/") if folder else []
-            while path[: len(self._path)] != self._path:
-                self._path.pop()
-                os.close(self._open.pop())
-            for name in path[len(self._path) :]:
-                self._open.append(os.open(name, FOLDER_FLAGS, dir_fd=self._open[-1]))
-                self._path.append(name)
-            self._folder = folder
-        return self._open[-1]
-
-    def close(self) -> None:
-        while self._open:
-            os.close(self._open.pop())
 
 
 # Out.
@@ -233,8 +203,8 @@ def _each(
     again, begun[0] = bool(begun[0]), 1
     with ExitStack() as stack:
         try:
-            source = stack.enter_context(closing(Chain(roots.source)))
-            target = stack.enter_context(closing(Chain(roots.target)))
+            source = stack.enter_context(closing(Chain(roots.source, "/")))
+            target = stack.enter_context(closing(Chain(roots.target, "/")))
         except OSError:
             return Result(STREAM)
         batch = _Batch(source, target, roots, naming, convert, again=again)
@@ -264,8 +234,8 @@ class _Batch:
 
     def __init__(
         self,
-        source: Chain,
-        target: Chain,
+        source: Chain[str],
+        target: Chain[str],
         roots: Roots,
         naming: Callable[[str], str | None],
         convert: Callable[[bytes], _Made | None],

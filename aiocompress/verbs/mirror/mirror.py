@@ -20,17 +20,19 @@ from aiocompress.formats import names
 from aiocompress.formats.base import STREAM
 from aiocompress.model import OnError, Report
 from aiocompress.storage.atomic_file import exists, renamed
+from aiocompress.storage.chain import Chain
 from aiocompress.storage.files import FileSink, FileSource
 from aiocompress.storage.walk import Entry, Excluded, kind_of
 from aiocompress.verbs.base import Tally, Verb, verb
 from aiocompress.verbs.compress import compressed
 from aiocompress.verbs.decompress import decompressed
+from aiocompress.verbs.entries import open_file, skip
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.mirror import batch
-from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Chain, Files, Outcome
+from aiocompress.verbs.mirror.batch import DONE, ENOUGH, KEPT, LEFT, Files, Outcome
 from aiocompress.verbs.mirror.walk import Side, Trees, Twins
 from aiocompress.verbs.options import Bounds, Packing, Reading, Recipe, Writing
-from aiocompress.verbs.tree import amount, open_file, skip
+from aiocompress.verbs.tree import amount
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
@@ -311,7 +313,7 @@ def _open_file(tree: Side, path: bytes) -> int:
     """Open a regular file of a tree."""
     folder, _, name = path.rpartition(b"/")
     with renamed(tree.shown(path)):
-        with closing(Chain(tree.root)) as chain:
+        with closing(Chain(tree.root, "/")) as chain:
             entry = Entry(path, name, chain.at(os.fsdecode(folder)), is_file=True)
             descriptor, status = open_file(entry)
         if descriptor < 0:
@@ -320,5 +322,5 @@ def _open_file(tree: Side, path: bytes) -> int:
 
 
 def _open_folder(root: int, folder: str) -> int:
-    with closing(Chain(root)) as chain:
+    with closing(Chain(root, "/")) as chain:
         return os.dup(chain.at(folder))

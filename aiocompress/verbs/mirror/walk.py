@@ -21,13 +21,14 @@ from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import Member, OnError, OnExists
 from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, renamed, take_after
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
+from aiocompress.storage.chain import Chain
 from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
 from aiocompress.verbs.archive.finish import Journal
+from aiocompress.verbs.entries import skip
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.mirror.batch import Chain, Files, Roots
+from aiocompress.verbs.mirror.batch import Files, Roots
 from aiocompress.verbs.options import Writing
-from aiocompress.verbs.tree import skip
 
 _BATCH: Final = 256
 _BATCHES: Final = 4
@@ -273,7 +274,7 @@ class Twins:
 
     def finish(self) -> None:
         """Set the modes and times of all folders: nothing more is made in them."""
-        with closing(Chain(self._trees.target.root)) as folders:
+        with closing(Chain(self._trees.target.root, "/")) as folders:
             for record in reversed(self._folders):
                 uid, gid, *_ = record.owner
                 like = Like(record.mode, uid, gid, record.mtime_ns, record.mtime_ns)

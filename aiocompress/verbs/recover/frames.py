@@ -22,7 +22,7 @@ from aiocompress.formats.scan import Scan, View
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import naming
 from aiocompress.storage.files import read_at
-from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, outcome, stepped
+from aiocompress.verbs.decode import DAMAGE, Decoder, Decoding, Rooms, outcome, stepped
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import Sent, in_order
 from aiocompress.workers.pool import WorkerPool
@@ -181,10 +181,10 @@ def _blocks(file: DamagedFile, form: Format, frame: Frame) -> Iterator[Buffer]:
 
     :raises AiocompressError: it is damaged.
     """
-    decoder = form.codec.open_stream(file.max_window)
+    decoder, rooms = form.codec.open_stream(file.max_window), Rooms()
     end = frame.offset + frame.size
     for at in range(frame.offset, end, _PART):
-        yield from decoder.feed(file.read(at, min(_PART, end - at)))
+        yield from rooms.joined(decoder.feed(file.read(at, min(_PART, end - at))))
     decoder.finish()
 
 

@@ -17,7 +17,7 @@ import aiocompress
 from aiocompress import AiocompressError, ClosedError, CorruptError, FormatError, TruncatedError
 
 from ...help.data import noise
-from .sample import DATA, FOREIGN, LINES, every_suffix, write
+from .sample import DATA, FOREIGN, LINES, every_suffix, plain, write
 
 
 @every_suffix
@@ -34,6 +34,25 @@ async def test_lines(suffix: str, tmp_path: Path) -> None:
     async with aiocompress.open(path) as file:
         for line in LINES:
             assert await file.readline() == line
+
+
+@every_suffix
+async def test_a_few_lines(suffix: str, tmp_path: Path) -> None:
+    """``readlines`` stops where that of ``io`` does."""
+    path = await write(tmp_path / f"a{suffix}")
+    for hint in (1, len(LINES[0]), len(LINES[0]) + 1, 1000, 200_000):
+        async with aiocompress.open(path) as file:
+            assert await file.readlines(hint) == plain().readlines(hint)
+
+
+@every_suffix
+async def test_a_short_way_back(suffix: str, tmp_path: Path) -> None:
+    """After a read through several frames, the bytes before the position are those of the last."""
+    async with aiocompress.open(await write(tmp_path / f"a{suffix}")) as file:
+        await file.read(10)
+        await file.read()
+        await file.seek(-9, io.SEEK_CUR)
+        assert await file.read() == DATA[-9:]
 
 
 @every_suffix
@@ -59,6 +78,7 @@ CALLS = st.one_of(
     st.tuples(st.sampled_from(["read", "readline", "skip"]), st.integers(-1, 200_000)),
     st.tuples(st.just("seek"), st.integers(0, len(DATA) + 9)),
     st.tuples(st.just("back"), st.integers(0, len(DATA))),
+    st.tuples(st.just("near"), st.integers(-99, 99)),
     st.tuples(st.just("lines"), st.integers(1, 50)),
 )
 
@@ -100,6 +120,9 @@ async def _compare(path: Path, calls: list[tuple[str, int]]) -> None:
                 assert await file.seek(size) == plain.seek(size)
             elif name == "back":
                 assert await file.seek(-size, io.SEEK_END) == plain.seek(-size, io.SEEK_END)
+            elif name == "near":
+                near = max(0, plain.tell() + size)
+                assert await file.seek(near) == plain.seek(near)
             elif name == "skip":
                 assert await file.seek(abs(size), io.SEEK_CUR) == plain.seek(size, io.SEEK_CUR) or (
                     size < 0

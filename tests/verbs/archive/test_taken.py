@@ -44,5 +44,5 @@ def test_many_names() -> None:
         assert taken.admits(b"%d/%d" % (at % 300, at + number))
     with pytest.raises(ValueError, match="is a folder"):
         taken.admits(b"7")
-    size = sum(sys.getsizeof(part) for part in taken._parts)
+    size = sum(sys.getsizeof(part) for part in taken._names._parts)
     assert size <= 32 * number + 256 * 64

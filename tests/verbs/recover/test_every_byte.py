@@ -38,7 +38,7 @@ def salvaged(data: bytes, codec: str) -> dict[str, bytes | None]:
 def _decoded(data: bytes, codec: str, frame: Frame) -> bytes | None:
     if frame.room > MIB:
         return None  # as a stream, in the library
-    place = data[frame.offset : frame.offset + frame.size], frame.room
+    place = data[frame.offset : frame.offset + frame.size], None
     try:
         result = jobs.decompress(place, codec, ((frame.size, frame.room),), None)
     except AiocompressError:

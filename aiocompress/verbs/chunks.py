@@ -1,0 +1,232 @@
+"""Out, the first half: a source's chunks on their way into slots, and the jobs that compress them.
+
+Most sources are read here, one chunk after another. A large file is read at several offsets at
+once, each into its own slot: a disk is faster with a queue of reads. Of a tree, workers read most
+themselves: see ``storage.base.Unread``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any, Final, NamedTuple
+
+from aiocompress.formats.base import STREAM
+from aiocompress.model import Buffer
+from aiocompress.storage.base import OpenedSource, Unread
+from aiocompress.verbs import jobs
+from aiocompress.verbs.options import Recipe
+from aiocompress.workers.arena import Slot
+from aiocompress.workers.inflight import Job
+from aiocompress.workers.lane import LIGHT, Lane
+from aiocompress.workers.threads import begin, call, ended
+
+_READS: Final = 4
+"""How many reads of a large file are under way at once."""
+
+
+class Chunk:
+    """A chunk on its way: its job, or the task that reads it and then starts its job."""
+
+    def __init__(self, job: Job | None = None, reading: Reading | None = None) -> None:
+        self.job, self.reading = job, reading
+        self.is_first = self.is_whole = False
+        """Whether no other chunk comes before it; whether it is all that there is."""
+        self.blocks: list[bytes] = []
+        """The blocks of an archive's index that belong after it."""
+        self.unread: Unread | None = None
+        self.about: Any = None
+        """What was read here of the ``unread``; None: the job reads it."""
+
+    def release(self) -> None:
+        """Give it up; the slot is free once its worker is done."""
+        if self.job is not None:
+            self.job.release()
+        elif self.reading is not None and not self.reading.done():
+            self.reading.cancel()
+        elif (job := _read(self.reading)) is not None:
+            job.release()
+
+
+Reading = asyncio.Task[Job | None]
+"""Reads a chunk into a slot; its result is None behind the end of the file."""
+
+
+def _read(reading: Reading | None) -> Job | None:
+    """Return the job of a chunk that was read, if there is one."""
+    if reading is None or reading.cancelled() or reading.exception() is not None:
+        return None
+    return reading.result()
+
+
+class Outcome(NamedTuple):
+    """A chunk that was compressed; ``data`` is its frame."""
+
+    used: int
+    data: Buffer
+    blocks: list[bytes]
+    is_whole: bool = False
+    """Whether it is all that there is."""
+    is_last: bool = False
+    """Whether what comes after it does not count."""
+
+
+class Chunks:
+    """The chunks of one source; an empty one has one chunk, which is empty."""
+
+    def __init__(self, lane: Lane, source: OpenedSource, recipe: Recipe) -> None:
+        self._lane, self._source, self._recipe = lane, source, recipe
+        self._slots, self._codec = lane.pool.slots, recipe.format.codec
+        self._slow = recipe.long or recipe.level >= self._codec.slow_from
+        self._size = recipe.chunk_size
+        self._reach = lane.pool.shares_files
+        """Whether workers can read files."""
+
+    async def outcome(self, chunk: Chunk) -> Outcome | None:
+        """Wait for a chunk; None: there is none, since the file has ended before."""
+        job = chunk.job
+        if chunk.reading is not None:
+            job = await chunk.reading
+        if job is None:
+            return None
+        result = await job.result()
+        if chunk.unread is None:
+            is_last = chunk.reading is not None and job.used < self._size
+            is_whole = chunk.is_whole or (chunk.is_first and is_last)
+            return Outcome(job.used, job.data, chunk.blocks, is_whole, is_last)
+        data, about = job.data, result.about if chunk.about is None else chunk.about
+        if result.size == STREAM:
+            self._reach = False
+            data, about = await self._read_here(job, chunk, chunk.unread)
+        used, blocks = await chunk.unread.settle(about)
+        return Outcome(used, data, blocks)
+
+    async def _read_here(self, job: Job, chunk: Chunk, unread: Unread) -> tuple[Buffer, Any]:
+        """Do what a worker could not, which does not reach the files."""
+        function, arguments = self._job(chunk, unread)
+        data = memoryview(bytearray(job.input))
+        room = memoryview(bytearray(self._codec.bound(len(data))))
+        result = await call(self._lane.pool.threads, function, (data, room), *arguments)
+        return room[: result.size], result.about
+
+    def _job(self, chunk: Chunk, unread: Unread | None) -> tuple[Any, tuple[Any, ...]]:
+        recipe = self._recipe
+        how = jobs.Encoding(recipe.format.name, recipe.level, recipe.long, chunk.is_first)
+        return (jobs.compress, (how,)) if unread is None else unread.job(how)
+
+    async def _take(self, size: int) -> Slot:
+        return await self._slots.take(
+            size, self._codec.bound(size), slow=self._slow, new=self._lane.window.is_new
+        )
+
+    def produce(self) -> AsyncGenerator[Chunk]:
+        """Return a generator that reads chunks, or has them read, one slot at a time."""
+        source, size = self._source, self._size
+        if source.size is not None:
+            size = min(size, source.size + 1)
+        self._slots.check(size, self._codec.bound(size))
+        is_large = source.size is not None and source.size > size
+        return self._at_offsets() if source.at_offsets and is_large else self._in_order(size)
+
+    # One chunk after another.
+
+    async def _in_order(self, size: int) -> AsyncGenerator[Chunk]:
+        source = self._source
+        rooms: list[memoryview] = []
+
+        def free() -> int:
+            rooms.clear()  # goes back to the system by itself
+            return 0
+
+        self._lane.window.when_stuck = free
+        first = more = True
+        while more:
+            # What a slow source sends is gathered first: no slot waits for it.
+            if source.waits and (not rooms or len(rooms[0]) < size):
+                rooms[:] = [memoryview(mmap.mmap(-1, size))]  # takes only as much as is filled
+            used = await source.fill(rooms[0][:size]) if source.waits else -1
+            slot, chunk = await self._take(size), Chunk()
+            chunk.is_first = first
+            try:
+                if source.waits:
+                    slot.input[:used] = rooms[0][:used]
+                else:
+                    used = await self._begin(chunk, slot.input[:size])
+            except BaseException:
+                slot.free()
+                raise
+            if not used and not first:
+                slot.free()
+                return
+            filled = used == size
+            follows: bool | None = filled and not (first and source.size == size)
+            if chunk.unread is not None:
+                follows = None  # the end marker does, and perhaps nothing else
+            more, chunk.blocks = source.goes_on(filled=filled), source.take_index()
+            chunk.is_whole = first and not more and not chunk.blocks
+            chunk.job = await self._start(
+                slot, used, chunk, follows=follows, light=not first and used <= LIGHT
+            )
+            yield chunk
+            # A file that turns out larger than it was goes on in whole chunks.
+            first, size = False, self._recipe.chunk_size
+
+    async def _begin(self, chunk: Chunk, room: memoryview) -> int:
+        """Fill a slot, but leave to a worker what it can read; returns the bytes of the chunk."""
+        used, chunk.unread = await self._source.begin(room)
+        if chunk.unread is not None and not self._reach:
+            used, chunk.about = await call(self._lane.pool.files, chunk.unread.read, room)
+        return used
+
+    async def _start(
+        self, slot: Slot, used: int, chunk: Chunk, *, follows: bool | None, light: bool = False
+    ) -> Job:
+        """Start the job of a chunk, which owns the slot."""
+        by_worker = chunk.unread is not None and chunk.about is None
+        function, arguments = self._job(chunk, chunk.unread if by_worker else None)
+        used = self._size if by_worker else used  # what has grown needs all of the room
+        return await self._lane.run(slot, used, function, *arguments, follows=follows, light=light)
+
+    # Several reads at once.
+
+    async def _at_offsets(self) -> AsyncGenerator[Chunk]:
+        at, size, total = 0, self._size, self._source.size or 0
+        reads: deque[Reading] = deque()
+        every: list[Reading] = []
+        try:
+            while True:
+                # Behind the end, as it was in the beginning, each read says whether one follows.
+                while len(reads) >= (_READS if at < total else 1):
+                    last = reads.popleft()
+                    await asyncio.wait([last])
+                    every.remove(last)
+                    if (job := _read(last)) is None or job.used < size:
+                        return
+                chunk = Chunk()
+                work = self._read_at(at, await self._take(size), chunk)
+                chunk.reading = begin(work, f"reads {self._source.name}")
+                chunk.is_first = not at
+                reads.append(chunk.reading)
+                every.append(chunk.reading)
+                yield chunk
+                at += size
+        except BaseException:
+            for reading in every:
+                reading.cancel()
+            raise
+        finally:
+            for reading in every:
+                await ended(reading)
+
+    async def _read_at(self, offset: int, slot: Slot, chunk: Chunk) -> Job | None:
+        try:
+            used = await self._source.read_at(offset, slot.input[: self._size])
+        except BaseException:
+            slot.free()
+            raise
+        if not used and offset:
+            slot.free()
+            return None
+        return await self._start(slot, used, chunk, follows=used == self._size)
