@@ -46,6 +46,7 @@ _FILES, _SLASH = b"\x0007S", b"/"[0]
 _MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _LINK_SIZE, _OWNER_SIZE = 100, 155, 100, 32
+SPARSE_FOLDER: Final = b"GNUSparseFile.0/"
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -108,6 +109,7 @@ def header(
     link: bytes,
     owner: Owner,
     xattrs: tuple[tuple[str, bytes], ...] = (),
+    real_size: int | None = None,
 ) -> bytes:
     """Return the header blocks of a member, an extended header first where it needs one.
 
@@ -117,8 +119,13 @@ def header(
     :param kind: the ustar type, one byte.
     :param size: bytes of the content.
     :param seconds: the modification time; a header holds no fractions.
+    :param real_size: the bytes of a sparse file, whose content begins with its map: GNU tar's
+        format 1.0. Tools that do not know it restore what is stored, under another name.
     """
     records, prefix = owner.pax, b""
+    if real_size is not None:
+        records += sparse_records(name, real_size)
+        name = SPARSE_FOLDER + name[name.rfind(b"/") + 1 :][: _NAME_SIZE - len(SPARSE_FOLDER)]
     if len(name) > _NAME_SIZE:
         cut = name.find(b"/", max(0, len(name) - _NAME_SIZE - 1), len(name) - 1)
         if 0 < cut <= _PREFIX_SIZE:
@@ -147,6 +154,16 @@ def header(
         total = sum(head) + sum(tail)
     block = (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
     return _pax(records) + block if records else block
+
+
+def sparse_records(name: bytes, real_size: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what an extended header says of a sparse file."""
+    return (
+        (b"GNU.sparse.major", b"1"),
+        (b"GNU.sparse.minor", b"0"),
+        (b"GNU.sparse.name", name),
+        (b"GNU.sparse.realsize", b"%d" % real_size),
+    )
 
 
 def _pax(records: tuple[tuple[bytes, bytes], ...]) -> bytes:
