@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 Runs: TypeAlias = list[tuple[int, int]]
 """(offset, size) of what is stored, in order."""
-_LEAST: Final = 1 << 20
+LEAST: Final = 1 << 20
 """Bytes of holes that are worth a map."""
 _SMALLEST: Final = 4 << 10
 _MOST_RUNS: Final = 8192
@@ -20,7 +20,7 @@ def stored_runs(descriptor: int, status: os.stat_result) -> Runs | None:
 
     The descriptor is at the beginning, before and after that.
     """
-    if status.st_size - 512 * status.st_blocks < _LEAST:
+    if status.st_size - 512 * status.st_blocks < LEAST:
         return None
     try:
         runs = _found(descriptor, status.st_size)
@@ -28,7 +28,7 @@ def stored_runs(descriptor: int, status: os.stat_result) -> Runs | None:
         return None
     finally:
         os.lseek(descriptor, 0, os.SEEK_SET)
-    return runs if status.st_size - sum(stored for _, stored in runs) >= _LEAST else None
+    return runs if status.st_size - sum(stored for _, stored in runs) >= LEAST else None
 
 
 def _found(descriptor: int, size: int) -> Runs:

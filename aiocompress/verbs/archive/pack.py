@@ -20,7 +20,7 @@ from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SY
 from aiocompress.formats.tar.writer import Writer
 from aiocompress.model import DEFAULT_MAX_METADATA
 from aiocompress.storage.base import OpenedSource, naming
-from aiocompress.storage.holes import Runs, stored_runs
+from aiocompress.storage.holes import LEAST, Runs, stored_runs
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.archive.taken import Taken
 from aiocompress.verbs.found import Found
@@ -187,9 +187,10 @@ class Packer:
         self, entry: Entry, descriptor: int, status: os.stat_result
     ) -> Generator[None] | None:
         """Lay a file at once if there is room for it."""
-        runs = stored_runs(descriptor, status) if self._packing.sparse else None
-        if runs is not None:
-            return self._lay_sparse(entry, descriptor, status, runs)
+        if self._packing.sparse and status.st_size >= LEAST:
+            runs = stored_runs(descriptor, status)
+            if runs is not None:
+                return self._lay_sparse(entry, descriptor, status, runs)
         head = self._head(entry.name, status, FILE, self._xattrs(descriptor))
         room = self._writer.room(head)
         if room is None:
