@@ -172,6 +172,7 @@ class Engine:
         prefix: str = "",
         exclude: Iterable[str] = (),
         reproducible: bool = False,
+        sparse: bool = True,
         on_error: OnError = "raise",
         progress: ProgressOption = False,
     ) -> ByteStream:
@@ -194,8 +195,8 @@ class Engine:
             more would compress better; default: the frame is filled first. The bytes then depend
             on the source's pace, too. It does nothing to files and folders.
         :param long_distance: as for ``compress_file``.
-        :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible`` and
-            ``on_error``. They are about a folder or a list of paths.
+        :param prefix: as for ``compress_folder``; so are ``exclude``, ``reproducible``,
+            ``sparse`` and ``on_error``. They are about a folder or a list of paths.
         :param progress: as for ``compress_file``.
         :returns: an async iterator of ``bytes``, about 256 KiB at a time.
         :raises ValueError: there is no such codec, level, size or time. When the stream is opened:
@@ -208,7 +209,12 @@ class Engine:
             codec, compression_level, chunk_size, single=single, long=long_distance
         )
         packing = options.make_packing(
-            prefix, exclude, reproducible=reproducible, xattrs=False, on_error=on_error
+            prefix,
+            exclude,
+            reproducible=reproducible,
+            xattrs=False,
+            on_error=on_error,
+            sparse=sparse,
         )
         streaming = options.make_streaming(packing, flush_after, progress)
         tally = Tally(self._pool)
@@ -347,6 +353,7 @@ class Engine:
         exclude: Iterable[str] = (),
         reproducible: bool = False,
         xattrs: bool = False,
+        sparse: bool = True,
         on_error: OnError = "raise",
         on_exists: OnExists = "error",
         fsync: bool | None = None,
@@ -374,6 +381,8 @@ class Engine:
         :param exclude: patterns of files and folders to leave out, by the rules of gitignore.
         :param reproducible: no owners, plain modes, no time after SOURCE_DATE_EPOCH (or 0).
         :param xattrs: store extended attributes too.
+        :param sparse: store files with at least 1 MiB of holes as sparse ones (GNU tar's format
+            1.0), and not their zeros. ``reproducible`` stores zeros: holes are the file system's.
         :param on_error: what to do when a file cannot be read: "raise", or "skip" and report it.
         :param on_exists: as for ``compress_file``; so are ``fsync`` and ``progress``.
         :raises OSError: a file cannot be read or written; ``FileExistsError``: it exists. What the
@@ -395,7 +404,12 @@ class Engine:
         recipe = options.make_recipe(codec, compression_level, chunk_size, long=long_distance)
         writing = options.make_writing(on_exists, fsync, progress)
         packing = options.make_packing(
-            prefix, exclude, reproducible=reproducible, xattrs=xattrs, on_error=on_error
+            prefix,
+            exclude,
+            reproducible=reproducible,
+            xattrs=xattrs,
+            on_error=on_error,
+            sparse=sparse,
         )
         return await folders.compress_folder(
             self._pool, source, destination, kind, packing, recipe, writing

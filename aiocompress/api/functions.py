@@ -56,6 +56,7 @@ class TreeOptions(TypedDict, total=False):
     prefix: str
     exclude: Iterable[str]
     reproducible: bool
+    sparse: bool
     on_error: OnError
 
 

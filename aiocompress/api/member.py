@@ -59,10 +59,12 @@ class MemberFile(BinaryReading):
     async def _find(self, name: str) -> Member:
         """Return a member; the index is believed only if the header there agrees."""
         member = await self._archive.member(name)
-        if self._archive.index is not None and not await self._agrees(member):
-            member = await self._archive.scan_for(name)
+        if self._archive.index is None:
+            return member
+        if (known := await self._agreed(member)) is None:
+            known = await self._archive.scan_for(name)
             self._archive.distrust()  # only now: if the scan fails, it was damage
-        return member
+        return known
 
     async def _find_linked(self, link: Member) -> Member:
         """Return what a hard link is linked to: the last member of that name before it.
@@ -81,22 +83,26 @@ class MemberFile(BinaryReading):
                 is_own = member.kind == "hardlink" and plain(to_bytes(member.link)) == name
                 if plain(to_bytes(member.name)) == name and not is_own:
                     before = member
-        if self._archive.index is None or await self._agrees(before):
+        if self._archive.index is None:
             return before
+        if (known := await self._agreed(before)) is not None:
+            return known
         self._archive.distrust()
         return await self._find_linked(link)
 
-    async def _agrees(self, member: Member) -> bool:
+    async def _agreed(self, member: Member) -> Member | None:
+        """Return a member with its extents, which only its header has; None: that differs."""
         parts, at, end = [], member.offset, member.data_offset
         try:
             while at < end and (part := await self._archive.raw_at(at, end - at)):
                 parts.append(part)
                 at += len(part)
-            return is_same(tar.parse(b"".join(parts)), member)
+            header = tar.parse(b"".join(parts))
+            return member._replace(extents=header.extents) if is_same(header, member) else None
         except (UnlikeIndexError, *DAMAGE) as error:
             if isinstance(error, SourceError) or error.frame is not None:
                 raise  # neither the header nor the index is to blame
-            return False
+            return None
 
     @property
     def member(self) -> Member:

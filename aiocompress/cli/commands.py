@@ -105,6 +105,7 @@ _packing = _options(
     _flag("--reproducible", help="No owners, plain modes, times by SOURCE_DATE_EPOCH."),
     _flag("--strict", help="Stop at the first file that cannot be read, and write nothing."),
     _flag("--xattrs", help="Store extended attributes."),
+    _flag("--no-sparse", "sparse", default=True, flag_value=False, help="Store holes as zeros."),
     _size("--chunk-size", help="Raw bytes of a frame; default: by codec and level."),
 )
 _window = _size("--max-window", help="Largest zstd window.  [default: 128MiB]")

@@ -68,6 +68,7 @@ class Options(NamedTuple):
     reproducible: bool = False
     strict: bool = False
     xattrs: bool = False
+    sparse: bool = True
     members: tuple[str, ...] = ()
     keep_going: bool = False
     preserve: bool = False
@@ -229,7 +230,7 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
 def _packs(options: Options) -> bool:
     """Whether a flag was given that only says how folders are packed."""
     named = options.layout, options.exclude, options.exclude_from, options.prefix
-    return any((*named, options.reproducible, options.strict, options.xattrs))
+    return any((*named, options.reproducible, options.strict, options.xattrs, not options.sparse))
 
 
 def _codec(options: Options, destination: str) -> Codec:

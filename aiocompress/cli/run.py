@@ -343,6 +343,7 @@ class _Session:
             "exclude": exclusions(options),
             "reproducible": options.reproducible,
             "xattrs": options.xattrs,
+            "sparse": options.sparse,
             "on_error": "raise" if options.strict else "skip",
             **self._writing,
         }

@@ -3,8 +3,8 @@
 ``base`` has the protocols; ``sources``, ``files`` and ``pipes`` implement them, and for files that
 stay open ``anywhere`` and ``in_place``; ``plain`` runs what callers bring that is not async,
 ``positional`` makes sure that their objects keep their word. ``remote``, which only a URL has
-imported, reads and writes objects of servers and stores. Plain
-blocking code for file threads and workers: ``atomic_file`` and ``atomic_folder`` (whole or not
-there), ``walk`` (what a tree contains) and ``restorer`` (nothing outside of one folder). May
-import: ``workers``, ``model``, ``errors``; no format.
+imported, reads and writes objects of servers and stores. Plain blocking code for file threads and
+workers: ``atomic_file`` and ``atomic_folder`` (whole or not there), ``walk`` (what a tree
+contains), ``holes`` (of sparse files), ``below`` (the way to what is in one folder) and
+``restorer`` (nothing outside of it). May import: ``workers``, ``model``, ``errors``; no format.
 """

@@ -158,6 +158,32 @@ class Restorer(Below):
         finally:
             os.close(descriptor)
 
+    def write_sparse(
+        self,
+        name: bytes,
+        data: memoryview,
+        extents: tuple[tuple[int, int], ...],
+        size: int,
+        *about: *tuple[int, int, Owner, Xattrs],
+    ) -> None:
+        """Create a file with holes.
+
+        :param extents: where the data belongs, as (offset, size).
+        :param size: the bytes of the file.
+        :param about: the last arguments of ``finish``.
+        """
+        descriptor = self.create(name, about[0])
+        try:
+            for offset, stored in extents:
+                at, end = offset, offset + stored
+                while at < end:
+                    done = os.pwrite(descriptor, data[: end - at], at)
+                    at, data = at + done, data[done:]
+            os.ftruncate(descriptor, size)
+            self.finish(descriptor, *about)
+        finally:
+            os.close(descriptor)
+
     # Members without content.
 
     def make_folder(self, name: bytes, xattrs: Xattrs = ()) -> None:

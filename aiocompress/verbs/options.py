@@ -90,7 +90,7 @@ class Packing(NamedTuple):
     ``roots`` are (path, name): what is packed, and what it is called in the archive; "" for a
     folder whose members stand there by themselves. ``prefix`` stands before all names;
     ``excluded`` says what is left out; ``clamp`` is the latest time in seconds, and turns owners
-    and modes into the plainest (``reproducible``).
+    and modes into the plainest (``reproducible``); ``sparse``: holes of files stay holes.
     """
 
     roots: tuple[tuple[str, str], ...]
@@ -99,6 +99,7 @@ class Packing(NamedTuple):
     on_error: OnError = "raise"
     xattrs: bool = False
     clamp: int | None = None
+    sparse: bool = True
 
 
 class Streaming(NamedTuple):
@@ -254,6 +255,7 @@ def make_packing(
     reproducible: bool,
     xattrs: bool,
     on_error: OnError,
+    sparse: bool = True,
 ) -> Packing:
     """Check how a tree is to be packed; its roots are added later.
 
@@ -265,7 +267,9 @@ def make_packing(
         raise ValueError(f"prefix must not lead out of the archive, as {prefix!r} does")
     clamp = int(os.environ.get("SOURCE_DATE_EPOCH", "0")) if reproducible else None
     inside = "".join(part + "/" for part in parts)
-    return Packing((), inside, _make_excluded(exclude), on_error, xattrs, clamp)
+    # Where a file has holes is up to its file system, and nothing to be reproduced.
+    sparse = sparse and clamp is None
+    return Packing((), inside, _make_excluded(exclude), on_error, xattrs, clamp, sparse)
 
 
 def _make_excluded(patterns: Iterable[str]) -> Excluded | None:

@@ -113,11 +113,15 @@ class Directory:
 
 def is_of(record: Record, member: Member) -> bool:
     """Whether a record and a header describe the same member."""
-    numbers = b"%d,%d" % member.device
+    link = to_bytes(member.link)
+    if record.kind in DEVICES:
+        link = b"%d,%d" % member.device
+    elif member.extents is not None:
+        link = b"%d" % member.size
     return (
         record.name == to_bytes(member.name)
         and record.kind == LETTERS[member.kind]
         and record.size == member.stored_size
-        and record.link == (numbers if record.kind in DEVICES else to_bytes(member.link))
+        and record.link == link
         and record.data_offset - record.offset == member.data_offset - member.offset
     )

@@ -52,6 +52,7 @@ _MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
 LONGEST_LINK: Final = 100
+SPARSE_FOLDER: Final = b"GNUSparseFile.0/"
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -128,6 +129,7 @@ def header(
     link: bytes,
     owner: Owner,
     xattrs: tuple[tuple[str, bytes], ...] = (),
+    real_size: int | None = None,
 ) -> bytes:
     """Return the header blocks of a member, an extended header first where it needs one.
 
@@ -137,8 +139,13 @@ def header(
     :param kind: the ustar type, one byte.
     :param size: bytes of the content.
     :param seconds: the modification time; a header holds no fractions.
+    :param real_size: the bytes of a sparse file, whose content begins with its map: GNU tar's
+        format 1.0. Tools that do not know it restore what is stored, under another name.
     """
     records, prefix = owner.pax, b""
+    if real_size is not None:
+        records += sparse_records(name, real_size)
+        name = SPARSE_FOLDER + name[name.rfind(b"/") + 1 :][: _NAME_SIZE - len(SPARSE_FOLDER)]
     if len(name) > _NAME_SIZE:
         cut = _cut(name)
         if 0 < cut <= _PREFIX_SIZE:
@@ -167,6 +174,16 @@ def header(
         total = sum(head) + sum(tail)
     block = (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
     return _pax(records) + block if records else block
+
+
+def sparse_records(name: bytes, real_size: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Return what an extended header says of a sparse file."""
+    return (
+        (b"GNU.sparse.major", b"1"),
+        (b"GNU.sparse.minor", b"0"),
+        (b"GNU.sparse.name", name),
+        (b"GNU.sparse.realsize", b"%d" % real_size),
+    )
 
 
 def _pax(records: tuple[tuple[bytes, bytes], ...]) -> bytes:

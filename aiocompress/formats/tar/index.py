@@ -4,10 +4,11 @@ A block's records tile the raw archive: each begins where the one before it ends
 can hide between two of them. A payload is a magic, version and length, then one zstd frame with a
 checksum. Its content, little-endian: the raw offset of the first header (u64), the number of
 records (u32), then nine columns, each a u32 length and its bytes: names and link targets (joined by
-NUL; a name that begins with a slash stands in the folder of the one before it; a device has its
-numbers as "major,minor" for a target), ustar type letters, blocks of 512 bytes that the headers
-take (u16), sizes (u64, their lowest bytes first, then the next ...), modes (u16), modification
-times in ns (i64), owners (u16), and the table of owners: uid, gid, user, group, joined by NUL.
+NUL; a name that begins with a slash stands in the folder of the one before it; in the place of a
+target, a device has its numbers as "major,minor", a sparse file its size with all holes), ustar
+type letters, blocks of 512 bytes that the headers take, and the map of a sparse file (u16), sizes
+(u64, their lowest bytes first, then the next ...), modes (u16), modification times in ns (i64),
+owners (u16), and the table of owners: uid, gid, user, group, joined by NUL.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ MOST_ZEROS: Final = MIB
 """Bytes behind the last member of an archive with an index: the end, and a tape's padding."""
 DEVICES: Final = b"34"
 _LONGEST_DEVICE: Final = 30
+_LONGEST_SIZE: Final = 19
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
+LINKS: Final = b"12"
 LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
 _KINDS: Final = {letter: kind for kind, letter in LETTERS.items()}
 _NO_FILE: Final = bytes(kind != FILE for kind in range(256))
@@ -82,16 +85,23 @@ class Record(NamedTuple):
         """The raw offset of the content."""
         return self.offset + BLOCK * self.blocks
 
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is a file with holes, whose map only its headers have."""
+        return self.kind == FILE and self.link.isdigit() and len(self.link) <= _LONGEST_SIZE
+
     def member(self) -> Member:
-        """Return the record as a public ``Member``."""
+        """Return the record as a public ``Member``; a sparse one does not have its extents yet."""
         uid, gid, user, group = self.owner
-        link, device = self.link, (0, 0)
+        link, device, size = self.link, (0, 0), self.size
         if self.kind in DEVICES:
             link, device = b"", _device(link)
+        elif self.is_sparse:
+            link, size = b"", int(link)
         return Member(
             to_text(self.name),
             _KINDS[self.kind],
-            self.size,
+            size,
             self.mode,
             self.mtime_ns,
             uid,
@@ -299,6 +309,10 @@ class Records:
         """Return how many of the records, or of those whose byte is 1, are not of folders."""
         kinds = self._kinds if mask is None else bytes(compress(self._kinds, mask))
         return len(kinds) - kinds.count(DIRECTORY)
+
+    def whole_sizes(self) -> list[int]:
+        """Return the size of each member, holes included."""
+        return [record.member().size if record.link else record.size for record in self]
 
     def only(self, kinds: bytes) -> list[Record]:
         """Return the records of these types, in order."""

@@ -317,7 +317,8 @@ class Salvager(Splices):
         self._told = max(self._told, member.end)
         yield from self._skip_headers(member.data_offset)
         at = self._raw
-        if at is None or not member.data_offset <= at < member.end or record.kind != FILE:
+        is_file = record.kind == FILE and not record.is_sparse  # its map is lost
+        if at is None or not member.data_offset <= at < member.end or not is_file:
             yield Lost(member)
             if at is None or at > member.end:
                 yield from self._resync()

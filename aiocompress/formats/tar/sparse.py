@@ -6,13 +6,13 @@ pax 0.0 and 0.1 (in pax records), pax 1.0 (text in front of the content).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError
 from aiocompress.formats.tar import pax
 from aiocompress.formats.tar.fields import number
-from aiocompress.formats.tar.header import BLOCK, GNU_MAGIC, SPARSE
+from aiocompress.formats.tar.header import BLOCK, GNU_MAGIC, SPARSE, padding
 from aiocompress.formats.tar.pax import Records
 from aiocompress.model import Member
 
@@ -109,6 +109,16 @@ def _in_content(member: Member, size: int, take: Take) -> Mapped:
         data_offset=member.data_offset + taken, stored_size=member.stored_size - taken
     )
     return _mapped(member, size, pairs)
+
+
+def laid(runs: Sequence[tuple[int, int]], size: int) -> bytes:
+    """Return the map, in front of the content, of a file that stores these (offset, size).
+
+    :param size: the bytes of the file; a hole at its end is an entry without bytes, as of GNU tar.
+    """
+    entries = [*runs] if runs and sum(runs[-1]) == size else [*runs, (size, 0)]
+    text = b"%d\n" % len(entries) + b"".join(b"%d\n%d\n" % entry for entry in entries)
+    return text + bytes(padding(len(text)))
 
 
 def _numbers(lines: Iterable[bytes], offset: int) -> list[int]:

@@ -7,12 +7,22 @@ and where chunks end, depend on nothing but the members and the chunk size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Final
 
+from aiocompress.formats.tar import sparse
 from aiocompress.formats.tar.blocks import Blocks
 from aiocompress.formats.tar.header import BLOCK, END, Owner, header, owner, padding, to_bytes
-from aiocompress.formats.tar.index import DEVICES, DIRECTORY, FILE, LETTERS, Record, Row, in_range
+from aiocompress.formats.tar.index import (
+    DEVICES,
+    DIRECTORY,
+    FILE,
+    LETTERS,
+    LINKS,
+    Record,
+    Row,
+    in_range,
+)
 from aiocompress.model import Buffer, Member
 
 _UNCUT: Final = 8
@@ -64,21 +74,30 @@ class Layer:
         who: Owner,
         link: bytes = b"",
         xattrs: tuple[tuple[str, bytes], ...] = (),
+        runs: Sequence[tuple[int, int]] | None = None,
     ) -> bytes:
         """Return the header blocks of the member that comes next.
 
         :param link: the target of a link; for a device, its numbers as the index stores them.
+        :param runs: of a sparse file, the (offset, size) of what is stored of it, in order: its map
+            stands behind the header, and then only these bytes are its content.
         """
+        extents, real_size = b"", None
+        if runs is not None:
+            extents, real_size = sparse.laid(runs, size), size
+            size, link = sum(stored for _, stored in runs), b"%d" % size
         blocks = header(
             name + b"/" if kind == DIRECTORY else name,
             b"%c" % kind,
             mode,
-            size,
+            len(extents) + size,
             mtime_ns // _SECOND,
-            b"" if kind in DEVICES else link,
+            link if kind in LINKS else b"",
             who,
             xattrs,
+            real_size,
         )
+        blocks += extents
         self._pending = name, kind, len(blocks) // BLOCK, size, mode, mtime_ns, who.row, link
         return blocks
 

@@ -18,7 +18,7 @@ from aiocompress.model import KIB, Aspect, Difference, Member
 from aiocompress.storage.below import Below
 from aiocompress.storage.restorer import Keeping, checked
 from aiocompress.storage.walk import OURS, Entry, closing
-from aiocompress.verbs.archive.frame import Part, content, whole
+from aiocompress.verbs.archive.frame import Known, Part, content, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.entries import open_file
 from aiocompress.workers.job import Place, Result, views
@@ -67,8 +67,8 @@ def compare(
         closing(os.open(target, os.O_RDONLY | os.O_DIRECTORY)) as root,
         closing_it(Comparison(root, inside, ignored)) as comparison,
     ):
-        for record, mtime_ns, _, stored in whole(data, start, parts):
-            comparison.begin(found(record, mtime_ns))
+        for record, known, stored in whole(data, start, parts):
+            comparison.begin(found(record, known))
             comparison.take(stored)
             comparison.end()
             files += record.kind != DIRECTORY
@@ -76,10 +76,10 @@ def compare(
     return Result(size, frame, not keeps, files, about=tuple(comparison.told))
 
 
-def found(record: Record, mtime_ns: int) -> Member:
-    """Return the member of a record whose time is as ``verified`` says."""
-    member = record.member()
-    return member if member.mtime_ns == mtime_ns else member._replace(mtime_ns=mtime_ns)
+def found(record: Record, known: Known) -> Member:
+    """Return the member of a record; nearly always that is all there is to know."""
+    is_all = known.mtime_ns == record.mtime_ns and known.extents is None
+    return record.member() if is_all else known.member(record)
 
 
 class Comparison:

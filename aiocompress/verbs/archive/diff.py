@@ -277,10 +277,10 @@ class _Spanning(Spanning):
         self._comparison, self._left = comparison, 0
 
     def begin(self, record: Record, header: memoryview) -> None:
-        mtime_ns, _ = verified(record, header)
+        known = verified(record, header)
         self.files += record.kind != DIRECTORY
         self._left = record.size
-        self._comparison.begin(found(record, mtime_ns))
+        self._comparison.begin(found(record, known))
 
     def go_on(self, raw: memoryview) -> bool:
         stored = raw[: self._left]

@@ -217,10 +217,10 @@ class _Choice:
         most = bounds.max_member_size
         try:
             bounds.check_count(self._members)
-            if most is None or max(records.sizes, default=0) <= most:
+            if most is None or max(sizes := records.whole_sizes(), default=0) <= most:
                 return mask
             allowed = bytearray(mask or b"\1" * len(records))
-            for number, size in enumerate(records.sizes):
+            for number, size in enumerate(sizes):
                 if allowed[number] and size > most:
                     allowed[number] = 0
                     self._refuse(records.names[number], size)
@@ -257,13 +257,12 @@ class Maker(MemberMaker, Spanning):
         return self._file.is_open
 
     def _begin(self, record: Record, header: memoryview) -> None:
-        mtime_ns, xattrs = verified(record, header)
+        known = verified(record, header)
         place = checked(record.name)
         if record.kind == FILE:
-            member = record.member()._replace(mtime_ns=mtime_ns, xattrs=xattrs)
-            self._file.begin(place, member)
+            self._file.begin(place, known.member(record))
         elif record.kind == DIRECTORY:
-            self._restorer.make_folder(place, xattrs)
+            self._restorer.make_folder(place, known.xattrs)
 
     def damaged(self, wanted: Wanted, error: AiocompressError) -> None:
         """Leave out every member that a damaged frame holds a part of.

@@ -94,7 +94,7 @@ def content(place: Place, codec: str, size: int) -> memoryview:
 
 def whole(
     raw: memoryview, start: int, parts: tuple[Part, ...]
-) -> Iterator[tuple[Record, int, Xattrs, memoryview]]:
+) -> Iterator[tuple[Record, Known, memoryview]]:
     """Yield the members that are wanted: the record of each, what ``verified`` says, its content.
 
     :raises UnlikeIndexError: a header is not as the index says.
@@ -103,7 +103,7 @@ def whole(
         for record in part.chosen():
             at = record.offset - start
             data = at + BLOCK * record.blocks
-            yield record, *verified(record, raw[at:data]), raw[data : data + record.size]
+            yield record, verified(record, raw[at:data]), raw[data : data + record.size]
 
 
 def decoded(place: Place, codec: str, size: int) -> Result:
@@ -122,22 +122,26 @@ def _decode(data: memoryview, codec: str, room: memoryview) -> None:
 
 
 def _restore_all(
-    restorer: Restorer, members: Iterator[tuple[Record, int, Xattrs, memoryview]]
+    restorer: Restorer, members: Iterator[tuple[Record, Known, memoryview]]
 ) -> tuple[int, tuple[tuple[bytes, AiocompressError | OSError], ...]]:
     """Create files and folders; links have to wait until all files exist.
 
     :returns: how many files there are now, and which members could not be restored, and why.
     """
     files, failed = 0, []
-    for record, mtime_ns, xattrs, data in members:
+    for record, known, data in members:
         try:
             name = checked(record.name)
             if record.kind == FILE:
-                about = record.mode, mtime_ns, record.owner[:2], xattrs
-                restorer.write_file(name, data, *about)
+                about = record.mode, known.mtime_ns, record.owner[:2], known.xattrs
+                if known.extents is None:
+                    restorer.write_file(name, data, *about)
+                else:
+                    size = record.member().size
+                    restorer.write_sparse(name, data, known.extents, size, *about)
                 files += 1
             elif record.kind == DIRECTORY:
-                restorer.make_folder(name, xattrs)
+                restorer.make_folder(name, known.xattrs)
         except (UnsafeMemberError, OSError) as error:
             code = error.errno if isinstance(error, OSError) else None
             if code in CONFLICTS:
@@ -148,20 +152,34 @@ def _restore_all(
     return files, tuple(failed)
 
 
-def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
+class Known(NamedTuple):
+    """What a record and the header know of a member together.
+
+    Of its time, the record knows nanoseconds, the header any year. Extended attributes, and where
+    a sparse file stores what, only the header has.
+    """
+
+    mtime_ns: int
+    xattrs: Xattrs = ()
+    extents: tuple[tuple[int, int], ...] | None = None
+
+    def member(self, record: Record) -> Member:
+        """Return the member of a record, completed."""
+        return record.member()._replace(**self._asdict())
+
+
+def verified(record: Record, head: memoryview) -> Known:
     """Compare a member's header with its record in the index.
 
     Nearly every header is one plain block, which takes a fraction of the time of any other.
 
-    :returns: the time of modification (the index knows nanoseconds, the header any year) and the
-        extended attributes, which only the header has.
     :raises UnlikeIndexError: they differ.
     """
     if record.blocks == 1 and (row := plain(bytes(head))) is not None:
         name, kind, _, size, mode, mtime_ns, owner, link = row
         seconds, about = mtime_ns // _SECOND, (name, link, kind, 1, size, mode)
         if (*about, seconds, owner) == (*record[:6], record.mtime_ns // _SECOND, record.owner):
-            return record.mtime_ns, ()
+            return Known(record.mtime_ns)
         raise UnlikeIndexError
     try:
         member = tar.parse(head)
@@ -170,7 +188,8 @@ def verified(record: Record, head: memoryview) -> tuple[int, Xattrs]:
     if not is_same(member, record.member()):
         raise UnlikeIndexError
     is_exact = member.mtime_ns // _SECOND == record.mtime_ns // _SECOND
-    return record.mtime_ns if is_exact else member.mtime_ns, member.xattrs
+    mtime_ns = record.mtime_ns if is_exact else member.mtime_ns
+    return Known(mtime_ns, member.xattrs, member.extents)
 
 
 def is_same(header: Member, indexed: Member) -> bool:

@@ -14,10 +14,11 @@ from collections.abc import Generator
 from functools import cache
 from typing import Final, TypeAlias
 
-from aiocompress.formats.tar.header import Owner, owner, padding
+from aiocompress.formats.tar.header import BLOCK, Owner, owner, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, LETTERS, SYMLINK
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import DEFAULT_MAX_METADATA
+from aiocompress.storage.holes import LEAST, Runs, stored_runs
 from aiocompress.storage.walk import Entry, Skip, kind_of
 from aiocompress.verbs.archive.taken import Taken
 from aiocompress.verbs.entries import Names, open_file
@@ -135,6 +136,10 @@ class Packer:
         self, entry: Entry, descriptor: int, status: os.stat_result
     ) -> Generator[None] | None:
         """Lay a file at once if there is room for it."""
+        if self._packing.sparse and status.st_size >= LEAST:
+            runs = stored_runs(descriptor, status)
+            if runs is not None:
+                return self._lay_sparse(entry, descriptor, status, runs)
         head = self._head(entry.name, status, FILE, self._xattrs(descriptor))
         room = self._writer.room(head)
         if room is None:
@@ -189,28 +194,59 @@ class Packer:
                     self.tree.skip(name, error)
                 return
             self._count(name, FILE, status)
-            yield from self._lay_stream(name, descriptor, size)
+            yield from self._lay_run(name, descriptor, 0, size, size)
             yield from writer.lay_zeros(padding(size))
-            after = os.fstat(descriptor)
-            if after.st_size > size:
-                self._tell_changed(name, after.st_size, size)
-            elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
-                self._found.change(f"{self.tree.shown(name)}: changed while it was read")
+            self._check_unchanged(name, descriptor, status)
         finally:
             os.close(descriptor)
 
-    def _lay_stream(self, name: bytes, descriptor: int, left: int) -> Generator[None]:
-        """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so."""
-        size = left
+    def _lay_sparse(
+        self, entry: Entry, descriptor: int, status: os.stat_result, runs: Runs
+    ) -> Generator[None]:
+        """Lay a sparse file: its map, and what is stored of it."""
+        try:
+            name, writer = entry.name, self._writer
+            head = self._head(name, status, FILE, self._xattrs(descriptor), runs=runs)
+            stored = sum(size for _, size in runs)
+            if writer.room(head) is None and writer.is_uncut(len(head) + stored + BLOCK):
+                yield
+            writer.open()
+            self._count(name, FILE, status)
+            yield from writer.lay(head)
+            for start, size in runs:
+                os.lseek(descriptor, start, os.SEEK_SET)
+                end = start + size
+                yield from self._lay_run(name, descriptor, start, end, status.st_size)
+            yield from writer.lay_zeros(padding(stored))
+            self._check_unchanged(name, descriptor, status)
+        finally:
+            os.close(descriptor)
+
+    def _check_unchanged(self, name: bytes, descriptor: int, status: os.stat_result) -> None:
+        """Note if a large file has changed since its status was taken."""
+        after, size = os.fstat(descriptor), status.st_size
+        if after.st_size > size:
+            self._tell_changed(name, after.st_size, size)
+        elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
+            self._found.change(f"{self.tree.shown(name)}: changed while it was read")
+
+    def _lay_run(
+        self, name: bytes, descriptor: int, at: int, end: int, size: int
+    ) -> Generator[None]:
+        """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so.
+
+        :param at: where the descriptor is, in a file of ``size`` bytes.
+        """
+        left = end - at
         while left:
             room = yield from self._writer.rest(left)
             try:
                 done = os.readv(descriptor, [room])
             except OSError as error:
-                self._fail(name, error, size - left)
+                self._fail(name, error, end - left)
                 break
             if not done:
-                self._tell_changed(name, size - left, size)
+                self._tell_changed(name, end - left, size)
                 break
             self._writer.advance(done)
             left -= done
@@ -255,6 +291,7 @@ class Packer:
         xattrs: _Xattrs = (),
         link: bytes = b"",
         size: int | None = None,
+        runs: Runs | None = None,
     ) -> bytes:
         mode, time = status.st_mode & 0o7777, status.st_mtime_ns
         if size is None:
@@ -268,12 +305,12 @@ class Packer:
             link = b"%d,%d" % device
         who = self.owner(status.st_uid, status.st_gid, device)
         about = name, kind, mode, size, time, who, link
-        head = self._writer.head(*about, xattrs)
+        head = self._writer.head(*about, xattrs, runs)
         if xattrs and len(head) > DEFAULT_MAX_METADATA:  # every reader would refuse it
             self._found.change(
                 f"{self.tree.shown(name)}: its attributes are too large, and not packed"
             )
-            return self._writer.head(*about)
+            return self._writer.head(*about, runs=runs)
         return head
 
     def _find_owner(self, uid: int, gid: int, device: tuple[int, int]) -> Owner:

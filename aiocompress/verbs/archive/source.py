@@ -150,7 +150,8 @@ class _Planner:
         self.ended = False
         """Whether the end marker was planned."""
         self._packing, self._found = packing, Found()
-        self._as_told = packing._replace(roots=(), excluded=None)
+        # Holes that come after the plan are laid as zeros: their map would not have room.
+        self._as_told = packing._replace(roots=(), excluded=None, sparse=False)
         self.tree = Tree(packing, self._found)
         self._rows: list[Row] = []
         self._layer = Layer(self._rows.append)
