@@ -162,7 +162,7 @@ class _Session:
         on_exists: OnExists = "skip" if options.skip_existing else "error"
         self._writing: WriteOptions = {
             "on_exists": "replace" if options.force else on_exists,
-            "fsync": options.fsync or options.remove,
+            "fsync": options.fsync is not False or options.remove,
             "progress": progress,
         }
         self._window: ReadOptions = {}
@@ -304,6 +304,8 @@ class _Session:
         """Restore an archive, or a tree of compressed files."""
         options, members = self._options, self._options.members or None
         how: ExtractOptions = {
+            "strip_components": options.strip_components,
+            "unwrap": options.output is None,
             "on_error": "skip" if options.keep_going else "raise",
             "preserve": options.preserve,
             "max_output": options.max_output,
@@ -324,7 +326,7 @@ class _Session:
             "layout": task.layout,
             "codec": task.codec,
             "compression_level": options.level,
-            "prefix": options.prefix,
+            "prefix": task.prefix,
             "exclude": exclusions(options),
             "reproducible": options.reproducible,
             "xattrs": options.xattrs,

@@ -88,7 +88,8 @@ async def least_space(archive: Indexed, selection: Selection) -> int:
         async for records in blocks:
             mask = selection.mask(records.names) or b"\1" * len(records)
             for name, size, wanted in zip(records.names, records.sizes, mask, strict=True):
-                place = name.replace(b"/", b"\0")  # the order in which folders are walked
+                inside = name.split(b"/", selection.strip)[-1]
+                place = inside.replace(b"/", b"\0")  # the order in which folders are walked
                 if wanted and place > last:
                     total, last = total + size, place
     return total
@@ -349,7 +350,7 @@ class _Maker(MemberMaker):
 
     def _begin(self, record: Record) -> None:
         mtime_ns, xattrs = verified(record, memoryview(self._header))
-        place = checked(record.name)
+        place = checked(record.name, self._strip)
         if record.kind == FILE:
             member = record.member()._replace(mtime_ns=mtime_ns, xattrs=xattrs)
             self._file.begin(place, member)
@@ -382,7 +383,7 @@ class _Maker(MemberMaker):
                 self._attempt(record.name, self._make, record)
 
     def _make(self, record: Record) -> None:
-        place = checked(record.name)
+        place = checked(record.name, self._strip)
         if record.kind == HARDLINK:
             self._hardlink(place, self._failures.place(record.link))
         elif record.kind == SYMLINK:

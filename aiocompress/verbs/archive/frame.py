@@ -114,7 +114,7 @@ def _restore_all(
             content = at + BLOCK * record.blocks
             mtime_ns, xattrs = verified(record, raw[at:content])
             try:
-                name = checked(record.name)
+                name = checked(record.name, restorer.keeping.strip_components)
                 if record.kind == FILE:
                     data = raw[content : content + record.size]
                     about = record.mode, mtime_ns, record.owner[:2], xattrs
