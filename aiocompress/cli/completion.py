@@ -16,7 +16,6 @@ from typing import Final, Literal
 import click
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
-from aiocompress.api.functions import open_archive
 from aiocompress.cli.options import COMPLETING
 from aiocompress.errors import AiocompressError
 from aiocompress.model import is_url
@@ -90,11 +89,9 @@ def answer(cli: click.Command, environ: Mapping[str, str]) -> None:
     begun = words.pop() if len(split_arg_string(line + "x")) == len(words) else ""
     items = ShellComplete(cli, {}, "aiocompress", COMPLETING).get_completions(words[1:], begun)
     # Bash takes a colon for the end of a word, unless it is quoted, and replaces only the rest.
-    cut = (
-        0
-        if begun not in line
-        else 1 + max((begun.rfind(at) for at in ":=" if at in breaks), default=-1)
-    )
+    is_quoted = line.removesuffix(begun).endswith(("'", '"'))
+    ends = [begun.rfind(at) for at in ":=" if at in breaks and not is_quoted]
+    cut = 1 + max(ends, default=-1)
     for item in items:
         if str(item.value).isprintable():
             word = f"{item.type}\t{item.value[cut:]}\n"
@@ -117,6 +114,8 @@ def complete(
 
 async def _members(path: str, begun: str) -> list[CompletionItem]:
     """Return the members that are directly in the folder that was typed."""
+    from aiocompress.api.functions import open_archive  # commands and files come sooner without it
+
     folder = begun[: begun.rfind("/") + 1]
     found: dict[str, bool] = {}
     async with open_archive(path) as archive:

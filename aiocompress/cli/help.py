@@ -99,9 +99,9 @@ class Command(click.Command):
         shown.setdefault("Messages", []).extend((short, full))
         lengths = [len(name) for rows in shown.values() for name, _ in rows]
         width = max(length for length in lengths if length <= _WIDEST)
-        for title, rows in shown.items():
+        for title, told in shown.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), text) for name, text in rows], _WIDEST)
+                formatter.write_dl([(name.ljust(width), text) for name, text in told], _WIDEST)
 
 
 class Group(click.Group):
