@@ -232,6 +232,7 @@ class OpenedArchive(Contents):
         if self.index is None:
             run.total = self._size
         else:
+            run.before = "reading the index"
             run.expect(partial(amount, self.index, selection))
 
     async def _check_is_tar(self) -> None:
