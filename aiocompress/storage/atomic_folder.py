@@ -46,6 +46,8 @@ class AtomicFolder:
         """Whether folders that exist take owners and extended attributes, too, not modes alone."""
         self.kept = 0
         """How many existing files were not replaced."""
+        self._like: os.stat_result | None = None
+        """The status of the folder that took its place."""
         self._on_exists = on_exists
         self._exists = os.path.lexists(path)
         self._final = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
@@ -101,7 +103,7 @@ class AtomicFolder:
             raise
         os.close(self.descriptor)
         self._name, self.descriptor = hidden, inner
-        self.mode = stat.S_IMODE(status.st_mode) | _MODE
+        self.mode, self._like = stat.S_IMODE(status.st_mode) | _MODE, status
         os.rmdir(emptied, dir_fd=self._folder)
 
     def commit(self, *, fsync: bool) -> None:
@@ -113,6 +115,10 @@ class AtomicFolder:
             sync_all(self.descriptor)
         if self._exists:
             self._merge()
+            if self._like is not None and self._on_exists == "replace":
+                os.rmdir(self._name, dir_fd=self._folder)  # it is in there, and has a time, too
+                self._name = ""
+                os.utime(self._folder, ns=(self._like.st_atime_ns, self._like.st_mtime_ns))
         else:
             mode = 0o777 & ~umask() if self.mode is None else self.mode
             os.fchmod(self.descriptor, mode)

@@ -30,8 +30,8 @@ _PERCENT, _BAR = 5, 12
 """Columns of a percentage, and of a bar with its ends at least."""
 _NARROW: Final = 60
 """Columns of a terminal below which figures take the place of the bar."""
-_ERASE: Final = "\x1b[K"
-"""Ends a line: what stands behind it, as the terminal had another width, goes."""
+_ERASE: Final = "\r\x1b[K"
+"""Begins a line: the one before may be longer, as the terminal had another width."""
 _COLUMNS: Final = 80
 """The width of a terminal that does not say it."""
 
@@ -83,7 +83,8 @@ class Bar:
         bar.n, bar.total = progress.done, progress.total
         seconds = time.monotonic() - self._begun
         columns = _shape(terminal)[0]
-        bar.bar_format = _line(progress, seconds, columns, self._widest) + _ERASE
+        bar.bar_format = _line(progress, seconds, columns, self._widest)
+        terminal.write(_ERASE)
         bar.refresh()
 
     def clear(self) -> None:
@@ -115,7 +116,7 @@ def _new_bar(terminal: TextIO) -> Any:
 
     Quiet.set_lock(threading.RLock())
     # With a delay, nothing is drawn before there is something to say.
-    bar = Quiet(file=terminal, dynamic_ncols=True, leave=False, delay=1e-9)
+    bar: Any = Quiet(file=terminal, dynamic_ncols=True, leave=False, delay=1e-9)
     bar.dynamic_ncols = _shape
     return bar
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from aiocompress.cli.plan import Options, plan
+
 from ..help.data import noise, text
 from ..help.programs import COMMAND, done, failed, limited, ours, started
 from ..help.tools import run, tool
@@ -172,6 +174,45 @@ def test_a_prefix() -> None:
     done("compress", "tree", "--prefix", "v1/data")
     names = done("list", "tree.tar.zst").decode().split()
     assert all(name.startswith("v1/data/") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("sources", "prefix"),
+    [
+        ("tree", "tree"),
+        ("tree/", "tree"),
+        ("tree/.", "tree"),
+        ("./tree//", "tree"),
+        ("tree/sub", "sub"),
+        ("tree/../tree", "tree"),
+        ("/proc/self/../..", ""),
+        (".", ""),
+        ("tree/..", ""),
+        ("..", ""),
+        ("/", ""),
+        ("tree tree/sub", ""),
+        ("tree/a.txt", ""),
+    ],
+)
+def test_the_name_of_a_folder(sources: str, prefix: str) -> None:
+    """Members stand below the last part of the path, where that is a name; --prefix overrules."""
+    about = Options("compress", tuple(sources.split()), output="x.tar.zst")
+    assert [task.prefix for task in plan(about)] == [prefix]
+    assert [task.prefix for task in plan(about._replace(prefix="p"))] == ["p"]
+    assert [task.prefix for task in plan(about._replace(prefix=""))] == [""]
+
+
+def test_a_tree_is_left_as_it_was_named() -> None:
+    """Without -o, extract makes no folder in one of the same name, also of a part; -o does."""
+    done("compress", "tree")
+    os.rename("tree", "before")
+    done("extract", "tree.tar.zst", "tree/sub")
+    assert set(contents("tree")) == {"sub", "sub/b.bin", "sub/deep", "sub/deep/c"}
+    done("extract", "tree.tar.zst", "-f")
+    assert contents("tree") == contents("before")
+    done("extract", "tree.tar.zst", "-o", "out", "--strip-components", "2")
+    assert set(contents("out")) == {"b.bin", "deep", "deep/c"}
+    failed("extract", "tree.tar.zst", "-f", "--strip-components", "1", "--rm", naming="--rm")
 
 
 def test_reproducible() -> None:
