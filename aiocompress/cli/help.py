@@ -48,6 +48,13 @@ class _HelpOption(click.Option):
         super().__init__([name, name.strip("-") + "_help"], help=text, callback=_show, **about)
 
 
+_HELPS: Final = (
+    _HelpOption("-h", "The most used options."),
+    _HelpOption("--help", "All options, with examples."),
+)
+"""One pair for all commands: each more would cost the start of every run."""
+
+
 class Command(click.Command):
     """A verb, whose help is short or full.
 
@@ -56,15 +63,11 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, examples: str = "", **about: Any) -> None:
         super().__init__(*args, **about)
-        self.examples = cleandoc(examples).splitlines()
-        self._helps = (
-            _HelpOption("-h", "The most used options."),
-            _HelpOption("--help", "All options, with examples."),
-        )
-        self.params.append(self._helps[1])
+        self.examples = examples
+        self.params.append(_HELPS[1])
 
     def get_help_option(self, ctx: click.Context) -> click.Option:  # noqa: ARG002 - click's
-        return self._helps[0]
+        return _HELPS[0]
 
     def get_help(self, ctx: click.Context) -> str:
         return super().get_help(ctx).replace(_HYPHEN, "-")
@@ -78,7 +81,7 @@ class Command(click.Command):
                 formatter.write_text(text)
         if is_full and self.examples:
             with formatter.section("Examples"):
-                for line in self.examples:
+                for line in cleandoc(self.examples).splitlines():
                     formatter.write(f"  {line}\n")
         self._format_groups(ctx, formatter, is_full=is_full)
 
@@ -93,7 +96,7 @@ class Command(click.Command):
                     shown.setdefault(title, []).append(row)
                 else:
                     rare.append(option.opts[-1].replace("-", _HYPHEN))
-        short, full = ((option.opts[0], str(option.help)) for option in self._helps)
+        short, full = ((option.opts[0], str(option.help)) for option in _HELPS)
         if rare:
             full = full[0], f"{full[1].rstrip('.')}: {', '.join(rare)}, too."
         shown.setdefault("Messages", []).extend((short, full))
@@ -135,6 +138,6 @@ def grouped(context: click.Context) -> dict[str, list[tuple[Option, tuple[str, s
 
 def examples_of(command: click.Command) -> Iterator[tuple[str, str]]:
     """Yield each example, and what it does."""
-    for line in getattr(command, "examples", ()):
+    for line in cleandoc(getattr(command, "examples", "")).splitlines():
         example, _, what = re.sub(r" {2,}", "\0", line).partition("\0")
         yield example, what

@@ -56,9 +56,7 @@ class Course:
 
     @classmethod
     def of(cls, tasks: list[Task], options: Options) -> Course | None:
-        """Return what shows it; None: nobody is to be told."""
-        if options.quiet or options.progress is False:
-            return None
+        """Return what shows it; None: it is not wanted, and no bar can be drawn."""
         if (stderr := terminal()) is not None:
             return cls(tasks, Bar(stderr))
         return cls(tasks, Lines()) if options.progress else None

@@ -28,7 +28,6 @@ from aiocompress.cli.plan import (
     public,
     shown,
 )
-from aiocompress.cli.progress import Course
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.model import OnExists, Report, is_url
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
         ReadOptions,
         WriteOptions,
     )
+    from aiocompress.cli.progress import Course
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05
@@ -159,7 +159,11 @@ class _Session:
 
     def __init__(self, options: Options, engine: Engine, tasks: list[Task]) -> None:
         self._options, self._engine, self._tasks = options, engine, tasks
-        self._course = Course.of(tasks, options)
+        self._course: Course | None = None
+        if options.progress or (options.progress is None and not options.quiet):
+            from aiocompress.cli.progress import Course  # quiet runs start sooner without it
+
+            self._course = Course.of(tasks, options)
         on_exists: OnExists = "skip" if options.skip_existing else "error"
         self._writing: WriteOptions = {
             "on_exists": "replace" if options.force else on_exists,

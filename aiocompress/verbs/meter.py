@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiocompress.model import Progress, ProgressOption
-from aiocompress.verbs.bar import Bar, terminal
 from aiocompress.workers.threads import ended
+
+if TYPE_CHECKING:
+    from aiocompress.verbs.bar import Bar
 
 _INTERVAL: Final = 0.1
 
@@ -34,9 +36,12 @@ class Meter:
         self._tell: Callable[[Progress], object] | None = None
         if callable(option):
             self._tell = option
-        elif option and (stderr := terminal()) is not None:
-            self._bar = Bar(stderr)
-            self._tell = self._bar.draw
+        elif option:
+            from aiocompress.verbs.bar import Bar, terminal  # most callers want none
+
+            if (stderr := terminal()) is not None:
+                self._bar = Bar(stderr)
+                self._tell = self._bar.draw
 
     @property
     def listens(self) -> bool:
