@@ -113,7 +113,7 @@ LINES = [
     "test small.zst",
     "recover tree.tar.zst -o out",
 ]
-CHOICE = {"compress small -c", "extract tree.tar.zst -o out"}
+CHOICE = {"extract tree.tar.zst -o out"}
 BOTH_WAYS = {"--level", "--codec", "--chunk-size"}
 """What `tar -I` gives to both directions."""
 QUIET = {"--verbose", "--quiet", "--fsync", "--no-progress"}
