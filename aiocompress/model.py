@@ -105,8 +105,9 @@ class Progress(NamedTuple):
     goes on beside the work. At the end ``done`` is ``total``.
 
     ``stage`` says what is being done: "compressing", "decompressing", "extracting", "testing" or
-    "recovering"; ``name`` to which file: the source, or the latest one of a folder or an archive;
-    None if that has no name.
+    "recovering"; before that, of an archive, "reading the index", and after it "syncing", while
+    what was written comes to the disk. ``name`` says to which file: the source, or the latest one
+    of a folder or an archive; None if that has no name.
     """
 
     raw_bytes: int

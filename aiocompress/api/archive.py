@@ -148,22 +148,25 @@ class Archive:
 
     # What there is.
 
-    def members(self, prefix: str = "") -> Members:
+    def members(self, prefix: str = "", *, matching: Iterable[str] | None = None) -> Members:
         """Iterate over the members, in the order of the archive.
 
         :param prefix: only those whose names begin so; ``"kernel/"`` gives all in that folder.
-        :raises ClosedError: the archive is not open.
+        :param matching: only these: names, folders or shell patterns, as of ``extract``.
+        :raises ClosedError: the archive is not open. At the end of the members:
+            ``MemberNotFoundError``, if none matches one of ``matching``.
         """
         self._opened.check()
-        return Members(self._opened.members(prefix), "the list of members", self._opened.check)
+        steps = self._opened.members(prefix, Selection(matching))
+        return Members(steps, "the list of members", self._opened.check)
 
-    def names(self) -> AsyncGenerator[list[str]]:
-        """Yield the names of all members, many at once; that of a folder ends with a slash.
+    def names(self, *, matching: Iterable[str] | None = None) -> AsyncGenerator[list[str]]:
+        """Yield the names of members, many at once; that of a folder ends with a slash.
 
-        :raises ClosedError: the archive is not open.
+        :param matching: as of ``members``, and so are the errors.
         """
         self._opened.check()
-        return self._opened.names()
+        return self._opened.names(Selection(matching))
 
     async def listdir(self, folder: str = "") -> list[str]:
         """Return the names of all that is directly in a folder, sorted, as ``os.listdir`` does.
@@ -224,6 +227,8 @@ class Archive:
         destination: PathLike,
         members: Iterable[str] | None = None,
         *,
+        strip_components: int = 0,
+        unwrap: bool = False,
         on_exists: OnExists = "error",
         on_error: OnError = "raise",
         preserve: bool = False,
@@ -240,6 +245,10 @@ class Archive:
 
         :param destination: a path.
         :param members: names, folders (with all that is in them) or shell patterns; None: all.
+        :param strip_components: how many of the first parts to leave out of each name, and of what
+            hard links are linked to, as GNU tar does; members without any more are left out.
+        :param unwrap: where all members stand below one folder that is named like ``destination``,
+            that folder is it, and not a folder in it.
         :param on_exists: "error" if the folder exists and is not empty; "replace" and "skip" move
             the restored files into it, one by one, and say which of two files is kept.
         :param on_error: what to do about members that are damaged or refused: "raise", or "skip"
@@ -259,7 +268,15 @@ class Archive:
             ``max_member_size``, or than ``max_metadata`` of ``open_archive``.
         :raises OSError: a member cannot be created; the disk has no room for all of them.
         """
-        restoring = make_restoring(members, on_error, preserve, max_members, max_member_size)
+        restoring = make_restoring(
+            members,
+            on_error,
+            max_members,
+            max_member_size,
+            strip_components=strip_components,
+            unwrap=unwrap,
+            preserve=preserve,
+        )
         writing = make_writing(on_exists, fsync, progress)
         limit = make_reading(max_output, 1).max_output
         return await self._opened.extract(destination, restoring, writing, limit)
@@ -320,7 +337,7 @@ class Archive:
             ``MemberNotFoundError``: one of ``members`` matches nothing.
         """
         self._opened.check()
-        selection = Selection(members, prefix)
+        selection = Selection(members, inside=prefix)
         writing = make_writing("error", None, progress)
         steps = self._opened.diff(folder, selection, make_ignored(ignore), writing)
         return Differences(steps, "the list of differences", self._opened.check)

@@ -422,6 +422,8 @@ class Engine:
         chunk_size: Size | None = None,
         *,
         members: Iterable[str] | None = None,
+        strip_components: int = 0,
+        unwrap: bool = False,
         on_error: OnError = "raise",
         preserve: bool = False,
         max_output: Size | None = None,
@@ -443,6 +445,8 @@ class Engine:
         :param destination: the path of a folder, which appears when it is whole.
         :param chunk_size: bytes read at once; default: 2 MiB.
         :param members: of an archive: names, folders or shell patterns; None: all.
+        :param strip_components: of an archive: how many parts to leave out of each name; see there.
+        :param unwrap: of an archive: make no folder in a folder of the same name; see there.
         :param on_error: what to do about members that are damaged or refused: "raise", or "skip"
             and report them.
         :param preserve: owners, set-user-ID bits, extended attributes, pipes and devices as well.
@@ -465,7 +469,13 @@ class Engine:
         from aiocompress.verbs import folders
 
         restoring = options.make_restoring(
-            members, on_error, preserve, max_members, max_member_size
+            members,
+            on_error,
+            max_members,
+            max_member_size,
+            strip_components=strip_components,
+            unwrap=unwrap,
+            preserve=preserve,
         )
         reading = options.make_reading(max_output, max_window, chunk_size, max_metadata)
         writing = options.make_writing(on_exists, fsync, progress)

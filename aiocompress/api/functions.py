@@ -133,6 +133,8 @@ class DecompressOptions(WriteOptions, ReadOptions, total=False):
 class ExtractOptions(WriteOptions, total=False):
     """See ``Archive.extract``."""
 
+    strip_components: int
+    unwrap: bool
     on_error: OnError
     preserve: bool
     max_output: Size | None

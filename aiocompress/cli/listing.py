@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections import Counter
 from typing import Any, Final
 
 from aiocompress.api.archive import Archive
 from aiocompress.api.stream import PipeSink
 from aiocompress.cli.plan import STREAM, Options
-from aiocompress.model import MIB, Difference, Member, printable
+from aiocompress.model import MIB, Difference, Member, printable, readable_size
 
 _TYPES: Final = {
     "file": stat.S_IFREG,
@@ -22,20 +23,38 @@ _TYPES: Final = {
     "block device": stat.S_IFBLK,
 }
 
+_TOTALS: Final = {"file": "file", "directory": "folder", "symlink": "link", "hardlink": "hard link"}
+
 
 async def list_members(archive: Archive, options: Options) -> None:
     """Write a line for each member: its name, or with ``--long`` and ``--json`` all about it."""
     out, end = sys.stdout.buffer, "\0" if options.null else "\n"
+    matching = options.members or None
     if not (options.long or options.as_json):
-        async for names in archive.names():
+        async for names in archive.names(matching=matching):
             raw = options.null or "".join(names).isprintable()
             lines = names if raw else map(printable, names)
             out.write(_bytes(end.join([*lines, ""])))
         return
-    async with archive.members() as members:
+    kinds, size = Counter[str](), 0
+    async with archive.members(matching=matching) as members:
         async for member in members:
             text = as_json(member) if options.as_json else _long(member, escape=not options.null)
             out.write(_bytes(text + end))
+            kinds[_TOTALS.get(member.kind, "other")] += 1
+            size += member.size
+    if options.long and not options.null:
+        out.write(_bytes(_totals(kinds, size) + end))
+
+
+def _totals(kinds: Counter[str], size: int) -> str:
+    """Return how many members of each kind there are, and how many bytes all of them have."""
+    told = [
+        f"{kinds[kind]:,} {kind}{'s' * (kinds[kind] != 1 and kind != 'other')}"
+        for kind in dict.fromkeys((*_TOTALS.values(), "other"))
+        if kinds[kind]
+    ]
+    return f"{', '.join(told) or 'no members'}: {size:,} bytes ({readable_size(size)})"
 
 
 def as_json(member: Member) -> str:

@@ -45,6 +45,9 @@ _NAMED: Final = re.compile(
     rf"\b(?:({'|'.join(map(re.escape, _CALLS))})|(memory_limit|chunk_size|max_[a-z_]+)(=(?=\d))?)"
 )
 
+_ARGUMENT: Final = re.compile(r"\A[a-z]+(_[a-z]+)*(?= (is|must|and|of)\b)")
+"""What errors about an argument begin with; names of files stand before a colon."""
+
 
 def in_flags(advice: str) -> str:
     """Return what the library advises, in its own names, in those of the command line."""
@@ -77,9 +80,11 @@ def complain(error: BaseException, *, verbose: bool) -> None:
         reason = in_flags(error.strerror)
         text = f"{name}: {reason}" if name else reason
     elif isinstance(error, MemoryError):
-        text = "not enough memory: lower -T, --memory-limit or --chunk-size"
+        text = "not enough memory: lower -T or --memory-limit"
     else:
         text = str(error) or type(error).__name__
+        if isinstance(error, ValueError):
+            text = _ARGUMENT.sub(lambda found: "--" + found[0].replace("_", "-"), text)
         if isinstance(error, AiocompressError) and error.hint:
             text = text.removesuffix(error.hint) + in_flags(error.hint)
     say(shown(text))

@@ -22,6 +22,8 @@ from aiocompress.model import (
 STREAM: Final = "-"
 UNNAMED: Final = ""
 """The destination of a source whose suffix does not say what its result is called."""
+_UNNAMING: Final = {"", ".", ".."}
+"""Last parts of paths to folders that have another name, or none."""
 _FEWEST_DESCRIPTORS: Final = 32
 _SMALL: Final = 1 << 20
 _PACKING: Final = "--layout, --exclude, --prefix and the like"
@@ -56,7 +58,7 @@ class Options(NamedTuple):
     force: bool = False
     skip_existing: bool = False
     remove: bool = False
-    fsync: bool = True
+    fsync: bool | None = None
     level: int | None = None
     codec: Codec | None = None
     chunk_size: str | None = None
@@ -64,12 +66,13 @@ class Options(NamedTuple):
     layout: Layout | None = None
     exclude: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
-    prefix: str = ""
+    prefix: str | None = None
     reproducible: bool = False
     strict: bool = False
     xattrs: bool = False
     sparse: bool = True
     members: tuple[str, ...] = ()
+    strip_components: int = 0
     keep_going: bool = False
     preserve: bool = False
     keep_damaged: bool = False
@@ -84,7 +87,8 @@ class Task(NamedTuple):
     """One source and its destination; ``STREAM`` is stdin or stdout, None: nothing is written.
 
     A destination that is ``UNNAMED`` is an error, once it is known what the source holds.
-    For an archive or a tree, ``layout`` is set, and ``roots`` are the folders and files in it.
+    For an archive or a tree, ``layout`` is set, ``roots`` are the folders and files in it, and
+    ``prefix`` stands before the names of all of them.
     """
 
     source: str
@@ -92,6 +96,7 @@ class Task(NamedTuple):
     codec: Codec | None = None
     layout: Layout | None = None
     roots: tuple[str, ...] = ()
+    prefix: str = ""
 
 
 def plan(options: Options) -> list[Task]:
@@ -117,11 +122,8 @@ def plan(options: Options) -> list[Task]:
         raise UsageError("--rm removes files of this machine only")
     if any(task.destination == STREAM for task in tasks):
         _check_stdout(options)
-    if any(task.layout is None for task in tasks):
-        if options.max_members is not None or options.max_member_size is not None:
-            raise UsageError("a file has no members: --max-output bounds it")
-        if options.keep_going:
-            raise UsageError("a file has no members: --keep-going is for archives and folders")
+    for task in tasks:
+        _check_task(options, task)
     return tasks
 
 
@@ -129,8 +131,6 @@ def _tasks(options: Options, sources: tuple[str, ...]) -> list[Task]:
     if options.verb in {"test", "list", "cat", "diff"}:
         return [Task(source, STREAM if options.verb == "cat" else None) for source in sources]
     if options.verb == "recover":
-        if options.remove:
-            raise UsageError("--rm: a damaged source is kept")
         if options.output == STREAM:
             raise UsageError("-o must be a folder or a new archive: stdout cannot be either")
         return [Task(sources[0], options.output, layout="archive", roots=sources)]
@@ -189,13 +189,27 @@ def _tree_task(options: Options, roots: tuple[str, ...], destination: str) -> Ta
     elif options.layout not in {None, "archive"}:
         raise UsageError("only an archive can go to stdout")
     codec = _codec(options, destination) if layout == "archive" else options.codec or "zstd"
-    return Task(", ".join(roots), destination, codec, layout, roots)
+    prefix = options.prefix
+    if prefix is None:
+        prefix = _own_name(roots[0]) if layout == "archive" and len(roots) == 1 else ""
+    return Task(", ".join(roots), destination, codec, layout, roots, prefix)
+
+
+def _own_name(root: str) -> str:
+    """Return the name that the members of a folder stand below, as text of an archive.
+
+    A file has its own name there, and what `.`, `..` or `/` mean is not named by that.
+    """
+    name = os.path.basename(os.path.normpath(root))
+    if name in _UNNAMING or not os.path.isdir(root):
+        return ""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _beside(options: Options, folder: str) -> str:
     """Name the archive of a folder after the folder."""
     name = os.path.normpath(folder)
-    if os.path.basename(name) in {"", ".", ".."} or options.layout in {"mirror", "framed"}:
+    if os.path.basename(name) in _UNNAMING or options.layout in {"mirror", "framed"}:
         raise UsageError(f"{folder}: name the result with -o")
     return name + ".tar" + names.suffix_of(options.codec or "zstd")
 
@@ -229,7 +243,7 @@ def _file_task(options: Options, source: str, folder: str | None) -> Task:
 
 def _packs(options: Options) -> bool:
     """Whether a flag was given that only says how folders are packed."""
-    named = options.layout, options.exclude, options.exclude_from, options.prefix
+    named = options.layout, options.exclude, options.exclude_from, options.prefix is not None
     return any((*named, options.reproducible, options.strict, options.xattrs, not options.sparse))
 
 
@@ -247,12 +261,16 @@ def _check_flags(options: Options, sources: tuple[str, ...]) -> None:
             raise UsageError("stdin is a terminal: name a SOURCE, or pipe data in")
         if options.remove:
             raise UsageError("--rm cannot remove stdin")
-    if options.force and options.skip_existing:
-        raise UsageError("-f and --skip-existing exclude each other")
-    if options.stdout and options.output not in {None, STREAM}:
-        raise UsageError("-c and -o exclude each other")
+    for one, other, both in (
+        ("-f", "--skip-existing", options.force and options.skip_existing),
+        ("-c", "-o", options.stdout and options.output not in {None, STREAM}),
+        ("-q", "--progress", options.quiet and options.progress),
+        ("--long", "--json", options.long and options.as_json),
+    ):
+        if both:
+            raise UsageError(f"{one} and {other} exclude each other")
     if options.verb == "extract" and options.remove:
-        if options.members:
+        if options.members or options.strip_components:
             raise UsageError("--rm would lose the members that are not extracted")
         if options.skip_existing:
             raise UsageError("--rm would lose the members that --skip-existing leaves out")
@@ -263,8 +281,19 @@ def _check_idle(options: Options) -> None:
     if options.verb != "compress":
         if _packs(options):
             raise UsageError(f"{_PACKING} are for compressing folders")
-    elif options.max_output is not None or options.max_window is not None:
-        raise UsageError("--max-output and --max-window bound what is decompressed, with -d")
+    elif options.max_output is not None or options.max_window is not None or options.keep_going:
+        raise UsageError("--max-output, --max-window and --keep-going need -d")
+
+
+def _check_task(options: Options, task: Task) -> None:
+    """Refuse what would do nothing for a task."""
+    if task.layout is None:
+        if options.max_members is not None or options.max_member_size is not None:
+            raise UsageError("a file has no members: --max-output bounds it")
+        if options.keep_going:
+            raise UsageError("a file has no members: --keep-going is for archives and folders")
+    elif (options.exclude or options.exclude_from) and not any(map(os.path.isdir, task.roots)):
+        raise UsageError("--exclude leaves out what is in folders")
 
 
 def _check_stdout(options: Options) -> None:
@@ -274,6 +303,8 @@ def _check_stdout(options: Options) -> None:
         raise UsageError("compressed data is not for a terminal: name a file with -o")
     if options.remove:
         raise UsageError("--rm needs a file as output")
+    if options.force or options.skip_existing or options.fsync is not None:
+        raise UsageError("-f, --skip-existing and --fsync need a file as output")
 
 
 def hold_standard_descriptors() -> None:

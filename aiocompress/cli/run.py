@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, closing, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aiocompress.api.engine import Engine, long_memory
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         ReadOptions,
         WriteOptions,
     )
+    from aiocompress.cli.progress import Course
 
 DONE, SKIPPED, FAILED, BROKEN_PIPE = 0, 1, 2, 141
 _SAME_SIGNAL: Final = 0.05
@@ -72,7 +73,7 @@ def run(options: Options) -> int:
         if large:
             engine.prefork()
         gc.freeze()  # modules stay until the end: no collection need look at them again
-        return _run_loop(_Session(options, engine).run(tasks), fast=large)
+        return _run_loop(_Session(options, engine, tasks).run(), fast=large)
     except BrokenPipeError:
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - exit code 1 would say that most went well
@@ -161,14 +162,18 @@ def _die_of(number: int) -> None:
 class _Session:
     """One run: the tasks one after another, on one engine; the worst of them is the exit code."""
 
-    def __init__(self, options: Options, engine: Engine) -> None:
-        self._options, self._engine = options, engine
-        progress = not options.quiet and options.progress is not False
+    def __init__(self, options: Options, engine: Engine, tasks: list[Task]) -> None:
+        self._options, self._engine, self._tasks = options, engine, tasks
+        self._course: Course | None = None
+        if options.progress or (options.progress is None and not options.quiet):
+            from aiocompress.cli.progress import Course  # quiet runs start sooner without it
+
+            self._course = Course.of(tasks, options)
         on_exists: OnExists = "skip" if options.skip_existing else "error"
         self._writing: WriteOptions = {
             "on_exists": "replace" if options.force else on_exists,
-            "fsync": options.fsync or options.remove,
-            "progress": progress,
+            "fsync": options.fsync is not False or options.remove,
+            "progress": self._course or False,
         }
         self._window: ReadOptions = {}
         self._archive: OpenOptions = {}
@@ -177,11 +182,15 @@ class _Session:
         if options.max_metadata is not None:
             self._archive["max_metadata"] = options.max_metadata
 
-    async def run(self, tasks: list[Task]) -> int:
+    async def run(self) -> int:
         """Do all tasks; returns the exit code."""
+        with closing(self._course) if self._course else nullcontext():
+            return await self._run()
+
+    async def _run(self) -> int:
         codes = set()
         async with self._engine:
-            for task in tasks:
+            for task in self._tasks:
                 codes.add(await self._attempt(task))
                 if (me := asyncio.current_task()) is not None and me.cancelling():
                     raise asyncio.CancelledError
@@ -196,7 +205,11 @@ class _Session:
         try:
             if options.verb in {"list", "cat", "diff"}:
                 return await self._show(task)
-            report = await self._do(task)
+            try:
+                report = await self._do(task)
+            finally:
+                if self._course:
+                    self._course.end_task()
             if options.remove and not (report.skipped_count or report.changed):
                 self._remove(task)
             self._tell(task, report)
@@ -318,6 +331,8 @@ class _Session:
         """Restore an archive, or a tree of compressed files."""
         options, members = self._options, self._options.members or None
         how: ExtractOptions = {
+            "strip_components": options.strip_components,
+            "unwrap": options.output is None,
             "on_error": "skip" if options.keep_going else "raise",
             "preserve": options.preserve,
             "max_output": options.max_output,
@@ -339,7 +354,7 @@ class _Session:
             "codec": task.codec,
             "compression_level": options.level,
             "long_distance": options.long_distance,
-            "prefix": options.prefix,
+            "prefix": task.prefix,
             "exclude": exclusions(options),
             "reproducible": options.reproducible,
             "xattrs": options.xattrs,

@@ -46,9 +46,13 @@ class AtomicFolder:
         """Whether folders that exist take owners and extended attributes, too, not modes alone."""
         self.kept = 0
         """How many existing files were not replaced."""
+        self._like: os.stat_result | None = None
+        """The status of the folder that took its place."""
         self._on_exists = on_exists
         self._exists = os.path.lexists(path)
         self._final = os.path.realpath(path) if os.path.isdir(path) else os.path.abspath(path)
+        self.base = os.fsencode(os.path.basename(os.path.abspath(path)))
+        """What it is called; "" is the root of all."""
         if self._exists:
             self._check()
         above = self._final if self._exists else os.path.dirname(self._final)
@@ -79,6 +83,29 @@ class AtomicFolder:
         """The path by which other processes of this user can work in it."""
         return f"/proc/{os.getpid()}/fd/{self.descriptor}"
 
+    def unwrap(self, name: bytes) -> None:
+        """Put the one folder in it, if it has that name, in its place.
+
+        The way is a second hidden name, as the folder that is left behind has the first one.
+        """
+        if os.listdir(self.descriptor) != [os.fsdecode(name)]:
+            return
+        status = os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            return
+        hidden, emptied = hidden_name(), self._name
+        inner = open_folder(name, self.descriptor)
+        try:
+            _make_writable(inner, status)
+            os.rename(name, hidden, src_dir_fd=self.descriptor, dst_dir_fd=self._folder)
+        except BaseException:
+            os.close(inner)
+            raise
+        os.close(self.descriptor)
+        self._name, self.descriptor = hidden, inner
+        self.mode, self._like = stat.S_IMODE(status.st_mode) | _MODE, status
+        os.rmdir(emptied, dir_fd=self._folder)
+
     def commit(self, *, fsync: bool) -> None:
         """Give it its name, or move its content into the folder of that name.
 
@@ -88,6 +115,10 @@ class AtomicFolder:
             sync_all(self.descriptor)
         if self._exists:
             self._merge()
+            if self._like is not None and self._on_exists == "replace":
+                os.rmdir(self._name, dir_fd=self._folder)  # it is in there, and has a time, too
+                self._name = ""
+                os.utime(self._folder, ns=(self._like.st_atime_ns, self._like.st_mtime_ns))
         else:
             mode = 0o777 & ~umask() if self.mode is None else self.mode
             os.fchmod(self.descriptor, mode)

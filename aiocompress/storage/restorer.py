@@ -53,9 +53,13 @@ _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
 
 
 class Keeping(NamedTuple):
-    """What is restored beside content, permissions and times: with ``preserve``, owners too."""
+    """What is restored beside content, permissions and times: with ``preserve``, owners too.
+
+    ``strip_components``: how many of the first parts of a name are left out.
+    """
 
     preserve: bool = False
+    strip_components: int = 0
 
     def mode(self, mode: int, least: int = 0o400) -> int:
         """Return the mode that a file gets: its owner can always read it."""
@@ -66,13 +70,15 @@ class Keeping(NamedTuple):
         return self.mode(mode, 0o700)
 
 
-def checked(name: bytes) -> bytes:
+def checked(name: bytes, strip: int = 0) -> bytes:
     """Return a member's path below the root, normalized; empty for the root itself.
 
+    :param strip: how many of its first parts are left out, once all of it was checked.
     :raises UnsafeMemberError: the name leads elsewhere, or no file system could take it.
     """
     if (
-        b"/." not in name
+        not strip
+        and b"/." not in name
         and b"//" not in name
         and name[:1] not in {b"/", b".", b""}
         and name[-1:] != b"/"
@@ -80,14 +86,19 @@ def checked(name: bytes) -> bytes:
         and b"\0" not in name
     ):
         return name
-    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    parts = parts_of(name)
     if b".." in parts:
         raise UnsafeMemberError("the name leads out of the folder ('..')")
     if any(len(part) > _LONGEST_NAME for part in parts) or len(name) > _LONGEST_PATH:
         raise UnsafeMemberError("the name is longer than a file system takes")
     if b"\0" in name:
         raise UnsafeMemberError("the name holds a zero byte")
-    return b"/".join(parts)
+    return b"/".join(part for part in parts[strip:] if part != b".")
+
+
+def parts_of(name: bytes) -> list[bytes]:
+    """Return the parts of a name as GNU tar counts them: "." is one."""
+    return [part for part in name.split(b"/") if part]
 
 
 def is_owner(number: int) -> bool:

@@ -65,6 +65,9 @@ class Verb:
         """The path of the destination, if it exists and the caller wants it kept."""
         self.pool, self.writing = pool, writing
         self._stage, self._back = stage, back
+        self.before: str | None = None
+        """What is being done before anything has gone through."""
+        self._after: str | None = None
         self._begun = time.perf_counter()
         self._meter = Meter(writing.progress, self.progress)
         self._counting: asyncio.Future[None] | None = None
@@ -83,6 +86,12 @@ class Verb:
         with suppress(AiocompressError, OSError):  # which the work meets, too
             self.total, self.total_files = await counting
 
+    def syncs(self) -> None:
+        """Say that all has gone through, and has to come to the disk."""
+        if self.writing.fsync:
+            self._after = "syncing"
+            self._meter.update(now=True)
+
     def progress(self) -> Progress:
         """Say how far it has come."""
         tallies, name = (self.tally, *self.also), self.name
@@ -96,12 +105,13 @@ class Verb:
         if self.tally.is_single:
             files = int(self._is_done)
         done, total, total_files = compressed if self._back else raw, self.total, self.total_files
+        stage = self._after or (not raw and self.before) or self._stage
         # A file may have grown since it was counted, or be left out.
         if self._is_done:
-            total, total_files = done, files
+            total, total_files, stage = done, files, self._stage
         elif total is not None:
             total = max(total, done)
-        return Progress(raw, compressed, done, total, files, total_files, self._stage, name)
+        return Progress(raw, compressed, done, total, files, total_files, stage, name)
 
     async def finish(self) -> None:
         """Tell whoever wants to know that all is done."""
@@ -211,6 +221,8 @@ async def into(run: Verb, source: Origin, destination: Sink) -> AsyncGenerator[O
             if isinstance(sink, FileSink):
                 await call(run.pool.files, _leave_out, source, sink.name)
             yield sink
+            if isinstance(sink, FileSink):
+                run.syncs()
             like = source.status
             regular = like is not None and stat.S_ISREG(like.st_mode)
             await sink.commit(like if regular else None)
@@ -317,6 +329,7 @@ async def into_folder(run: Verb, path: str) -> AsyncGenerator[AtomicFolder]:
     try:
         with naming(path):
             yield build
+            run.syncs()
             await call(files, partial(build.commit, fsync=writing.fsync))
         run.tally.found.kept = build.kept
     finally:

@@ -91,18 +91,26 @@ async def decompress_folder(
     on_error, bounds = restoring.on_error, restoring.bounds
     with naming(target):
         if await call(pool.files, is_folder, path):
-            _check_all(restoring, "a mirrored tree")
+            _check_restoring(restoring, "a mirrored tree")
             return await mirror.decompress_tree(*about, on_error=on_error, bounds=bounds)
         if framed.detect(await call(pool.files, _head, path)):
-            _check_all(restoring, "a framed container")
+            _check_restoring(restoring, "a framed container")
             return await framed_back.decompress_tree(*about, on_error=on_error, bounds=bounds)
         async with OpenedArchive(pool, path, reading) as archive:
             return await archive.extract(target, restoring, writing, reading.max_output)
 
 
-def _check_all(restoring: Restoring, what: str) -> None:
+def _check_restoring(restoring: Restoring, what: str) -> None:
+    """Refuse options that would do nothing.
+
+    :raises ValueError: one was given.
+    """
     if not restoring.selection.is_all:
         raise ValueError(f"members can be chosen of an archive, not of {what}")
+    if restoring.keeping.preserve:
+        raise ValueError(f"preserve is for archives, not for {what}")
+    if restoring.keeping.strip_components:
+        raise ValueError(f"strip_components is for archives, not for {what}")
 
 
 def _head(path: str) -> bytes:

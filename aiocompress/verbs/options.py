@@ -143,12 +143,16 @@ class Bounds(NamedTuple):
 
 
 class Restoring(NamedTuple):
-    """How members become files: which of them, what beside content, errors, limits."""
+    """How members become files: which of them, what beside content, errors, limits.
+
+    ``unwrap``: a folder that all stand below, and that is named like the destination, becomes it.
+    """
 
     selection: Selection
     keeping: Keeping
     on_error: OnError = "raise"
     bounds: Bounds = Bounds()
+    unwrap: bool = False
 
 
 def make_recipe(
@@ -292,9 +296,12 @@ def _make_excluded(patterns: Iterable[str]) -> Excluded | None:
 def make_restoring(
     members: Iterable[str] | None,
     on_error: OnError,
-    preserve: bool,  # noqa: FBT001
     max_members: int | None,
     max_member_size: Size | None,
+    *,
+    strip_components: int,
+    unwrap: bool,
+    preserve: bool,
 ) -> Restoring:
     """Check what is wanted of an archive; for one use: a ``Selection`` remembers what it met.
 
@@ -306,13 +313,20 @@ def make_restoring(
     from aiocompress.verbs.select import Selection
 
     check_on_error(on_error)
-    if isinstance(max_members, bool) or not isinstance(max_members, int | None):
-        raise TypeError(f"max_members must be an int, not {type(max_members).__name__}")
-    if max_members is not None and max_members < 0:
-        raise ValueError(f"max_members must not be negative, as {max_members} is")
+    if max_members is not None:
+        _check_count("max_members", max_members)
+    _check_count("strip_components", strip_components)
     size = None if max_member_size is None else parse_size(max_member_size, "max_member_size")
+    selection = Selection(members, strip_components)
     bounds = Bounds(max_members, size)
-    return Restoring(Selection(members), Keeping(preserve), on_error, bounds)
+    return Restoring(selection, Keeping(preserve, strip_components), on_error, bounds, unwrap)
+
+
+def _check_count(name: str, count: int) -> None:
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"{name} must be an int, not {type(count).__name__}")
+    if count < 0:
+        raise ValueError(f"{name} must not be negative, as {count} is")
 
 
 def check_on_error(on_error: OnError) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiocompress.errors import MemberNotFoundError
 from aiocompress.formats.tar.header import to_bytes, to_text
+from aiocompress.storage.restorer import parts_of
 
 _MOST_TOLD: Final = 3
 _MOST_COMPARED: Final = 50
@@ -28,14 +29,19 @@ class Selection:
 
     It remembers which of them were found.
 
+    :param strip: how many parts of a name are left out: a member that has no more is not wanted.
     :param inside: only what is in this folder of the archive; "": anything.
     """
 
-    def __init__(self, patterns: Iterable[str] | None = None, inside: str = "") -> None:
+    def __init__(
+        self, patterns: Iterable[str] | None = None, strip: int = 0, inside: str = ""
+    ) -> None:
         self.inside = plain(to_bytes(inside)) + b"/" if plain(to_bytes(inside)) else b""
         """What the names of all these members begin with."""
-        self.is_all = patterns is None and not self.inside
+        self.is_all, self.strip = patterns is None and not self.inside, strip
         self._any = patterns is None
+        self.wrapper: bytes | None = None
+        """The folder that all members stand below, wanted or not, as far as they were looked at."""
         self._names = {plain(to_bytes(name)): name for name in patterns or ()}
         self._missing = set(self._names)
         self._patterns = {
@@ -46,9 +52,13 @@ class Selection:
 
     def wants(self, name: bytes) -> bool:
         """Whether the caller wants a member."""
-        if self.is_all:
-            return True
-        name = plain(name)
+        self._look([name])
+        return self._is_deep(name) and (self.is_all or self._is_named(plain(name)))
+
+    def _is_deep(self, name: bytes) -> bool:
+        return not self.strip or len(parts_of(name)) > self.strip
+
+    def _is_named(self, name: bytes) -> bool:
         if not name.startswith(self.inside):
             return False
         if self._any:
@@ -68,7 +78,20 @@ class Selection:
 
     def mask(self, names: list[bytes]) -> bytes | None:
         """Return a byte for each name, 1 if it is wanted; None: all are."""
-        return None if self.is_all else bytes(map(self.wants, names))
+        if self.is_all and not self.strip:
+            self._look(names)
+            return None
+        return bytes(map(self.wants, names))
+
+    def _look(self, names: list[bytes]) -> None:
+        """Give the wrapper up as soon as a member stands elsewhere."""
+        if (wrapper := self.wrapper) is not None:
+            inside = wrapper + b"/"
+            for name in names:
+                if self.strip or not name.startswith(inside):
+                    parts = [part for part in parts_of(name)[self.strip :] if part != b"."]
+                    if parts[:1] not in ([wrapper], []):
+                        self.wrapper = None
 
     @property
     def missing(self) -> str | None:

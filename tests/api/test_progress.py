@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import pty
 import sys
+import termios
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm.utils import disp_len
 
 from aiocompress import Engine, Progress, Report
-from aiocompress.verbs import meter
+from aiocompress.verbs import bar, meter
 
 from ..help.data import noise
 from ..help.engines import given_back
@@ -31,6 +34,7 @@ Verb = Callable[[Engine, Any], Awaitable[Report]]
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tell everything, not only ten times a second."""
     monkeypatch.setattr(meter, "_INTERVAL", 0)
+    monkeypatch.setattr(bar, "_DELAY", 0)
 
 
 @pytest.fixture
@@ -133,7 +137,10 @@ async def test_totals(engine: Engine, verb: Verb, stage: str, files: int, exact:
     assert (last.raw_bytes, last.compressed_bytes) == report[:2]
     assert (last.done, last.files) == (last.total, last.total_files)
     assert last.files == files
-    assert {progress.stage for progress in seen} == {stage}
+    stages = list(dict.fromkeys(progress.stage for progress in seen[:-1]))
+    assert last.stage == stage
+    assert [one for one in stages if one not in {"reading the index", "syncing"}] == [stage]
+    assert "syncing" not in stages[:-1]
     assert last.name
     assert [p.done for p in seen] == sorted(p.done for p in seen)
     assert all(p.total is None or p.done <= p.total for p in seen)
@@ -239,16 +246,16 @@ async def test_a_callback_that_never_ends(engine: Engine, verb: Verb) -> None:
 class Terminal(io.StringIO):
     """A terminal on which so many writes succeed."""
 
-    def __init__(self, writes: int = 1 << 30) -> None:
+    def __init__(self, writes: int = 1 << 30, program: int = -1) -> None:
         super().__init__()
-        self._left = writes
+        self._left, self._program = writes, program
         self.said = ""
 
     def isatty(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        raise OSError("no descriptor")
+        return self._program
 
     def write(self, text: str) -> int:
         if not self._left:
@@ -256,6 +263,15 @@ class Terminal(io.StringIO):
         self._left -= 1
         self.said += text
         return len(text)
+
+
+@pytest.fixture
+def program() -> Iterator[int]:
+    """Open a terminal, whose width can be set: the side of the program."""
+    ends = pty.openpty()
+    yield ends[1]
+    for end in ends:
+        os.close(end)
 
 
 def closed() -> Terminal:
@@ -282,9 +298,12 @@ async def test_a_stderr_that_fails(
 
 
 @pytest.mark.usefixtures("at_once", "tree")
-async def test_what_the_bar_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_the_bar_says(
+    engine: Engine, program: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is done to which file, how far it is, and the rate as the summary says it."""
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal(program=program))
+    termios.tcsetwinsize(program, (25, 140))
     os.rename("file", "a long name \x1b[31m of a file, the end of which stands in the bar")
     [source] = [name for name in os.listdir() if name.startswith("a long")]
     await engine.compress_file(source, "out.zst", CHUNK, progress=True)
@@ -297,3 +316,43 @@ async def test_what_the_bar_says(engine: Engine, monkeypatch: pytest.MonkeyPatch
     await engine.compress_folder("tree", "out.tar.zst", CHUNK, progress=True)
     assert "compressing a/" in terminal.said
     assert " of 21 files, " in terminal.said
+
+
+@pytest.mark.parametrize("name", ["new\nline", "漢字" * 40, "{bar}", "x" * 200, "", None])
+@pytest.mark.parametrize("total", [None, 3 << 30])
+async def test_a_line_is_never_too_long(
+    name: str | None, total: int | None, program: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the width, and whatever a file is called; what matters most is what stays."""
+    monkeypatch.setattr(bar, "_DELAY", 0)
+    for columns in (20, 30, 59, 60, 80, 120, 200):
+        termios.tcsetwinsize(program, (25, columns))
+        line = bar.Bar(terminal := Terminal(program=program))
+        line.draw(Progress(9 << 20, 2 << 20, 9 << 20, total, 7, 20_000, "syncing", name))
+        line.close()
+        drawn = terminal.said.split("\r")[2]
+        assert disp_len(drawn) < columns
+        assert drawn.isprintable()
+        assert drawn.startswith("syncing")
+        assert "9.0 MiB" in drawn or columns < 60
+    assert "7 of 20,000 files" in drawn
+    assert (name or "")[-5:].replace("\n", "\\n") in drawn
+
+
+@pytest.mark.usefixtures("at_once", "tree")
+async def test_what_takes_its_time_at_the_end(engine: Engine) -> None:
+    """That files come to the disk is a stage of its own, unless nobody waits for it."""
+    for fsync in (True, False):
+        seen: list[Progress] = []
+        about: Any = {"fsync": fsync, "on_exists": "replace", "progress": seen.append}
+        await engine.compress_file("file", "out.zst", CHUNK, **about)
+        assert ("syncing" in {progress.stage for progress in seen}) == fsync
+
+
+def test_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets no bar, as no line can be drawn again on it."""
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    assert bar.terminal() is terminal
+    monkeypatch.setenv("TERM", "dumb")
+    assert bar.terminal() is None

@@ -8,10 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-import click
 import pytest
-
-from aiocompress.cli import commands as cli
 
 from ..help.data import noise
 from ..help.programs import done, failed, ours
@@ -245,25 +242,3 @@ def test_version() -> None:
         assert run(beside, "--version").decode() == said
         packed = run(beside, "compress", data=LARGE)
         assert packed == done("compress", data=LARGE)
-
-
-# Help.
-
-
-def _commands() -> list[tuple[str, click.Command]]:
-    return [("", cli.cli), *cli.cli.commands.items()]
-
-
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help(flag: str) -> None:
-    """Every command and every option of it has help, with examples."""
-    for name, command in _commands():
-        said = done(*([name] if name else []), flag).decode()
-        assert command.help
-        assert command.help.splitlines()[0].split(".")[0][:40] in " ".join(said.split())
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                assert parameter.help, f"{name} {parameter.name}"
-                assert parameter.opts[-1] in said
-        assert "Example" in said or not name
-    assert "Exit codes" in done("--help").decode()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from aiocompress.cli.plan import Options, plan
+
 from ..help.data import noise, text
 from ..help.programs import COMMAND, done, failed, limited, ours, started
 from ..help.tools import run, tool
@@ -68,7 +70,7 @@ def test_a_folder_and_back(flags: tuple[str, ...], name: str) -> None:
     os.rename("tree", "before")
     done("extract", name)
     back = name.split(".", maxsplit=1)[0]
-    assert contents(back) == contents("before")
+    assert contents("tree" if back == "tree" else f"{back}/tree") == contents("before")
     assert sorted(os.listdir()) == sorted([back, "before", name])
 
 
@@ -77,7 +79,7 @@ def test_tar_reads_what_is_written() -> None:
     done("compress", "tree")
     os.mkdir("out")
     run(tool("tar"), "--zstd", "-xf", "tree.tar.zst", "-C", "out")
-    assert contents("out") == contents("tree")
+    assert contents("out/tree") == contents("tree")
 
 
 def test_folders_each_their_own() -> None:
@@ -111,7 +113,7 @@ def test_to_stdout_and_from_stdin() -> None:
     assert packed == Path("tree.tar.zst").read_bytes()
     assert done("list", "-", data=packed) == done("list", "tree.tar.zst")
     done("extract", "-", "-o", "out", data=packed)
-    assert contents("out") == contents("tree")
+    assert contents("out/tree") == contents("tree")
     assert "-o" in failed("extract", "-", data=packed)
 
 
@@ -147,12 +149,12 @@ def test_a_mirrored_tree_and_back() -> None:
 def test_members_are_chosen() -> None:
     """Names, folders and patterns restore just these."""
     done("compress", "tree")
-    done("extract", "tree.tar.zst", "sub", "z", "-o", "some")
-    assert set(contents("some")) == {"sub", "sub/b.bin", "sub/deep", "sub/deep/c", "z"}
+    done("extract", "tree.tar.zst", "tree/sub", "tree/z", "-o", "some")
+    assert set(contents("some/tree")) == {"sub", "sub/b.bin", "sub/deep", "sub/deep/c", "z"}
     done("extract", "tree.tar.zst", "*.txt", "-o", "texts")
-    assert set(contents("texts")) == {"a.txt"}
+    assert set(contents("texts")) == {"tree", "tree/a.txt"}
     said = failed("extract", "tree.tar.zst", "b.bin", "-o", "none")
-    assert "sub/b.bin" in said
+    assert "tree/sub/b.bin" in said
     assert not os.path.exists("none")
 
 
@@ -161,8 +163,10 @@ def test_members_are_left_out() -> None:
     Path("rules").write_text("# a comment\n*.bin\n!keep.bin\n")
     Path("tree/keep.bin").write_bytes(b"")
     done("compress", "tree", "--exclude", "deep/", "--exclude-from", "rules")
-    names = done("list", "tree.tar.zst").decode().split()
-    assert names == ["a.txt", "empty/", "keep.bin", "link", "sub/", "z"]
+    names = done("list", "tree.tar.zst", "tree/*").decode().split()
+    assert names == [
+        f"tree/{name}" for name in ("a.txt", "empty/", "keep.bin", "link", "sub/", "z")
+    ]
 
 
 def test_a_prefix() -> None:
@@ -172,13 +176,52 @@ def test_a_prefix() -> None:
     assert all(name.startswith("v1/data/") for name in names)
 
 
+@pytest.mark.parametrize(
+    ("sources", "prefix"),
+    [
+        ("tree", "tree"),
+        ("tree/", "tree"),
+        ("tree/.", "tree"),
+        ("./tree//", "tree"),
+        ("tree/sub", "sub"),
+        ("tree/../tree", "tree"),
+        ("/proc/self/../..", ""),
+        (".", ""),
+        ("tree/..", ""),
+        ("..", ""),
+        ("/", ""),
+        ("tree tree/sub", ""),
+        ("tree/a.txt", ""),
+    ],
+)
+def test_the_name_of_a_folder(sources: str, prefix: str) -> None:
+    """Members stand below the last part of the path, where that is a name; --prefix overrules."""
+    about = Options("compress", tuple(sources.split()), output="x.tar.zst")
+    assert [task.prefix for task in plan(about)] == [prefix]
+    assert [task.prefix for task in plan(about._replace(prefix="p"))] == ["p"]
+    assert [task.prefix for task in plan(about._replace(prefix=""))] == [""]
+
+
+def test_a_tree_is_left_as_it_was_named() -> None:
+    """Without -o, extract makes no folder in one of the same name, also of a part; -o does."""
+    done("compress", "tree")
+    os.rename("tree", "before")
+    done("extract", "tree.tar.zst", "tree/sub")
+    assert set(contents("tree")) == {"sub", "sub/b.bin", "sub/deep", "sub/deep/c"}
+    done("extract", "tree.tar.zst", "-f")
+    assert contents("tree") == contents("before")
+    done("extract", "tree.tar.zst", "-o", "out", "--strip-components", "2")
+    assert set(contents("out")) == {"b.bin", "deep", "deep/c"}
+    failed("extract", "tree.tar.zst", "-f", "--strip-components", "1", "--rm", naming="--rm")
+
+
 def test_reproducible() -> None:
     """Copies of a tree with other times and modes give the same bytes."""
     make_tree(Path("copy"))
     os.utime("copy/z", (1, 1))
     os.chmod("copy/z", 0o600)
     for name in ("tree", "copy"):
-        done("compress", name, "--reproducible", "-o", f"{name}.tar.zst")
+        done("compress", name, "--prefix", "", "--reproducible", "-o", f"{name}.tar.zst")
     assert Path("tree.tar.zst").read_bytes() == Path("copy.tar.zst").read_bytes()
 
 
@@ -188,21 +231,25 @@ def test_reproducible() -> None:
 def test_cat() -> None:
     """Members go to stdout, one after another."""
     done("compress", "tree")
-    data = done("cat", "tree.tar.zst", "sub/b.bin", "z")
+    data = done("cat", "tree.tar.zst", "tree/sub/b.bin", "tree/z")
     assert data == FILES["sub/b.bin"] + FILES["z"]
-    assert "closest: sub/b.bin" in failed("cat", "tree.tar.zst", "b.bin")
-    assert "directory" in failed("cat", "tree.tar.zst", "sub")
+    assert "closest: tree/sub/b.bin" in failed("cat", "tree.tar.zst", "b.bin")
+    assert "directory" in failed("cat", "tree.tar.zst", "tree/sub")
 
 
 def test_list_says_more() -> None:
     """--long is for people, --json for programs, -0 for xargs."""
     os.rename("tree/z", "tree/new\nline")
     done("compress", "tree")
-    assert r"new\nline" in done("list", "tree.tar.zst").decode().splitlines()
-    assert b"new\nline\0" in done("list", "-0", "tree.tar.zst")
-    assert "-> a.txt" in done("list", "--long", "tree.tar.zst").decode()
+    assert r"tree/new\nline" in done("list", "tree.tar.zst").decode().splitlines()
+    assert b"tree/new\nline\0" in done("list", "-0", "tree.tar.zst")
+    long = done("list", "--long", "tree.tar.zst").decode()
+    assert "-> a.txt" in long
+    size = sum(map(len, FILES.values()))
+    total = f"4 files, 4 folders, 1 link: {size:,} bytes (60.0 KiB)"
+    assert long.splitlines()[-1] == total
     rows = [json.loads(line) for line in done("list", "--json", "tree.tar.zst").splitlines()]
-    assert {row["name"]: row["size"] for row in rows}["sub/b.bin"] == 40 * KIB
+    assert {row["name"]: row["size"] for row in rows}["tree/sub/b.bin"] == 40 * KIB
 
 
 def test_a_report_as_json() -> None:
@@ -236,20 +283,20 @@ def test_what_cannot_be_read_is_named() -> None:
     ended = ours("compress", "tree")
     assert ended.returncode == 1
     assert b"skipped: tree/socket" in ended.stderr
-    assert b"pipe\n" in done("list", "tree.tar.zst")
+    assert b"tree/pipe\n" in done("list", "tree.tar.zst")
     failed("compress", "tree", "--strict", "-o", "strict.tar.zst", naming="tree/socket")
     assert not os.path.exists("strict.tar.zst")
     ended = ours("extract", "tree.tar.zst", "-o", "out")
     assert ended.returncode == 1
-    assert b"skipped: pipe" in ended.stderr
-    assert set(contents("out")) == set(contents("tree")) - {"pipe", "socket"}
+    assert b"skipped: tree/pipe" in ended.stderr
+    assert set(contents("out/tree")) == set(contents("tree")) - {"pipe", "socket"}
 
 
 def test_a_damaged_frame_spares_the_others() -> None:
     """It is named with its members; --keep-going restores the rest, and exits with 2."""
     for number in range(8):
         Path(f"tree/n{number}").write_bytes(noise(20 * KIB, number))
-    done("compress", "tree", "--chunk-size", "64K")
+    done("compress", "tree", "--prefix", "", "--chunk-size", "64K")
     data = bytearray(Path("tree.tar.zst").read_bytes())
     data[len(data) // 2] ^= 1
     Path("bad.tar.zst").write_bytes(data)
@@ -339,7 +386,7 @@ def test_a_signal_that_comes_twice_at_once(seconds: float, here: Path) -> None:
     """As `timeout` sends it, to the process and to its group: what was made is removed."""
     for number in range(3000):
         Path(f"tree/n{number}").write_bytes(b"%d" % number)
-    done("compress", "tree", "-o", "many.tar.zst")
+    done("compress", "tree", "--prefix", "", "-o", "many.tar.zst")
     with started(*COMMAND, "extract", "many.tar.zst", "-o", "out", cwd=here) as process:
         time.sleep(seconds)
         for _ in range(2):
@@ -355,9 +402,11 @@ def test_an_empty_folder() -> None:
     """It is an archive of nothing, which comes back as one."""
     os.mkdir("nothing")
     done("compress", "nothing")
-    assert done("list", "nothing.tar.zst") == b""
-    done("extract", "nothing.tar.zst", "-o", "back")
-    assert os.listdir("back") == []
+    assert done("list", "nothing.tar.zst") == b"nothing/\n"
+    os.rmdir("nothing")
+    done("extract", "nothing.tar.zst")
+    assert os.listdir("nothing") == []
+    done("compress", "nothing", "--prefix", "", "-f")
     assert run(tool("tar"), "--zstd", "-tf", "nothing.tar.zst") == b""
 
 

@@ -10,13 +10,17 @@ import select
 import subprocess
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from aiocompress.cli import progress
+from aiocompress.cli.plan import Options, Task
+from aiocompress.model import Progress
+
 from ..help.programs import COMMAND, done, failed, limited, ours
-from .sample import LARGE
+from .sample import LARGE, SMALL
 
 
 def test_a_stdin_that_cannot_be_read(tmp_path: Path) -> None:
@@ -119,17 +123,34 @@ def test_the_bar(flags: tuple[str, ...], bar: bool) -> None:
 
 
 def test_the_bars_of_several_files() -> None:
-    """Each names its file, and says the rate as the summary does."""
+    """They are one, of all bytes and files, which names the current one."""
     os.link("large", "other")
     with terminal() as (person, program):
         arguments = ("compress", "-l", "15", "--chunk-size", "512K", "large", "other")
         ended = ours(*arguments, capture_output=False, stdout=-1, stderr=program)
         said = shown(person)
     assert ended.returncode == 0, said
-    for name in ("large", "other"):
-        assert f"compressing {name} " in said
-    assert " MiB of 5.0 MiB, " in said
+    assert "compressing other " in said
+    assert " MiB of 10.0 MiB, 1 of 2 files, " in said
     assert "MB/s" not in said
+
+
+def test_progress_where_no_bar_can_be_drawn(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """--progress gives lines there, of all files together."""
+    monkeypatch.setattr(progress, "_LINE_INTERVAL", 0)
+    tasks = [Task("large", "large.zst"), Task("small", "small.zst")]
+    course = progress.Course.of(tasks, Options("compress", ("large", "small"), progress=True))
+    assert course is not None
+    assert progress.Course.of(tasks, Options("compress", ("large", "small"))) is None
+    with closing(course):
+        for task, size in zip(tasks, (len(LARGE), len(SMALL)), strict=True):
+            course(Progress(size, size, size, size, 1, 1, "compressing", task.source))
+            course.end_task()
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("aiocompress: compressing large: 99%, 5.0 MiB of 5.0 MiB, 1 of 2 f")
+    assert lines[-1].startswith("aiocompress: compressing small: 100%, 5.0 MiB of 5.0 MiB, 2 of 2")
 
 
 def test_no_bar_in_a_pipe() -> None:

@@ -255,7 +255,7 @@ class Records:
     def __iter__(self) -> Iterator[Record]:
         return self._made(self._rows)
 
-    def where(self, mask: Iterable[bool]) -> Iterator[Record]:
+    def where(self, mask: Iterable[int]) -> Iterator[Record]:
         """Return the records for which ``mask`` says so, in order."""
         return self._made(compress(self._rows, mask))
 
@@ -273,12 +273,12 @@ class Records:
         """All names as users type them: without the ``./`` that others write in front."""
         return [name.removeprefix(b"./") for name in self.names]
 
-    def listing(self) -> list[str]:
-        """Return all names as text; that of a folder ends with a slash."""
+    def listing(self, mask: bytes | None = None) -> list[str]:
+        """Return all names, or those whose byte is 1, as text; those of folders with a slash."""
         texts = to_text(b"\0".join(self.names)).split("\0") if self.names else []
         for number in compress(range(len(texts)), self._kinds.translate(_IS_FOLDER)):
             texts[number] += "/"
-        return texts
+        return texts if mask is None else list(compress(texts, mask))
 
     def record(self, number: int, offset: int) -> Record:
         """Return one record, whose member begins at the raw offset ``offset``."""

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, suppress
 from itertools import islice
+from operator import and_
 from typing import Final, TypeVar
 
 from aiocompress.errors import (
@@ -23,7 +24,7 @@ from aiocompress.model import Member
 from aiocompress.storage.positional import SourceError
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.options import Bounds
-from aiocompress.verbs.select import Closest, plain
+from aiocompress.verbs.select import Closest, Selection, plain
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
@@ -81,19 +82,41 @@ class Contents(ABC):
             self.index = None
             self.warnings.append("the index is not what the archive holds, and was not used")
 
-    def names(self) -> AsyncGenerator[list[str]]:
-        """Yield the names of all members, many at once; that of a folder ends with a slash."""
-        return self._batches(
-            Records.listing,
-            lambda member: [member.name + "/" * (member.kind == "directory")],
-        )
+    async def names(self, selection: Selection | None = None) -> AsyncGenerator[list[str]]:
+        """Yield the names of members, many at once; that of a folder ends with a slash.
 
-    async def members(self, prefix: str = "") -> AsyncGenerator[Member]:
-        """Yield all members whose names begin so, in the order of the archive."""
-        start = to_bytes(prefix).removeprefix(b"./").lstrip(b"/")
+        :raises MemberNotFoundError: at the end: a name or pattern matches no member.
+        """
+        wanted = selection or Selection()
         batches = self._batches(
-            lambda records: _members(records, start),
-            lambda member: [member] * plain(to_bytes(member.name)).startswith(start),
+            lambda records: records.listing(wanted.mask(records.names)),
+            lambda member: (
+                [member.name + "/" * (member.kind == "directory")]
+                * wanted.wants(to_bytes(member.name))
+            ),
+        )
+        async with aclosing(batches):
+            async for batch in batches:
+                yield batch
+        if wanted.missing is not None:
+            raise await self.not_found(wanted.missing)
+
+    async def members(
+        self, prefix: str = "", selection: Selection | None = None
+    ) -> AsyncGenerator[Member]:
+        """Yield the members that are wanted and whose names begin so, in the archive's order.
+
+        :raises MemberNotFoundError: at the end: a name or pattern matches no member.
+        """
+        start = to_bytes(prefix).removeprefix(b"./").lstrip(b"/")
+        wanted = selection or Selection()
+        batches = self._batches(
+            lambda records: _members(records, start, wanted.mask(records.names)),
+            lambda member: (
+                [member]
+                * plain(to_bytes(member.name)).startswith(start)
+                * wanted.wants(to_bytes(member.name))
+            ),
             start,
             _MEMBERS_AT_ONCE,
         )
@@ -101,6 +124,8 @@ class Contents(ABC):
             async for batch in batches:
                 for member in batch:
                     yield member
+        if wanted.missing is not None:
+            raise await self.not_found(wanted.missing)
 
     async def listdir(self, folder: str) -> list[str]:
         """Return the names of all that is directly in a folder, in order.
@@ -274,10 +299,11 @@ class _Scan:
             self.found[name] = member
 
 
-def _members(records: Records, start: bytes) -> Iterator[Member]:
-    if not start:
-        return map(Record.member, records)
-    return map(Record.member, records.where(name.startswith(start) for name in records.plain_names))
+def _members(records: Records, start: bytes, mask: bytes | None) -> Iterator[Member]:
+    if start:
+        begin = bytes(name.startswith(start) for name in records.plain_names)
+        mask = begin if mask is None else bytes(map(and_, begin, mask))
+    return map(Record.member, records if mask is None else records.where(mask))
 
 
 def _children(names: Iterable[bytes], start: bytes) -> list[bytes]:

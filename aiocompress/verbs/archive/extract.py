@@ -88,7 +88,8 @@ async def least_space(archive: Indexed, selection: Selection) -> int:
         async for records in blocks:
             mask = selection.mask(records.names) or b"\1" * len(records)
             for name, size, wanted in zip(records.names, records.sizes, mask, strict=True):
-                place = name.replace(b"/", b"\0")  # the order in which folders are walked
+                inside = name.split(b"/", selection.strip)[-1]
+                place = inside.replace(b"/", b"\0")  # the order in which folders are walked
                 if wanted and place > last:
                     total, last = total + size, place
     return total
@@ -258,7 +259,7 @@ class Maker(MemberMaker, Spanning):
 
     def _begin(self, record: Record, header: memoryview) -> None:
         known = verified(record, header)
-        place = checked(record.name)
+        place = checked(record.name, self._strip)
         if record.kind == FILE:
             self._file.begin(place, known.member(record))
         elif record.kind == DIRECTORY:
@@ -290,7 +291,7 @@ class Maker(MemberMaker, Spanning):
                 self._attempt(record.name, self._make, record)
 
     def _make(self, record: Record) -> None:
-        place = checked(record.name)
+        place = checked(record.name, self._strip)
         if record.kind == HARDLINK:
             self._hardlink(place, self._failures.place(record.link))
         elif record.kind == SYMLINK:

@@ -15,13 +15,13 @@ _CROSSED: Final = "its path leads through an earlier member that is a link or a 
 class Failures:
     """Decides whether a member that cannot be restored is an error or a line in the report."""
 
-    def __init__(self, on_error: OnError, found: Found) -> None:
-        self._raises, self._found = on_error == "raise", found
+    def __init__(self, on_error: OnError, found: Found, strip: int = 0) -> None:
+        self._raises, self._found, self._strip = on_error == "raise", found, strip
         self._stripped = False
 
     def place(self, name: bytes) -> bytes:
         """Return where a member goes (see ``checked``), and warn once about absolute names."""
-        place = checked(name)
+        place = checked(name, self._strip)
         if name[:1] == b"/" and not self._stripped:
             self._stripped = True
             self._found.warn(f"{shown(name)}: the leading '/' was removed from member names")

@@ -138,7 +138,8 @@ class MemberMaker:
 
     def __init__(self, root: int, restoring: Restoring, found: Found) -> None:
         self._restoring, self._found = restoring, found
-        self._failures = Failures(restoring.on_error, found)
+        self._strip = restoring.keeping.strip_components
+        self._failures = Failures(restoring.on_error, found, self._strip)
         self._restorer = Restorer(root, restoring.keeping)
         self._file = Incoming(self._restorer, self._failures, found)
         self.root_mode: int | None = None

@@ -131,7 +131,7 @@ def _restore_all(
     files, failed = 0, []
     for record, known, data in members:
         try:
-            name = checked(record.name)
+            name = checked(record.name, restorer.keeping.strip_components)
             if record.kind == FILE:
                 about = record.mode, known.mtime_ns, record.owner[:2], known.xattrs
                 if known.extents is None:

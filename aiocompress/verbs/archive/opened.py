@@ -226,16 +226,20 @@ class OpenedArchive(Contents):
         """Restore members into a folder; see ``Archive.extract``."""
         self.check()
         reading, name = self._reading._replace(max_output=max_output), self.name
+        selection = restoring.selection
         try:
             async with (
                 verb(self._pool, "extracting", writing, found=Found(), back=True, file=name) as run,
                 into_folder(run, os.fspath(destination)) as building,
             ):
                 building.preserve = restoring.keeping.preserve
-                self._expect(run, restoring.selection)
+                selection.wrapper = building.base if restoring.unwrap else None
+                self._expect(run, selection)
                 await self._restore(building, restoring, reading, run.tally)
-                if (missing := restoring.selection.missing) is not None:
+                if (missing := selection.missing) is not None:
                     raise await self.not_found(missing)
+                if selection.wrapper:
+                    await call(self._pool.files, building.unwrap, selection.wrapper)
         except (FileExistsError, NotADirectoryError):
             # Where this is no archive, what stands in the way may be the file that it becomes.
             await self._check_is_tar()
@@ -249,6 +253,7 @@ class OpenedArchive(Contents):
         if self.index is None:
             run.total = self._size
         else:
+            run.before = "reading the index"
             run.expect(partial(amount, self.index, selection))
 
     async def _check_is_tar(self) -> None:

@@ -9,6 +9,7 @@ stays different: hard links come last, so that one may stand before what it is l
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from itertools import islice
@@ -60,9 +61,10 @@ class _Stretch(NamedTuple):
 
 
 def suits(restoring: Restoring) -> bool:
-    """Whether workers can restore what is wanted: everything, without limits and owners."""
-    selection, keeping, _, bounds = restoring
-    return selection.is_all and not keeping.preserve and bounds == Bounds()
+    """Whether workers can restore what is wanted: everything as it is, without limits and owners."""
+    selection, keeping = restoring.selection, restoring.keeping
+    is_all = selection.is_all and not selection.strip
+    return is_all and not keeping.preserve and restoring.bounds == Bounds()
 
 
 class SegmentRestorer:
@@ -223,6 +225,9 @@ class SegmentRestorer:
             while await call(self._pool.files, self._make_some, records):
                 pass
         self._building.mode = self._maker.root_mode
+        # Members were not looked at one by one; where all of them stand shows at the top.
+        top = await call(self._pool.files, os.listdir, self._building.descriptor)
+        self._restoring.selection.mask([os.fsencode(name) for name in top])
 
     def _records(self, kinds: bytes) -> Iterator[Record]:
         records = reversed(self._later) if DIRECTORY in kinds else iter(self._later)

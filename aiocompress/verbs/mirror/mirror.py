@@ -106,6 +106,7 @@ async def _mirror(
         try:
             await _Mirroring(run, trees, twins, way, on_error).run()
             await call(files, twins.finish)
+            run.syncs()
             await call(files, trees.commit)
         finally:
             await call(files, twins.close)
