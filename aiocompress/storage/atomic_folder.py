@@ -116,7 +116,8 @@ class AtomicFolder:
         if self._exists:
             self._merge()
             if self._like is not None and self._on_exists == "replace":
-                os.rmdir(self._name, dir_fd=self._folder)  # it is in there, and has a time, too
+                empty(self.descriptor)  # folders of both stay behind, and it is in there itself
+                os.rmdir(self._name, dir_fd=self._folder)
                 self._name = ""
                 os.utime(self._folder, ns=(self._like.st_atime_ns, self._like.st_mtime_ns))
         else:
