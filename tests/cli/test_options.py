@@ -33,11 +33,11 @@ def flags_of(verb: str) -> set[str]:
 
 # What errors recommend.
 
-READING = {"decompress", "extract", "list", "cat", "test", "recover", "compress"}
+READING = {"decompress", "extract", "list", "cat", "diff", "test", "recover", "compress"}
 WRITING = {"decompress", "extract", "recover", "compress"}
 MET_BY = {
     "--max-window": READING,
-    "--max-metadata": {"extract", "list", "cat", "test"},
+    "--max-metadata": {"extract", "list", "cat", "diff", "test"},
     "--memory-limit": READING | {"serve"},
     "-T": READING | {"serve"},
     "--keep-going": {"extract", "decompress", "compress"},
@@ -109,6 +109,7 @@ LINES = [
     "extract tree.tar.zst -o out",
     "extract tree.tar.zst tree/small -o out",
     "list tree.tar.zst",
+    "diff tree.tar.zst tree",
     "cat tree.tar.zst tree/small",
     "test small.zst",
     "recover tree.tar.zst -o out",

@@ -50,10 +50,8 @@ _RECORD_MEMORY: Final = 136
 MOST_ZEROS: Final = MIB
 """Bytes behind the last member of an archive with an index: the end, and a tape's padding."""
 DEVICES: Final = b"34"
-_LONGEST_DEVICE: Final = 30
-_LONGEST_SIZE: Final = 19
+_LONGEST_NUMBER: Final = 30
 FILE, HARDLINK, SYMLINK, DIRECTORY = b"0125"
-LINKS: Final = b"12"
 LETTERS: Final = {kind: letter[0] for kind, letter in TYPES.items()}
 _KINDS: Final = {letter: kind for kind, letter in LETTERS.items()}
 _NO_FILE: Final = bytes(kind != FILE for kind in range(256))
@@ -88,7 +86,7 @@ class Record(NamedTuple):
     @property
     def is_sparse(self) -> bool:
         """Whether it is a file with holes, whose map only its headers have."""
-        return self.kind == FILE and self.link.isdigit() and len(self.link) <= _LONGEST_SIZE
+        return self.kind == FILE and self.link.isdigit() and len(self.link) <= _LONGEST_NUMBER
 
     def member(self) -> Member:
         """Return the record as a public ``Member``; a sparse one does not have its extents yet."""
@@ -126,7 +124,7 @@ def in_range(mtime_ns: int) -> int:
 def _device(link: bytes) -> tuple[int, int]:
     """Return the numbers of a device, which stand in the place of a link's target."""
     major, _, minor = link.partition(b",")
-    if major.isdigit() and minor.isdigit() and len(link) < _LONGEST_DEVICE:
+    if major.isdigit() and minor.isdigit() and len(link) < _LONGEST_NUMBER:
         return int(major), int(minor)
     return 0, 0
 

@@ -18,13 +18,13 @@ from aiocompress.formats.tar.index import (
     DIRECTORY,
     FILE,
     LETTERS,
-    LINKS,
     Record,
     Row,
     in_range,
 )
 from aiocompress.model import Buffer, Member
 
+_LINKS: Final = b"12"
 _UNCUT: Final = 8
 """A member of at most this fraction of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
@@ -92,7 +92,7 @@ class Layer:
             mode,
             len(extents) + size,
             mtime_ns // _SECOND,
-            link if kind in LINKS else b"",
+            link if kind in _LINKS else b"",
             who,
             xattrs,
             real_size,

@@ -61,7 +61,7 @@ class _Stretch(NamedTuple):
 
 
 def suits(restoring: Restoring) -> bool:
-    """Whether workers can restore what is wanted: everything as it is, without limits and owners."""
+    """Whether workers can restore what is wanted: everything, without limits and owners."""
     selection, keeping = restoring.selection, restoring.keeping
     is_all = selection.is_all and not selection.strip
     return is_all and not keeping.preserve and restoring.bounds == Bounds()
