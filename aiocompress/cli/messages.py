@@ -55,9 +55,14 @@ def in_flags(advice: str) -> str:
     def flag(found: re.Match[str]) -> str:
         if found[1]:
             return _CALLS[found[1]]
-        return "--" + found[2].replace("_", "-") + " " * bool(found[3])
+        return _flag(found[2]) + " " * bool(found[3])
 
     return _NAMED.sub(flag, advice)
+
+
+def _flag(argument: str) -> str:
+    """Return the flag that stands for an argument of the library."""
+    return "--long" if argument == "long_distance" else "--" + argument.replace("_", "-")
 
 
 def told(line: str) -> str:
@@ -84,7 +89,7 @@ def complain(error: BaseException, *, verbose: bool) -> None:
     else:
         text = str(error) or type(error).__name__
         if isinstance(error, ValueError):
-            text = _ARGUMENT.sub(lambda found: "--" + found[0].replace("_", "-"), text)
+            text = _ARGUMENT.sub(lambda found: _flag(found[0]), text)
         if isinstance(error, AiocompressError) and error.hint:
             text = text.removesuffix(error.hint) + in_flags(error.hint)
     say(shown(text))

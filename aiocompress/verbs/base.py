@@ -90,7 +90,7 @@ class Verb:
         """Say that all has gone through, and has to come to the disk."""
         if self.writing.fsync:
             self._after = "syncing"
-            self._meter.update(now=True)
+            self._meter.update(soon=True)
 
     def progress(self) -> Progress:
         """Say how far it has come."""

@@ -31,6 +31,8 @@ class Meter:
     def __init__(self, option: ProgressOption, measure: Callable[[], Progress]) -> None:
         self._measure = measure
         self._told = 0.0
+        self._later: asyncio.TimerHandle | None = None
+        """Tells of a stage that began a moment after something else was told."""
         self._telling: asyncio.Future[object] | None = None
         self._bar: Bar | None = None
         self._tell: Callable[[Progress], object] | None = None
@@ -48,13 +50,17 @@ class Meter:
         """Whether anybody is told."""
         return self._tell is not None
 
-    def update(self, *, now: bool = False) -> None:
+    def update(self, *, soon: bool = False) -> None:
         """Tell the progress, unless that was done a moment ago, or is still being told.
 
-        :param now: even if it was done a moment ago.
+        :param soon: if it was done a moment ago, then a moment later.
         """
         moment = time.monotonic()
-        if self._tell is None or not (now or moment - self._told >= _INTERVAL):
+        if self._tell is None:
+            return
+        if (early := self._told + _INTERVAL - moment) > 0:
+            if soon and self._later is None:
+                self._later = asyncio.get_running_loop().call_later(early, self._in_time)
             return
         if self._telling is not None:
             if not self._telling.done():
@@ -63,6 +69,10 @@ class Meter:
         self._told = moment
         answer = self._tell(self._measure())
         self._telling = asyncio.ensure_future(answer) if isinstance(answer, Awaitable) else None
+
+    def _in_time(self) -> None:
+        self._later = None
+        self.update()
 
     async def finish(self) -> None:
         """Tell the final progress."""
@@ -75,6 +85,8 @@ class Meter:
 
     async def aclose(self) -> None:
         """Remove the bar; stop a callback that has not ended."""
+        if self._later is not None:
+            self._later.cancel()
         if self._bar is not None:
             self._bar.close()
         if self._telling is not None:

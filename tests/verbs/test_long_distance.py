@@ -115,4 +115,4 @@ def test_the_command_line(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done("compress", "-q", "--long", "data")
     assert Path("data.zst").stat().st_size < 7 * MIB
     assert done("compress", "-d", "--long", "-c", "data.zst") == DATA
-    failed("compress", "--long", "-o", "data.gz", "data", naming="long_distance is for zstd")
+    failed("compress", "--long", "-o", "data.gz", "data", naming="--long is for zstd")
