@@ -63,9 +63,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as folder:
         make_sources(Path(folder))
         costs = middle([count(Path(folder), keys) for _ in range(options.runs)])
+        known = load() if BASELINE.exists() else {}
         if options.renew:
+            print_table(costs, known)
             return renew(costs)
-        known = load()
         again = [key for key, *_ in changes(costs, known, 1)]
         if again:  # once more: something unusual may have been counted, too
             costs |= lowest([costs, count(Path(folder), again)], again)
@@ -83,6 +84,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--runs", type=int, default=1, metavar="N", help="take the medians of so many runs")
     add("--renew", action="store_true", help="write the baseline, from 3 runs or more")
     options = parser.parse_args()
+    if options.renew and options.only:
+        parser.error("the baseline is renewed as a whole")
     if options.renew:
         options.runs = max(options.runs, RENEWED_BY)
     return options
@@ -163,8 +166,7 @@ def renew(costs: Costs) -> int:
     for (name, by), measured in costs.items():
         rows.setdefault(name, {})[by] = {what: round(cost, 3) for what, cost in measured.items()}
     BASELINE.write_text(json.dumps({"python": _python(), "rows": rows}, indent=1) + "\n")
-    print_table(costs, {})
-    print(f"\nThis is {BASELINE.name} now.")
+    print(f"\nThis is {BASELINE.name} now; the changes are to what it was.")
     return 0
 
 
@@ -207,7 +209,7 @@ def _name(key: Key) -> str:
 
 
 def _told(key: Key, what: str, cost: float, before: float) -> str:
-    of = "" if what == "peak" else f" a {ROW[key[0]].unit}"
+    of = "" if what == "peak" else f" per {ROW[key[0]].unit}"
     change = f" ({cost / before - 1:+.0%})" if before else ""
     return f"{MEASURES[what].heading} {before:,.2f} -> {cost:,.2f}{of}{change}"
 
@@ -218,7 +220,7 @@ def _told(key: Key, what: str, cost: float, before: float) -> str:
 def print_table(costs: Costs, known: Costs) -> None:
     """Print a line for each row, with the change of each count that has one."""
     shown = [what for what in MEASURES if any(what in measured for measured in costs.values())]
-    rows = [("row", "for a", *(MEASURES[what].heading for what in shown))]
+    rows = [("row", "per", *(MEASURES[what].heading for what in shown))]
     for key, measured in costs.items():
         cells = (_cell(measured.get(what), known.get(key, {}).get(what)) for what in shown)
         rows.append((_name(key), ROW[key[0]].unit, *cells))

@@ -12,12 +12,13 @@ from typing import Final
 
 from .counting import MARK, Counts
 
-_WAITS: Final = (
+_LEFT_OUT: Final = (
+    # How often these are called depends on who comes first.
     *("futex", "poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "recvfrom"),
     *("sched_yield", "restart_syscall", "clock_nanosleep", "rt_sigprocmask", "rt_sigreturn"),
-    *("brk", "munmap", "mprotect", "madvise", "mremap"),
+    *("brk", "munmap", "mprotect", "madvise", "mremap"),  # mmap tells
+    "getpid",  # asyncio of Python 3.11 asks again and again
 )
-"""How often these are called depends on who comes first; and what is mapped is told by mmap."""
 _COPIES: Final = frozenset({
     *("read", "readv", "pread64", "preadv", "preadv2", "write", "writev", "pwrite64", "pwritev"),
     *("pwritev2", "sendfile", "splice", "copy_file_range", "sendto", "sendmsg"),
@@ -44,7 +45,7 @@ def why_not() -> str:
 
 def traced(command: Sequence[str], log: Path) -> str:
     """Run a command under strace; returns what it prints."""
-    strace = (*_STRACE, f"trace=!{','.join(_WAITS)}", "-o", str(log))
+    strace = (*_STRACE, f"trace=!{','.join(_LEFT_OUT)}", "-o", str(log))
     done = subprocess.run(
         (*strace, *command),
         env=os.environ | _ENVIRONMENT,

@@ -101,6 +101,7 @@ class Place:
             "python": shlex.quote(sys.executable),
             "ours": shlex.join(ours()),
             "peers": f"{shlex.quote(sys.executable)} -m {__package__}.peers",
+            "memory": f"{shlex.quote(sys.executable)} -m {__package__}.memory",
         }
 
     def command(self, job: Job, template: str, made: Path, out: Path) -> str:

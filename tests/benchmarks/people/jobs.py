@@ -4,7 +4,7 @@
 {tree} {member}     the same as a folder, the name of a file in its middle
 {made}              what ``make`` of this tool, or else of the job, has made before
 {out}               where to write: absent before, removed after
-{threads} {python} {ours} {peers}
+{threads} {python} {ours} {peers} {memory}
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def ours(verb: str, options: str) -> str:
 def python(what: str, arguments: str) -> str:
     """Return the call of a program in ``peers.py``."""
     return f"{{peers}} {what} {arguments}"
+
+
+def in_memory(what: str, arguments: str) -> str:
+    """Return the call of a program in ``memory.py``."""
+    return f"{{memory}} {what} {arguments}"
 
 
 def curve(name: str, command: str, levels: Iterable[int], needs: str = "") -> tuple[Tool, ...]:
@@ -220,7 +225,7 @@ FILES: Final = (
     ),
 )
 
-_PACK_OURS: Final = ours("compress", "--layout archive --codec zstd -o {made} {tree}")
+_PACK_OURS: Final = ours("compress", "--layout archive --codec zstd --prefix '' -o {made} {tree}")
 _TAR_ZSTD: Final = "tar -C {tree} -cf - . | zstd -q -T{threads} -o {made}"
 _7Z: Final = "cd {tree} && 7z a -bd -mmt={threads} -mx=1 {made}.7z . > /dev/null"
 _7Z_MAKE: Final = f"{_7Z} && mv {{made}}.7z {{made}}"
@@ -300,8 +305,9 @@ FOLDERS: Final = (
                 "zstd",
             ),
             Tool(
-                "cp, pigz -r",
-                "cp -a {tree} {out} && pigz -q -p {threads} -r {out}",
+                "cp, find -exec pigz",
+                "cp -a {tree} {out} && find {out} -type f ! -name '*.gz'"
+                " -exec pigz -q -p {threads} {{}} +",
                 "pigz",
             ),
         ),
@@ -373,7 +379,7 @@ OTHERS: Final = (
         Job(
             f"{verb} {calls:,} x {size:,} bytes in memory",
             tuple(
-                Tool(name, python("payloads", f"{who} {verb} {size} {calls} > {{out}}"), needs)
+                Tool(name, in_memory("payloads", f"{who} {verb} {size} {calls} > {{out}}"), needs)
                 for name, who, needs in (
                     ("aiocompress, zstd", "ours", ""),
                     ("aiocompress, gzip", "ours-gzip", ""),
@@ -395,9 +401,9 @@ OTHERS: Final = (
         )
     ),
     Job(
-        "1,000 streams of 1 MB at once",
+        "1,000 streams of 100 KB at once",
         tuple(
-            Tool(name, python("streams", f"{who} 1000 1000000 > {{out}}"), needs)
+            Tool(name, in_memory("streams", f"{who} 1000 100000 > {{out}}"), needs)
             for name, who, needs in (
                 ("aiocompress", "ours", ""),
                 ("zstandard in threads", "zstandard", ""),

@@ -1,18 +1,17 @@
-"""What Python's libraries do, as programs: ``python -m tests.benchmarks.people.peers WHAT ...``."""
+"""What Python's libraries do, as programs: ``python -m tests.benchmarks.people.peers WHAT ...``.
+
+Each imports what it needs and nothing else: the start of a program counts where its work is short.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-
-from ...help.data import text
 
 _BLOCK: Final = 1 << 20
 _THREADED: Final = {"isal": "isal.igzip_threaded", "zlib_ng": "zlib_ng.gzip_ng_threaded"}
@@ -91,7 +90,8 @@ def unpack(how: str, source: str, target: str) -> None:
 def _mounted(path: str) -> Any:
     from ratarmountcore.mountsource.factory import open_mount_source
 
-    return open_mount_source(path, recursive=False, writeIndex=True)
+    with redirect_stdout(sys.stderr):  # it tells what it does
+        return open_mount_source(path, recursive=False, writeIndex=True)
 
 
 def names(how: str, source: str) -> None:
@@ -123,114 +123,8 @@ def member(how: str, source: str, name: str) -> None:
         sys.stdout.buffer.write(file.read())
 
 
-# In memory: these print the seconds that count.
-
-
-def _pair(who: str) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
-    """Return what compresses and decompresses a payload."""
-    if who == "zstandard":
-        import zstandard
-
-        out, back = zstandard.ZstdCompressor(), zstandard.ZstdDecompressor()
-        return out.compress, back.decompress
-    if who in {"isal", "zlib_ng"}:
-        module = import_module({"isal": "isal.igzip", "zlib_ng": "zlib_ng.gzip_ng"}[who])
-    else:
-        module = import_module(who)
-    return module.compress, module.decompress
-
-
-def payloads(who: str, verb: str, size: str, number: str) -> None:
-    """Do so many payloads, one after another."""
-    data = text(int(size))
-    if who.startswith("ours"):
-        asyncio.run(_our_payloads(verb, data, int(number), "gzip" if "gzip" in who else "zstd"))
-        return
-    out, back = _pair(who)
-    work, payload = (out, data) if verb == "compress" else (back, out(data))
-    work(payload)
-    with _timed():
-        for _ in range(int(number)):
-            work(payload)
-
-
-async def _our_payloads(verb: str, data: bytes, number: int, codec: Any) -> None:
-    from aiocompress import Engine
-
-    async with Engine() as engine:
-        made = await engine.compress(data, codec=codec)
-        await engine.decompress(made)
-        with _timed():
-            for _ in range(number):
-                if verb == "compress":
-                    await engine.compress(data, codec=codec)
-                else:
-                    await engine.decompress(made)
-
-
-def streams(who: str, number: str, size: str) -> None:
-    """Compress so many streams at once; each comes in parts of 64 KiB."""
-    data = text(int(size))
-    parts = [data[at : at + (64 << 10)] for at in range(0, len(data), 64 << 10)]
-    asyncio.run((_our_streams if who == "ours" else _streams_in_threads)(who, int(number), parts))
-
-
-async def _our_streams(_who: str, number: int, parts: list[bytes]) -> None:
-    from aiocompress import Engine
-
-    async def source() -> Any:
-        for part in parts:
-            yield part
-
-    async def one() -> None:
-        async with engine.compress_stream(source()) as stream:
-            async for _ in stream:
-                pass
-
-    async with Engine() as engine:
-        await one()
-        with _timed():
-            await asyncio.gather(*[one() for _ in range(number)])
-
-
-async def _streams_in_threads(who: str, number: int, parts: list[bytes]) -> None:
-    import zlib
-
-    import zstandard
-
-    def begun() -> Any:
-        return (
-            zstandard.ZstdCompressor().compressobj()
-            if who == "zstandard"
-            else zlib.compressobj(wbits=31)
-        )
-
-    async def one() -> None:
-        stream = begun()
-        for part in parts:
-            await loop.run_in_executor(threads, stream.compress, part)
-        await loop.run_in_executor(threads, stream.flush)
-
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor() as threads:
-        await one()
-        with _timed():
-            await asyncio.gather(*[one() for _ in range(number)])
-
-
-class _timed:  # noqa: N801 - read as a word
-    """Print the seconds that the body takes."""
-
-    def __enter__(self) -> None:
-        self._start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        sys.stdout.write(f"{time.perf_counter() - self._start}\n")
-
-
 PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
-    one.__name__: one
-    for one in (compress, decompress, pack, unpack, names, member, payloads, streams)
+    one.__name__: one for one in (compress, decompress, pack, unpack, names, member)
 }
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def _table(done: Done) -> Iterator[str]:
     for figure in done.figures:
         base = _same_level(done, figure)
         cells = [
-            figure.tool if figure.level is None else f"{figure.tool} {figure.level}",
+            figure.tool.replace("|", "\\|") + ("" if figure.level is None else f" {figure.level}"),
             f"{figure.seconds:.3f}",
             f"{figure.seconds / base.seconds:.2f}" if base else "",
             *([f"{done.raw / 1e6 / figure.seconds:,.0f}"] if rate else []),
