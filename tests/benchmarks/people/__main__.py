@@ -149,15 +149,21 @@ def measure(job: Job, place: Place, found: Results, options: argparse.Namespace)
         and not (options.quick and tool.level is not None and tool.level not in QUICK_LEVELS)
     ]
     say(f"... {job.name}: {len(tools)} tools", file=sys.stderr)
-    failed: list[Contender] = []
+    failed: list[Contender | Tool] = []
 
-    def left_out(contender: Contender, error: FailedError) -> None:
+    def left_out(contender: Contender | Tool, error: Exception) -> None:
         say(f"{job.name}: {contender.name}: {error}", file=sys.stderr)
         failed.append(contender)
 
-    pairs = [(_contender(job, tool, place, number), tool) for number, tool in enumerate(tools)]
-    measured = alternate([one for one, _ in pairs], options.rounds, left_out=left_out)
-    levels = {id(contender): tool.level for contender, tool in pairs}
+    contenders, levels = [], {}
+    for number, tool in enumerate(tools):
+        try:
+            contenders.append(_contender(job, tool, place, number))
+        except subprocess.CalledProcessError as error:
+            left_out(tool, error)
+        else:
+            levels[id(contenders[-1])] = tool.level
+    measured = alternate(contenders, options.rounds, left_out=left_out)
     raw = (place.some if job.plotted else place.raw).stat().st_size
     figures = [
         Figure(one.name, levels[id(one.contender)], one.seconds, one.times, one.size, one.memory)

@@ -105,7 +105,7 @@ def names(how: str, source: str) -> None:
         folders = ["/"]
         while folders:
             folder = folders.pop()
-            for name, info in archive.list(folder).items():
+            for name, info in (archive.list(folder) or {}).items():
                 path = f"{folder.rstrip('/')}/{name}"
                 sys.stdout.write(f"{path}\n")
                 if info.mode & 0o170000 == 0o040000:

@@ -56,7 +56,7 @@ class Point:
 class Scaled:
     """A job with more and more workers, and the costs that the prediction is made of.
 
-    :param costs: seconds of the start, the main process, all workers and memory, by name.
+    :param costs: seconds of the main process, all workers and memory, by name.
     :param factor: what ``scaling.py`` has fitted.
     """
 
@@ -145,4 +145,4 @@ def _scaling(scaled: Scaled) -> Iterator[str]:
         yield f"| {point.workers} | {point.seconds:.3f} | {rate:,.0f} | {how} |"
     costs = ", ".join(f"{what} {seconds:.3f} s" for what, seconds in scaled.costs.items())
     yield f"\nThe prediction is made of measured costs: {costs};"
-    yield f"what is lost to waiting for each other is fitted: a factor of {scaled.factor:.2f}."
+    yield f"what is lost to waiting for each other: a factor of {scaled.factor:.2f}."

@@ -1,13 +1,13 @@
 """More workers than this machine has: a model of costs that are measured here.
 
-Some work of ``n`` workers on as many processors takes
+Some work of ``n`` workers on as many processors takes, in an engine that has started,
 
-    start + factor * max(main, (main + workers) / n, memory)
+    factor * max(main, (main + workers) / n, memory)
 
 ``main`` is the main process's own CPU time, which no number of workers makes smaller; ``workers``
 that of all workers together; ``memory`` the time in which what they move can be copied by one
 processor here (the memory of larger machines is faster: the model is careful there). ``factor`` is
-what is lost to waiting for each other: the one number that is fitted, to the measured points.
+what is lost to waiting for each other, as with the most workers that were measured.
 """
 
 from __future__ import annotations
@@ -49,12 +49,10 @@ def scaled(job: str, source: Path, raw: int, output: Path, cores: int, rounds: i
         for workers in range(1, cores + 1)
     }
     most = runs[cores]
-    costs = {
-        what: statistics.median(run[what] for run in most) for what in ("start", "main", "workers")
-    }
+    costs = {what: statistics.median(run[what] for run in most) for what in ("main", "workers")}
     costs["memory"] = raw * MOVES[job] / bandwidth()
     seconds = {n: statistics.median(run["seconds"] for run in some) for n, some in runs.items()}
-    lost = factor(costs, seconds)
+    lost = seconds[cores] / _bound(costs, cores)
     return Scaled(
         job,
         raw,
@@ -67,14 +65,7 @@ def scaled(job: str, source: Path, raw: int, output: Path, cores: int, rounds: i
 
 def predicted(costs: dict[str, float], lost: float, workers: int) -> float:
     """Return the seconds that the model has for that many workers."""
-    return costs["start"] + lost * _bound(costs, workers)
-
-
-def factor(costs: dict[str, float], seconds: dict[int, float]) -> float:
-    """Fit the factor to what was measured: least squares."""
-    bounds = {n: _bound(costs, n) for n in seconds}
-    above = sum(bounds[n] * (each - costs["start"]) for n, each in seconds.items())
-    return above / sum(bound * bound for bound in bounds.values())
+    return lost * _bound(costs, workers)
 
 
 def _bound(costs: dict[str, float], workers: int) -> float:
@@ -105,19 +96,20 @@ def _measured(job: str, source: Path, output: Path, workers: int) -> dict[str, f
 
 
 async def work(job: str, source: str, output: str, workers: int) -> dict[str, float]:
-    """Do a job once; returns its costs in seconds."""
-    start = time.perf_counter()
+    """Do a job twice; returns the second time's costs in seconds: the first starts the workers."""
     async with Engine(workers) as engine:
         verbs: dict[str, Callable[..., Any]] = {
             "folder to .tar.zst -3": engine.compress_folder,
             ".zst to file": engine.decompress_file,
         }
-        await engine.compress(bytes(1 << 20))  # starts the workers
-        started, before = time.perf_counter(), _cpu()
-        await verbs.get(job, engine.compress_file)(source, output, fsync=False)
+        verb = verbs.get(job, engine.compress_file)
+        await verb(source, output, fsync=False)
+        remove(Path(output))
+        start, before = time.perf_counter(), _cpu()
+        await verb(source, output, fsync=False)
         seconds = time.perf_counter() - start
         main, others = (after - once for after, once in zip(_cpu(), before, strict=True))
-    return {"start": started - start, "seconds": seconds, "main": main, "workers": others}
+    return {"seconds": seconds, "main": main, "workers": others}
 
 
 def _cpu() -> tuple[float, float]:
