@@ -253,11 +253,13 @@ async def test_workers_that_die(number: int, tmp_path: Path) -> None:
         await engine.compress_folder(tree, tmp_path / "a.tar.zst", 64 * KIB, **options)
 
     async def kill_some() -> None:
-        while engine.statistics().raw_bytes < 100 * KIB:
+        while engine.statistics().raw_bytes < before + 100 * KIB:
             await asyncio.sleep(0.001)
-        kill(workers(os.getpid())[:number])
+        kill(victims)
 
     async with Engine(2) as engine:
+        await engine.compress_folder(tree, tmp_path / "first.tar.zst", 64 * KIB, **options)
+        before, victims = engine.statistics().raw_bytes, workers(os.getpid())[:number]
         killing = asyncio.create_task(kill_some())
         path = tmp_path / "b.tar.zst"
         await engine.compress_folder(tree, path, 64 * KIB, **options)
