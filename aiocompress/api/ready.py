@@ -16,7 +16,7 @@ from aiocompress.model import KIB
 
 AnyStr_co = TypeVar("AnyStr_co", bytes, str, covariant=True)
 
-_AT_ONCE: Final = 256 * KIB
+_AT_ONCE: Final = 512 * KIB
 """Bytes or characters of lines that are cut together."""
 _ANY_END: Final = re.compile(r"\r\n|\n|\r")
 
