@@ -42,7 +42,7 @@ SLOW: Final = 200
 SIZE: Final = 1 << 30
 FRAME: Final = 5
 """MiB of a frame, at most."""
-SECONDS: Final = 6
+SECONDS: Final = 5
 """How long each of the three phases is."""
 
 
@@ -147,7 +147,7 @@ async def served(root: Path) -> AsyncIterator[tuple[int, psutil.Process]]:
         assert process.stdout is not None
         yield int(await process.stdout.readline()), psutil.Process(process.pid)
     finally:
-        process.terminate()
+        process.kill()  # it would wait for the slow ones
         await process.wait()
 
 
