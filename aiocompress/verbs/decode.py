@@ -97,11 +97,11 @@ class Decoding(NamedTuple):
 class Decoder:
     """Starts a job for each run of frames, and waits for what comes out.
 
-    :param target: a path that workers write to, each frame at its place (``jobs.DISCARD``: the data
-        is only checked); None leaves the raw data in the slots.
+    :param target: what workers write to, each frame at its place (``jobs.DISCARD``: the data is
+        only checked); None leaves the raw data in the slots.
     """
 
-    def __init__(self, lane: Lane, form: Format, target: str | None = None) -> None:
+    def __init__(self, lane: Lane, form: Format, target: jobs.Target | None = None) -> None:
         self._lane, self._format, self._target = lane, form, target
         self._raw_offset: int | None = 0
 
@@ -127,7 +127,7 @@ class Decoder:
         )
         return Decoding(kept, size, job)
 
-    def _place(self, piece: Piece) -> tuple[str, int] | None:
+    def _place(self, piece: Piece) -> tuple[jobs.Target, int] | None:
         """Say where a worker may write: only where all sizes so far are certain."""
         offset = self._raw_offset
         self._raw_offset = offset + piece.room if piece.exact and offset is not None else None

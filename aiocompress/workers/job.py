@@ -7,11 +7,16 @@ the output is not to stay in the slot.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
 
+Extents: TypeAlias = Sequence[tuple[int, int]]
+"""Offsets and sizes of what counts in a buffer; the rest is to be filled."""
 Place: TypeAlias = tuple[int, int, int, int] | tuple[Buffer, memoryview | None]
 """Input and output: (offset, size, offset, size) in the arena, or two buffers, of which the second
 is None where the output is to be returned as bytes."""
@@ -32,6 +37,33 @@ class Result(NamedTuple):
     files: int = 0
     failed: tuple[tuple[bytes, AiocompressError | OSError], ...] = ()
     about: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A job on its way to an executor of the caller's: all in one object.
+
+    Dask would look through plain arguments for its own futures, hash each chunk, and take two equal
+    jobs for one, whose files are then written once.
+    """
+
+    function: Callable[..., Result]
+    size: int
+    parts: tuple[tuple[int, bytes], ...]
+    """Bytes of the input, and where they stand in it."""
+    arguments: tuple[Any, ...]
+
+    def __dask_tokenize__(self) -> str:
+        return os.urandom(16).hex()
+
+    def run(self) -> Result:
+        """Do the job, which returns its output."""
+        if len(self.parts) == 1 and len(self.parts[0][1]) == self.size:
+            return self.function((self.parts[0][1], None), *self.arguments)
+        room = bytearray(self.size)
+        for start, data in self.parts:
+            room[start : start + len(data)] = data
+        return self.function((room, None), *self.arguments)
 
 
 def attach(arena: memoryview) -> None:

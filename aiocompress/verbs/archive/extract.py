@@ -161,12 +161,13 @@ class IndexedRestorer:
 
     async def _started(self) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
-        target, keeping = self._building.reach, self._restoring.keeping
+        target = self._building.reach(by_path=self._pool.by_path)
+        keeping = self._restoring.keeping
         archive, lane = self._archive, self._lane
         planned = self._planner.plan()
         async with aclosing(planned) as plan, aclosing(archive.read_all(plan)) as frames:
             async for wanted, data in frames:
-                about = wanted.parts, target, keeping
+                about = wanted.parts, target, keeping, wanted.spans
                 job = await archive.start(lane, wanted.frame, data, restore, *about, follows=True)
                 yield Sent(job, wanted)
 
@@ -183,7 +184,7 @@ class IndexedRestorer:
         self._tally.found.latest = self._planner.latest
         for name, reason in result.failed:
             maker.refuse(name, reason)
-        if wanted.tail or wanted.head is not None:
+        if wanted.spans:
             await call(files, maker.take, memoryview(job.data), table.raws[number], wanted)
         self._tally.add(result.size, table.sizes[number], 1)
 

@@ -17,6 +17,7 @@ from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.indexer import Indexer
 from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
+from aiocompress.storage.reach import Reach
 from aiocompress.workers.threads import call
 
 
@@ -71,12 +72,21 @@ class _Passing(OpenedSource):
                 self._turn.notify_all()
         return size
 
+    async def reach(self) -> Reach | None:
+        """Do as a file; but a tar has to be read here."""
+        head = bytearray(BLOCK)
+        size = await self._source.read_at(0, memoryview(head))
+        if _is_tar(bytes(head[:size])):
+            return None
+        self._begun, self._indexer = True, None
+        return await self._source.reach()
+
     async def _look(self, data: memoryview) -> None:
         """Look at the next bytes."""
         indexer = self._indexer
         if not self._begun:
-            self._begun, head = True, bytes(data[:BLOCK])
-            if head == tar.ZEROS or not tar.is_archive(head):
+            self._begun = True
+            if not _is_tar(bytes(data[:BLOCK])):
                 self._indexer = indexer = None
         if indexer is not None and data:
             await call(self._executor, indexer.feed, data)
@@ -98,3 +108,8 @@ class _Passing(OpenedSource):
     def late_index(self) -> AsyncGenerator[bytes] | None:
         is_whole = self._indexer is not None and self._indexer.is_whole
         return self._spool.parts() if is_whole else None
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether an archive begins with this block, and not with its end."""
+    return head != tar.ZEROS and tar.is_archive(head)
