@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -174,3 +176,33 @@ def test_only_with_an_executor(executor: str) -> None:
     """The engine's own workers see all files anyway."""
     with pytest.raises(ValueError, match="files_shared is about an Executor of yours"):
         Engine(executor=executor, files_shared=True)  # type: ignore[arg-type]
+
+
+async def test_extracted_again(tree: Path, tmp_path: Path) -> None:
+    """A cluster does the job of a lost worker twice: in place where no name is there twice."""
+
+    class Twice(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *arguments: Any, **options: Any) -> Future[Any]:
+            before = set(tmp_path.glob(".aiocompress-*/*/*"))
+            super().submit(function, *arguments, **options).result()
+            for path in set(tmp_path.glob(".aiocompress-*/*/2*")) - before:
+                path.write_bytes(b"half")
+            again = super().submit(function, *arguments, **options)
+            wait([again])
+            return again
+
+    sorted_one, doubled = tmp_path / "a.tar.zst", tmp_path / "b.tar.zst"
+    async with two_threads() as engine:
+        await engine.compress_folder(tree, sorted_one, CHUNK)
+        with tarfile.open(tmp_path / "b.tar", "w") as tar:
+            tar.add(tree, "")
+            tar.add(tree / "3/3", "2/2")
+        await engine.compress_file(tmp_path / "b.tar", doubled, CHUNK)
+    with Twice(1) as executor:
+        async with Engine(1, executor=executor, files_shared=True) as engine:
+            for path in (sorted_one, doubled):
+                async with engine.open_archive(path) as archive:
+                    await archive.extract(tmp_path / path.name[0])
+                    assert archive.is_indexed == (path == sorted_one)  # or it was given up
+    assert look(tmp_path / "a", times=False) == look(tree, times=False)
+    assert (tmp_path / "b/2/2").read_bytes() == SMALL["3/3"]

@@ -60,12 +60,14 @@ def restore(
     target: Reach,
     keeping: Keeping,
     keeps: bool,  # noqa: FBT001 - jobs take what they are sent
+    again: bool,  # noqa: FBT001
 ) -> Result:
     """Decode a frame, and create the files and folders that are wholly inside it.
 
     :param raw: offset and size of the frame in the raw archive.
     :param target: the folder that the members go to.
     :param keeps: whether the frame is wanted, too.
+    :param again: see ``Restorer``.
     :raises CorruptError: the frame is damaged, or not of that size.
     :raises UnlikeIndexError: a header is not as the index says, or two members share a name.
     :raises OSError: what affects all members, such as a full disk.
@@ -76,7 +78,7 @@ def restore(
     if not parts:
         return Result(size, frame)
     root = target.open()
-    restorer = Restorer(root, keeping)
+    restorer = Restorer(root, keeping, again=again)
     try:
         files, failed = _restore_all(restorer, whole(data, start, parts))
     finally:
