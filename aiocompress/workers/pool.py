@@ -80,10 +80,11 @@ class WorkerPool:
         self.by_path = files_shared
         """Whether workers reach files by their paths: they may run on other machines."""
         self._preload = preload
-        self.window = num_workers + 2
+        # Handing a job out takes a cluster about as long as a worker takes to do it.
+        self.window = (2 * num_workers if files_shared else num_workers) + 2
         """How many chunks of one stream are under way at once."""
         self._memory_limit = memory_limit or min(
-            max(self.window * _SLOT_MEMORY, LONGEST_CHUNK), limits.memory() // 4
+            max((num_workers + 2) * _SLOT_MEMORY, LONGEST_CHUNK), limits.memory() // 4
         )
         self._executor = executor
         self._own = None if isinstance(executor, str) else executor
