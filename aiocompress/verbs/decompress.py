@@ -70,7 +70,7 @@ async def decompressed(
         head = bytes(room[: await source.fill(memoryview(room))])
     form = form or formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
-    lane = Lane(pool, small=small, detach=detach)
+    lane = Lane(pool, small=small or (detach and _makes_bytes(pool, form)), detach=detach)
     decoder = Decoder(lane, form, target)
     prompt = source.size is not None and not source.waits
     rooms = _ROOMS if prompt else 2
@@ -124,6 +124,11 @@ async def decompressed(
             await stream.aclose()
         finally:
             await decoder.over()
+
+
+def _makes_bytes(pool: WorkerPool, form: Format) -> bool:
+    """Whether threads make the bytes that readers keep; from a process the loop copies them."""
+    return form.codec.decompress_to_bytes is not None and pool.has_own
 
 
 def _slow_read(window: Window) -> int:
