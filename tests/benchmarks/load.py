@@ -39,7 +39,7 @@ from ..help.data import text
 
 FAST: Final = 20
 SLOW: Final = 200
-SIZE: Final = 3 << 29
+SIZE: Final = 2 << 30
 FRAME: Final = 5
 """MiB of a frame, at most."""
 SECONDS: Final = 5
