@@ -140,6 +140,11 @@ class WorkerPool:
         return self._workers is not None
 
     @property
+    def has_own(self) -> bool:
+        """Whether the workers are the engine's own, and not a caller's executor."""
+        return self._own is None
+
+    @property
     def shares_files(self) -> bool:
         """Whether workers reach our open files: by path, or on this machine and as this user."""
         return self.by_path or (self._own is None and self._user in {None, _user()})
