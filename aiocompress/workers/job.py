@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from aiocompress.errors import AiocompressError
@@ -39,31 +38,37 @@ class Result(NamedTuple):
     about: Any = None
 
 
-@dataclass(frozen=True, slots=True)
 class Parcel:
     """A job on its way to an executor of the caller's: all in one object.
 
     Dask would look through plain arguments for its own futures, hash each chunk, and take two equal
     jobs for one, whose files are then written once.
+
+    :param size: bytes of the input.
+    :param parts: what is there of it: offsets and bytes.
     """
 
-    function: Callable[..., Result]
-    size: int
-    parts: tuple[tuple[int, bytes], ...]
-    """Bytes of the input, and where they stand in it."""
-    arguments: tuple[Any, ...]
+    def __init__(
+        self,
+        function: Callable[..., Result],
+        size: int,
+        parts: tuple[tuple[int, bytes], ...],
+        arguments: tuple[Any, ...],
+    ) -> None:
+        self._function, self._arguments = function, arguments
+        self._size, self._parts = size, parts
 
     def __dask_tokenize__(self) -> str:
         return os.urandom(16).hex()
 
     def run(self) -> Result:
         """Do the job, which returns its output."""
-        if len(self.parts) == 1 and len(self.parts[0][1]) == self.size:
-            return self.function((self.parts[0][1], None), *self.arguments)
-        room = bytearray(self.size)
-        for start, data in self.parts:
+        if len(self._parts) == 1 and len(self._parts[0][1]) == self._size:
+            return self._function((self._parts[0][1], None), *self._arguments)
+        room = bytearray(self._size)
+        for start, data in self._parts:
             room[start : start + len(data)] = data
-        return self.function((room, None), *self.arguments)
+        return self._function((room, None), *self._arguments)
 
 
 def attach(arena: memoryview) -> None:
