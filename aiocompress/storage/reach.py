@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 from functools import cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from aiocompress.errors import WorkerError
-from aiocompress.storage.walk import OURS, ROOT_FLAGS
 
-_HINT = "files_shared=True is for workers that find them under the same paths, as the same user"
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors of this process, not of the source: no source is skipped because of them."""
+ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_HINT: Final = "files_shared=True is for workers that find it under this path, as this user"
 
 
 class Reach(NamedTuple):

@@ -16,7 +16,8 @@ from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
 from aiocompress.storage.base import Origin
-from aiocompress.storage.walk import ROOT_FLAGS, Entry, Run, Skip, is_folder, runs, without_prefix
+from aiocompress.storage.reach import ROOT_FLAGS
+from aiocompress.storage.walk import Entry, Run, Skip, is_folder, runs, without_prefix
 from aiocompress.verbs.base import Amount, check_here
 from aiocompress.verbs.entries import Names, open_file
 from aiocompress.verbs.found import Found

@@ -16,9 +16,9 @@ from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.formats.tar.index import DIRECTORY, Record
 from aiocompress.model import KIB, Aspect, Difference, Member
 from aiocompress.storage.below import Below
-from aiocompress.storage.reach import Reach
+from aiocompress.storage.reach import OURS, Reach
 from aiocompress.storage.restorer import Keeping, checked
-from aiocompress.storage.walk import OURS, Entry, closing
+from aiocompress.storage.walk import Entry, closing
 from aiocompress.verbs.archive.frame import Known, Part, content, kept, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.entries import open_file

@@ -26,8 +26,8 @@ from aiocompress.formats.tar.header import BLOCK, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.reach import Reach
-from aiocompress.storage.walk import FILE_FLAGS, OURS, Entry, Skip
+from aiocompress.storage.reach import OURS, Reach
+from aiocompress.storage.walk import FILE_FLAGS, Entry, Skip
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.entries import Names
 from aiocompress.verbs.found import Found

@@ -35,8 +35,8 @@ from aiocompress.storage.atomic_file import (
 )
 from aiocompress.storage.atomic_folder import sync_all
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.reach import Reach
-from aiocompress.storage.walk import FILE_FLAGS, OURS
+from aiocompress.storage.reach import OURS, Reach
+from aiocompress.storage.walk import FILE_FLAGS
 from aiocompress.verbs import jobs
 from aiocompress.verbs.options import Bounds
 from aiocompress.workers.job import Place, Result, views

@@ -22,10 +22,9 @@ from aiocompress.model import Member, OnError, OnExists
 from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, renamed, take_after
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.reach import Reach
+from aiocompress.storage.reach import ROOT_FLAGS, Reach
 from aiocompress.storage.restorer import Keeping, Restorer
 from aiocompress.storage.walk import (
-    ROOT_FLAGS,
     Entry,
     Excluded,
     Skip,
