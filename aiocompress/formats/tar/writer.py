@@ -129,15 +129,19 @@ class Layer:
         return self._view[start : end + 1] if end + BLOCK <= self.size else None
 
     def place(self, head: bytes) -> None:
-        """Lay the member whose content stands in its ``room``."""
-        size = self._pending[3]
+        """Lay the member whose head was made last, and whose content stands in its ``room``."""
+        self.place_row(head, self._pending)
+
+    def place_row(self, head: bytes, row: Row) -> None:
+        """Lay a member whose content stands there."""
+        size = row[3]
         start = self.at + len(head)
         end = start + size
         self._view[self.at : start] = head
         pad = -size % BLOCK
         self._view[end : end + pad] = _ZEROS[:pad]
         self.at = end + pad
-        self._add(self._pending)
+        self._add(row)
 
     def place_with(self, head: bytes, data: Buffer) -> bool:
         """Lay a member and its content, if there is room; returns whether there was."""

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.formats.base import STREAM
-from aiocompress.formats.tar.header import BLOCK, padding
+from aiocompress.formats.tar.header import BLOCK, header, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
@@ -36,6 +36,7 @@ from aiocompress.workers.job import Place, Result, deliver, views
 FOLDER: Final = -1
 LINK: Final = -2
 """In the place of a file's size."""
+_SECOND: Final = 1_000_000_000
 _MOST_RECORDS: Final = 1 << 15
 """They have fewer owners than a block of the index may have."""
 
@@ -219,8 +220,8 @@ class _Rooms(Layer):
         self._free = self._end + size
 
     def expect(self, size: int) -> None:
-        """Say how much room the plan has for the member that comes next."""
-        self._end += size
+        """Say of what size the content of the member was planned that comes next."""
+        self._end += BLOCK + size + -size % BLOCK if size > 0 else BLOCK
 
     def room(self, head: bytes) -> memoryview | None:
         start, size = self.at + len(head), self._pending[3]
@@ -228,12 +229,14 @@ class _Rooms(Layer):
             return None
         return self._view[start : start + size + 1]
 
-    def room_as_planned(self, start: int, end: int) -> memoryview | None:
-        """Return room for the content of a file, and a byte more, in which growth shows.
+    def room_as_planned(self, size: int) -> memoryview | None:
+        """Return the room of a file's content behind one block, and a byte more; see ``room``.
 
         None: the file cannot stand where it was planned, or what is behind it has been laid.
         """
-        if self._moved or end + (start - end) % BLOCK > self._end or end >= self._free:
+        start = self.at + BLOCK
+        end = start + size
+        if self._moved or end + -size % BLOCK > self._end or end >= self._free:
             return None
         return self._view[start : end + 1]
 
@@ -275,7 +278,8 @@ class _Rest(Packer):
         root, path, names, sizes = part
         self.tree.root, self.tree.cut = root.path, root.cut
         if self._gone is not None and path.startswith(self._gone):
-            self._writer.expect(part.size)
+            for size in sizes:
+                self._writer.expect(size)
             return
         try:
             parent = chain.at(path[root.cut : -1])
@@ -283,7 +287,7 @@ class _Rest(Packer):
             parent, failure = -1, error
         for base, size in zip(names, sizes, strict=True):
             self._size = size
-            self._writer.expect(room_for(size))
+            self._writer.expect(size)
             if parent < 0:
                 self.lay_one(Skip(path + base, failure))
             elif size == FOLDER:
@@ -307,8 +311,7 @@ class _Rest(Packer):
         Nothing else that is done for each file takes a worker as long.
         """
         writer = self._writer
-        start = writer.at + BLOCK
-        room = writer.room_as_planned(start, start + size)
+        room = writer.room_as_planned(size)
         if room is None:
             return False
         try:
@@ -326,7 +329,7 @@ class _Rest(Packer):
                 return False
             who = self.owner(status.st_uid, status.st_gid)
             mode, time = self._mode_and_time(status, FILE)
-            head = writer.head(name, FILE, mode, size, time, who)
+            head = header(name, b"0", mode, size, time // _SECOND, b"", who)
             if len(head) != BLOCK:
                 return False
             if (done := os.readv(descriptor, [room])) != size:
@@ -336,7 +339,7 @@ class _Rest(Packer):
             return True
         finally:
             os.close(descriptor)
-        writer.place(head)
+        writer.place_row(head, (name, FILE, 1, size, mode, time, who.row, b""))
         self._found.latest = name
         self._found.files += 1
         return True

@@ -235,7 +235,7 @@ class _Planner:
         for row, base, size in zip(rows, names, sizes, strict=True):
             if size is not None:
                 room = BLOCK + size + BLOCK if size >= 0 else BLOCK
-                if (yield from self._find_room(room)):
+                if layer.at + room <= layer.size or (yield from self._find_room(room)):
                     self._leave(path, [base], [size], room_for(size))
                     continue
             yield from self._lay(Entry(path + base, base, parent, is_file=row[:1] == b"f"))
