@@ -178,10 +178,10 @@ def header(
 
 @lru_cache(1024)
 def _fixed(kind: bytes, mode: int, owner: Owner) -> tuple[bytes, bytes, int]:
-    """Return what many headers have in common: between name and size, and behind the checksum.
+    """Return what many headers have in common, if they have neither link nor prefix.
 
-    The sum of the latter's bytes comes third, that of the checksum's own field, taken as spaces, in
-    it. No link and no prefix is in it.
+    What stands between name and size; what stands behind the checksum; and the sum of the bytes of
+    the latter and of the checksum's own field, which counts as spaces.
     """
     tail = (kind + bytes(LONGEST_LINK) + owner.tail).ljust(_TAIL_SIZE, b"\0")
     return b"%07o\0%b" % (mode, owner.ids), tail, sum(tail) + sum(b" " * 8)
