@@ -53,6 +53,8 @@ _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
 LONGEST_LINK: Final = 100
 SPARSE_FOLDER: Final = b"GNUSparseFile.0/"
+_TAIL_SIZE: Final = BLOCK - 156
+"""Bytes behind the checksum."""
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -164,16 +166,33 @@ def header(
         seconds = min(max(seconds, 0), _LARGEST_NUMBER)
     if xattrs:
         records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
-    fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
-    head = b"%b%07o\0%b%011o\0%011o\0" % fields
-    tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
-    # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
-    # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
-    total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF
-    if not (name.isascii() and link.isascii() and prefix.isascii()):
-        total = sum(head) + sum(tail)
-    block = (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
+    middle, tail, total = _fixed(kind, mode & 0o7777, owner)
+    head = b"%b%b%011o\0%011o\0" % (name.ljust(_NAME_SIZE, b"\0"), middle, size, seconds)
+    total += _sum(head)
+    if link or prefix:
+        tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
+        tail, total = tail.ljust(_TAIL_SIZE, b"\0"), total + _sum(link) + _sum(prefix)
+    block = b"%b%06o\0 %b" % (head, total, tail)
     return _pax(records) + block if records else block
+
+
+@lru_cache(1024)
+def _fixed(kind: bytes, mode: int, owner: Owner) -> tuple[bytes, bytes, int]:
+    """Return what many headers have in common, if they have neither link nor prefix.
+
+    What stands between name and size; what stands behind the checksum; and the sum of the bytes of
+    the latter and of the checksum's own field, which counts as spaces.
+    """
+    tail = (kind + bytes(LONGEST_LINK) + owner.tail).ljust(_TAIL_SIZE, b"\0")
+    return b"%07o\0%b" % (mode, owner.ids), tail, sum(tail) + sum(b" " * 8)
+
+
+def _sum(data: bytes) -> int:
+    """Return the sum of all bytes of at most 256.
+
+    In C: it is the low half of Adler-32, modulo 65521, which they cannot reach.
+    """
+    return zlib.adler32(data, 0) & 0xFFFF
 
 
 def sparse_records(name: bytes, real_size: int) -> tuple[tuple[bytes, bytes], ...]:
