@@ -22,7 +22,7 @@ import aiofiles.os
 
 from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
-from aiocompress.storage.base import OpenedSink, OpenedSource, naming
+from aiocompress.storage.base import Look, OpenedSink, OpenedSource, naming
 from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
 _SYNC_EVERY: Final = 64 * MIB
@@ -68,7 +68,7 @@ class FileSource(OpenedSource):
         threads = FileThreads(self._executor)
         read = aiofiles.os.wrap(read_into)
         with naming(self.name):
-            running = read(self._file.fileno(), offset, view, executor=threads)
+            running = read(self._file.fileno(), offset, view, self.look, executor=threads)
             size: int = await threads.transfer(running)
         return size
 
@@ -76,11 +76,13 @@ class FileSource(OpenedSource):
         await self._threads.whole(self._file.close())
 
 
-def read_into(descriptor: int, offset: int, view: memoryview) -> int:
+def read_into(descriptor: int, offset: int, view: memoryview, look: Look | None) -> int:
     """Fill ``view`` from an offset on; returns the bytes, fewer only at the end."""
     done = 0
     while done < len(view) and (size := os.preadv(descriptor, [view[done:]], offset + done)):
         done += size
+    if look is not None:
+        look(offset, view, done)
     return done
 
 
@@ -226,7 +228,11 @@ class Spool:
             spool._file.close()
 
     async def write(self, data: Buffer) -> None:
-        await call(self._executor, self._file.write, data)
+        await call(self._executor, self.put, data)
+
+    def put(self, data: Buffer) -> None:
+        """Do as ``write``, in the thread that calls."""
+        self._file.write(data)
         self._sizes.append(len(data))
 
     async def parts(self) -> AsyncGenerator[bytes]:
