@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
@@ -182,9 +183,9 @@ class Stream:
         self._start = self._frame = 0
         self._begun: int | None = None
         self._inputs: deque[Buffer] = deque()
-        self._steps: Iterator[Buffer] = iter(())
+        self._steps: Iterator[slice] = iter(())
         self._rooms = Rooms(rooms)
-        self._ahead: Ahead[Buffer] = Ahead(pool, self._next_block, rooms)
+        self._ahead: Ahead[slice] = Ahead(pool, self._next_block, rooms)
 
     @property
     def is_open(self) -> bool:
@@ -218,21 +219,29 @@ class Stream:
         """
         try:
             while not (until_begun and not self._inputs):
-                if (block := await self._ahead.next()) is None:
+                if (place := await self._ahead.next()) is None:
                     return
-                yield block
-                self._ahead.give_back()
+                end, count = place.stop, 1
+                while (following := self._ahead.peek()) is not None and following.start == end:
+                    end, count = following.stop, count + 1
+                    await self._ahead.next()
+                yield self._rooms.ring[place.start : end]
+                self._ahead.give_back(count)
         except AiocompressError as error:
             raise self._located(error) from None
 
-    def _next_block(self) -> Buffer | None:
-        """Decode a block, in the thread; None: more input is needed."""
-        while (block := next(self._steps, None)) is None:
+    def _next_block(self) -> slice | None:
+        """Decode a block, in the thread; returns its place; None: more input is needed."""
+        while (place := next(self._steps, None)) is None:
             if not self._inputs:
                 return None
             assert self._decoder is not None
-            self._steps = self._rooms.joined(self._decoder.feed(self._inputs.popleft()))
-        return block
+            self._steps = self._rooms.places(self._decoder, self._queued())
+        return place
+
+    def _queued(self) -> Iterator[Buffer]:
+        while self._inputs:
+            yield self._inputs.popleft()
 
     def finish(self) -> None:
         """Say that nothing follows."""
@@ -277,9 +286,9 @@ class Ahead(Generic[T]):
         self._has_more = True
         self._revive()
 
-    def give_back(self) -> None:
-        """Say that the item taken last is not needed any more."""
-        self._leave.append(0)
+    def give_back(self, count: int = 1) -> None:
+        """Say that the items taken last are not needed any more."""
+        self._leave.extend(range(count))
         self._revive()
 
     def _revive(self) -> None:
@@ -310,6 +319,11 @@ class Ahead(Generic[T]):
             return True
         return False
 
+    def peek(self) -> T | None:
+        """Return the next item, but do not take it; None: it is not there yet, or is an error."""
+        item = self._made[0] if self._made else None
+        return None if isinstance(item, BaseException) else item
+
     async def next(self) -> T | None:
         """Return the next item; None: there is nothing to do."""
         while not self._made:
@@ -334,43 +348,33 @@ class Ahead(Generic[T]):
 
 
 class Rooms:
-    """Joins small blocks into large ones, in a few rooms by turns.
+    """A ring of a few rooms of 1 MiB, one beside the other, for raw blocks.
 
-    Memory that is used again stays in the cache, and what a decoder allocates for each large block
+    Memory that is used again stays in the cache: what a decoder allocates for each large block
     would come from the system page by page.
     """
 
     def __init__(self, most: int = 2) -> None:
-        self._most = most
-        self._rooms: deque[memoryview] = deque()
+        self._size = most * _ROOM
+        self._at = 0
 
-    def joined(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
-        """Yield all that the blocks hold, before their error too; valid until the room's next turn.
+    @cached_property
+    def ring(self) -> memoryview:
+        """All rooms; only what is filled takes memory."""
+        return memoryview(mmap.mmap(-1, self._size))
 
-        :param blocks: 1 MiB each at most.
-        """
-        room, size = _NOTHING, 0
-        try:
-            for block in blocks:
-                if size + len(block) > len(room):
-                    if size:
-                        yield room[:size]
-                    room, size = self._next(), 0
-                room[size : size + len(block)] = block
-                size += len(block)
-        except AiocompressError:
-            if size:
-                yield room[:size]
-            raise
-        if size:
-            yield room[:size]
+    def _room(self) -> memoryview:
+        return self.ring[self._at : self._at + _ROOM]
 
-    def _next(self) -> memoryview:
-        if len(self._rooms) < self._most:
-            self._rooms.append(memoryview(mmap.mmap(-1, _ROOM)))  # takes only what is filled
-        else:
-            self._rooms.rotate(-1)
-        return self._rooms[-1]
+    def places(self, decoder: StreamDecoder, parts: Iterable[Buffer]) -> Iterator[slice]:
+        """Decode blocks into rooms by turns; yields where each block stands in the ring."""
+        for block in decoder.feed_into(parts, self._room):
+            start, self._at = self._at, (self._at + _ROOM) % self._size
+            yield slice(start, start + len(block))
+
+    def blocks(self, decoder: StreamDecoder, parts: Iterable[Buffer]) -> Iterator[memoryview]:
+        """Do so, and yield the blocks; each is valid until the room's next turn."""
+        return (self.ring[place] for place in self.places(decoder, parts))
 
 
 async def stepped(pool: WorkerPool, steps: Iterator[T]) -> AsyncGenerator[T]:
