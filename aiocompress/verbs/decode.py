@@ -22,6 +22,7 @@ from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Reading
+from aiocompress.workers.arena import Slot
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
@@ -37,6 +38,8 @@ _LARGEST_READ: Final = 16 * MIB
 _FIRST_READ: Final = 4 * KIB
 _ROOM: Final = MIB
 """Raw bytes of a stream that travel together: a thread hop takes as long as decoding 100 KB."""
+_ROOMS: Final = 4
+"""How many of these are in memory at once; two of a source that waits."""
 
 
 async def pieces(
@@ -78,6 +81,8 @@ class Decoding(NamedTuple):
     size: int
     job: Job | None
     part: bytes = b""
+    place: int | None = None
+    """The raw offset at which a worker writes it, if one does."""
 
     @property
     def input(self) -> Buffer:
@@ -98,6 +103,10 @@ class Decoding(NamedTuple):
 class Decoder:
     """Starts a job for each run of frames, and waits for what comes out.
 
+    Workers may write before all that comes first is decoded. Where the size of a frame is only
+    bounded, it is taken to be full, as all frames of pzstd are but the last. Whether it was shows
+    when its turn comes, and so do frames that stand elsewhere than they were written.
+
     :param target: a path that workers write to, each frame at its place (``jobs.DISCARD``: the data
         is only checked); None leaves the raw data in the slots.
     """
@@ -105,6 +114,9 @@ class Decoder:
     def __init__(self, lane: Lane, form: Format, target: str | None = None) -> None:
         self._lane, self._format, self._target = lane, form, target
         self._raw_offset: int | None = 0
+        """Where the next piece stands, if all before it are as large as they may be."""
+        self._is_exact = True
+        self._starting = asyncio.Lock()
 
     async def start(self, piece: Piece) -> Decoding:
         """Start a job for a piece, unless it is part of a stream."""
@@ -113,30 +125,47 @@ class Decoder:
         if frames is None:
             self._raw_offset = None
             return Decoding(kept, size, None, bytes(piece.data))
-        target = self._place(piece)
-        # What is written at once leaves its room to the next frame.
-        room = piece.room if target is None else max(raw for _, raw in frames)
-        job = await self._lane.start(
-            piece.data,
-            room,
-            jobs.decompress,
-            self._format.name,
-            frames,
-            target,
-            keep_input=not piece.exact,
-            new=self._lane.window.is_new,
-        )
-        return Decoding(kept, size, job)
+        self._is_exact &= piece.exact
+        slots, is_new = self._lane.pool.slots, self._lane.window.is_new
+        while True:
+            place = self._place(piece)
+            # What is written at once leaves its room to the next frame.
+            room = piece.room if place is None else max(raw for _, raw in frames)
+            slot = await slots.take(size, room, new=is_new)
+            async with self._starting:
+                if place == self._place(piece):
+                    return Decoding(kept, size, await self._run(piece, slot, place), place=place)
+            slot.free()  # meanwhile it showed that sizes are not what they were taken to be
 
-    def _place(self, piece: Piece) -> tuple[str, int] | None:
-        """Say where a worker may write: only where all sizes so far are certain."""
-        offset = self._raw_offset
-        self._raw_offset = offset + piece.room if piece.exact and offset is not None else None
-        if self._target is None:
-            return None
+    async def _run(self, piece: Piece, slot: Slot, place: int | None) -> Job:
+        if self._raw_offset is not None:
+            self._raw_offset += piece.room
+        slot.input[: len(piece.data)] = piece.data
+        target = None if place is None or self._target is None else (self._target, place)
+        about = self._format.name, piece.frames, target
+        return await self._lane.run(
+            slot, len(piece.data), jobs.decompress, *about, keep_input=not piece.exact
+        )
+
+    def _place(self, piece: Piece) -> int | None:
         if self._target == jobs.DISCARD:
-            return jobs.DISCARD, 0
-        return None if offset is None or not piece.exact else (self._target, offset)
+            return 0
+        # A run of frames could not be written again: only the last of them stays in the slot.
+        is_certain = self._is_exact or not piece.exact
+        return self._raw_offset if self._target is not None and is_certain else None
+
+    def is_misplaced(self, item: Decoding, raw_offset: int) -> bool:
+        """Whether a worker may have written a piece elsewhere than where it stands."""
+        if item.place in {None, raw_offset} or self._target == jobs.DISCARD:
+            return False
+        self._raw_offset = None
+        return True
+
+    async def stop_writing(self) -> None:
+        """Start no more jobs that write, and wait for those under way."""
+        async with self._starting:  # the first job may wait for processes
+            self._raw_offset = None
+        await self.over()
 
     async def over(self) -> None:
         """Wait until no worker writes to the target any more."""
@@ -166,7 +195,6 @@ class Stream:
 
     :param prompt: the next piece is there as soon as it is asked for. Then it is asked for while
         the last blocks of the one before it are still being decoded, and the thread never waits.
-    :param rooms: how many blocks, of 1 MiB each, may be in memory at once.
     """
 
     def __init__(
@@ -176,7 +204,6 @@ class Stream:
         max_window: int,
         *,
         prompt: bool = False,
-        rooms: int = 2,
     ) -> None:
         self._format, self._max_window, self._prompt = form, max_window, prompt
         self._decoder: StreamDecoder | None = None
@@ -184,6 +211,7 @@ class Stream:
         self._begun: int | None = None
         self._inputs: deque[Buffer] = deque()
         self._steps: Iterator[slice] = iter(())
+        rooms = _ROOMS if prompt else 2
         self._rooms = Rooms(rooms)
         self._ahead: Ahead[slice] = Ahead(pool, self._next_block, rooms)
 
