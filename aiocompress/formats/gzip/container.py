@@ -14,7 +14,6 @@ end make gzip and GNU tar report garbage; ISA-L refuses headers over 512 KiB.
 
 from __future__ import annotations
 
-import base64
 import struct
 import zlib
 from array import array
@@ -76,11 +75,13 @@ def _index_member(kind: bytes, data: bytes) -> bytes:
 
 
 def _index_members(payload: bytes) -> bytes:
+    from base64 import b85encode  # few files have an index
+
     members = []
     for at in range(0, len(payload), _PIECE_SIZE):
         piece = payload[at : at + _PIECE_SIZE]
         kind = GOES_ON if at + _PIECE_SIZE < len(payload) else ENDS_HERE
-        members.append(_index_member(kind, base64.b85encode(piece)))
+        members.append(_index_member(kind, b85encode(piece)))
     return b"".join(members)
 
 
@@ -190,13 +191,15 @@ def is_frame(data: memoryview, raw_size: int) -> bool:
 
 def index_payload(data: bytes) -> bytes | None:
     """Return what a run of index members stores; None: they are something else."""
+    from base64 import b85decode
+
     payload, view, at = [], memoryview(data), 0
     while at < len(data):
         size, kind = index_member(view, at)
         if not kind:
             return None
         try:
-            payload.append(base64.b85decode(data[at + INDEX_HEAD : at + size - len(_EMPTY) - 1]))
+            payload.append(b85decode(data[at + INDEX_HEAD : at + size - len(_EMPTY) - 1]))
         except ValueError:
             return None
         at += size
