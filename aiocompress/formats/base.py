@@ -6,9 +6,11 @@ Nothing here reads or writes files: a reader is fed bytes and returns frames, a 
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, Lines, TruncatedError
@@ -30,18 +32,44 @@ STREAM = -1
 """Returned by ``Codec.decompress``: the frame is not what its index says; decode it as a stream."""
 
 
+RoomFor: TypeAlias = Callable[[], memoryview]
+
+
 class StreamDecoder(Protocol):
     """Decodes bytes that arrive in pieces, in blocks of bounded size whatever the input claims."""
 
     boundary: bool
     """Whether everything fed so far is decoded and ends exactly where a frame ends."""
 
+    @abstractmethod
     def feed(self, data: Buffer) -> Iterator[Buffer]:
         """Yield the raw blocks (at most 1 MiB each) that ``data`` completes.
 
         :raises CorruptError: with the offset counted from the first byte ever fed.
         """
         ...
+
+    def feed_into(self, parts: Iterable[Buffer], room_for: RoomFor) -> Iterator[memoryview]:
+        """Feed parts one after another, and join the blocks in rooms as large as the largest.
+
+        :param room_for: returns the room for the next blocks; the same one until it was yielded.
+        :raises CorruptError: after what stands before the damage.
+        """
+        room, filled = memoryview(b""), 0
+        try:
+            for block in chain.from_iterable(map(self.feed, parts)):
+                if filled + len(block) > len(room):
+                    if filled:
+                        yield room[:filled]
+                    room, filled = room_for(), 0
+                room[filled : filled + len(block)] = block
+                filled += len(block)
+        except AiocompressError:
+            if filled:
+                yield room[:filled]
+            raise
+        if filled:
+            yield room[:filled]
 
     def finish(self) -> None:
         """Check, after the last ``feed``, that the input ended with a frame.

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Final
 
 from aiocompress.errors import DATA_BEFORE, AiocompressError, CorruptError, TruncatedError
+from aiocompress.formats import base
 from aiocompress.model import MIB, Buffer
 
 _INPUT_AT_ONCE: Final = 64 << 10
@@ -24,7 +25,7 @@ def inflater() -> Any:
         return zlib
 
 
-class StreamDecoder:
+class StreamDecoder(base.StreamDecoder):
     """Decodes concatenated streams, and zeros behind them, as on tapes; see ``base``.
 
     Headers are gathered and parsed here, and the decoder sees a plain one: ISA-L misreads headers

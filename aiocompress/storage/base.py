@@ -76,6 +76,14 @@ class Origin(Protocol):
         return
 
 
+class Look(Protocol):
+    """Looks at what was read."""
+
+    def __call__(self, offset: int, view: memoryview, size: int, /) -> object:
+        """Look at the first ``size`` bytes of a view that was to be filled from an offset on."""
+        ...
+
+
 class Unread(Protocol):
     """What is still to be read of a chunk, by a worker of this machine, or here."""
 
@@ -114,6 +122,8 @@ class OpenedSource(Origin, Protocol):
     """Whether it lays an archive, and ``take_index`` gives the index of that."""
     at_offsets: bool = False
     """Whether ``read_at`` can be called, several times at once."""
+    look: Look | None = None
+    """What ``read_at`` calls when it has read, in the thread that did."""
 
     @abstractmethod
     async def readinto(self, view: memoryview) -> int:

@@ -22,7 +22,7 @@ import aiofiles.os
 
 from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
-from aiocompress.storage.base import OpenedSink, OpenedSource, naming
+from aiocompress.storage.base import Look, OpenedSink, OpenedSource, naming
 from aiocompress.storage.reach import Reach, read_into
 from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
@@ -67,9 +67,9 @@ class FileSource(OpenedSource):
 
     async def read_at(self, offset: int, view: memoryview) -> int:
         threads = FileThreads(self._executor)
-        read = aiofiles.os.wrap(read_into)
+        read = aiofiles.os.wrap(_read_and_look)
         with naming(self.name):
-            running = read(self._file.fileno(), offset, view, executor=threads)
+            running = read(self._file.fileno(), offset, view, self.look, executor=threads)
             size: int = await threads.transfer(running)
         return size
 
@@ -78,6 +78,14 @@ class FileSource(OpenedSource):
 
     async def aclose(self) -> None:
         await self._threads.whole(self._file.close())
+
+
+def _read_and_look(descriptor: int, offset: int, view: memoryview, look: Look | None) -> int:
+    """Read as ``read_into``, and have somebody look at it."""
+    size = read_into(descriptor, offset, view)
+    if look is not None:
+        look(offset, view, size)
+    return size
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -223,7 +231,11 @@ class Spool:
             spool._file.close()
 
     async def write(self, data: Buffer) -> None:
-        await call(self._executor, self._file.write, data)
+        await call(self._executor, self.put, data)
+
+    def put(self, data: Buffer) -> None:
+        """Do as ``write``, in the thread that calls."""
+        self._file.write(data)
         self._sizes.append(len(data))
 
     async def parts(self) -> AsyncGenerator[bytes]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
+from functools import cached_property
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from aiocompress.errors import AiocompressError, CorruptError, FormatError, LimitError
@@ -21,6 +22,7 @@ from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.options import Reading
+from aiocompress.workers.arena import Slot
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.lane import Lane
@@ -36,6 +38,8 @@ _LARGEST_READ: Final = 16 * MIB
 _FIRST_READ: Final = 4 * KIB
 _ROOM: Final = MIB
 """Raw bytes of a stream that travel together: a thread hop takes as long as decoding 100 KB."""
+_ROOMS: Final = 4
+"""How many of these are in memory at once; two of a source that waits."""
 
 
 async def pieces(
@@ -80,6 +84,8 @@ class Decoding(NamedTuple):
     size: int
     job: Job | None
     part: bytes = b""
+    place: int | None = None
+    """The raw offset at which a worker writes it, if one does."""
 
     @property
     def input(self) -> Buffer:
@@ -100,6 +106,10 @@ class Decoding(NamedTuple):
 class Decoder:
     """Starts a job for each run of frames, and waits for what comes out.
 
+    Workers may write before all that comes first is decoded. Where the size of a frame is only
+    bounded, it is taken to be full, as all frames of pzstd are but the last. Whether it was shows
+    when its turn comes, and so do frames that stand elsewhere than they were written.
+
     :param target: what workers write to, each frame at its place (``jobs.DISCARD``: the data is
         only checked); None leaves the raw data in the slots.
     """
@@ -107,6 +117,9 @@ class Decoder:
     def __init__(self, lane: Lane, form: Format, target: jobs.Target | None = None) -> None:
         self._lane, self._format, self._target = lane, form, target
         self._raw_offset: int | None = 0
+        """Where the next piece stands, if all before it are as large as they may be."""
+        self._is_exact = True
+        self._starting = asyncio.Lock()
 
     async def start(self, piece: Piece) -> Decoding:
         """Start a job for a piece, unless it is part of a stream."""
@@ -115,30 +128,48 @@ class Decoder:
         if frames is None:
             self._raw_offset = None
             return Decoding(kept, size, None, bytes(piece.data))
-        target = self._place(piece)
-        # What is written at once leaves its room to the next frame.
-        room = piece.room if target is None else max(raw for _, raw in frames)
-        job = await self._lane.start(
-            piece.data,
-            room,
-            jobs.decompress,
-            self._format.name,
-            frames,
-            target,
-            keep_input=not piece.exact,
-            new=self._lane.window.is_new,
-        )
-        return Decoding(kept, size, job)
+        self._is_exact &= piece.exact
+        slots, is_new = self._lane.pool.slots, self._lane.window.is_new
+        while True:
+            place = self._place(piece)
+            # What is written at once leaves its room to the next frame.
+            room = piece.room if place is None else max(raw for _, raw in frames)
+            slot = await slots.take(size, room, new=is_new)
+            async with self._starting:
+                if place == self._place(piece):
+                    return Decoding(kept, size, await self._run(piece, slot, place), place=place)
+            slot.free()  # meanwhile it showed that sizes are not what they were taken to be
 
-    def _place(self, piece: Piece) -> tuple[jobs.Target, int] | None:
-        """Say where a worker may write: only where all sizes so far are certain."""
-        offset = self._raw_offset
-        self._raw_offset = offset + piece.room if piece.exact and offset is not None else None
-        if self._target is None:
-            return None
+    async def _run(self, piece: Piece, slot: Slot, place: int | None) -> Job:
+        if self._raw_offset is not None:
+            self._raw_offset += piece.room
+        slot.input[: len(piece.data)] = piece.data
+        target = None if place is None or self._target is None else (self._target, place)
+        about = self._format.name, piece.frames, target
+        return await self._lane.run(
+            slot, len(piece.data), jobs.decompress, *about, keep_input=not piece.exact
+        )
+
+    def _place(self, piece: Piece) -> int | None:
         if self._target == jobs.DISCARD:
-            return jobs.DISCARD, 0
-        return None if offset is None or not piece.exact else (self._target, offset)
+            return 0
+        # A run of frames could not be written again: only the last of them stays in the slot.
+        # Nor does anything stay of what was written by others than our own workers.
+        is_certain = self._is_exact or not (piece.exact or self._lane.pool.by_path)
+        return self._raw_offset if self._target is not None and is_certain else None
+
+    def is_misplaced(self, item: Decoding, raw_offset: int) -> bool:
+        """Whether a worker may have written a piece elsewhere than where it stands."""
+        if item.place in {None, raw_offset} or self._target == jobs.DISCARD:
+            return False
+        self._raw_offset = None
+        return True
+
+    async def stop_writing(self) -> None:
+        """Start no more jobs that write, and wait for those under way."""
+        async with self._starting:  # the first job may wait for processes
+            self._raw_offset = None
+        await self.over()
 
     async def over(self) -> None:
         """Wait until no worker writes to the target any more."""
@@ -168,7 +199,6 @@ class Stream:
 
     :param prompt: the next piece is there as soon as it is asked for. Then it is asked for while
         the last blocks of the one before it are still being decoded, and the thread never waits.
-    :param rooms: how many blocks, of 1 MiB each, may be in memory at once.
     """
 
     def __init__(
@@ -178,16 +208,16 @@ class Stream:
         max_window: int,
         *,
         prompt: bool = False,
-        rooms: int = 2,
     ) -> None:
         self._format, self._max_window, self._prompt = form, max_window, prompt
         self._decoder: StreamDecoder | None = None
         self._start = self._frame = 0
         self._begun: int | None = None
         self._inputs: deque[Buffer] = deque()
-        self._steps: Iterator[Buffer] = iter(())
+        self._steps: Iterator[slice] = iter(())
+        rooms = _ROOMS if prompt else 2
         self._rooms = Rooms(rooms)
-        self._ahead: Ahead[Buffer] = Ahead(pool, self._next_block, rooms)
+        self._ahead: Ahead[slice] = Ahead(pool, self._next_block, rooms)
 
     @property
     def is_open(self) -> bool:
@@ -221,21 +251,29 @@ class Stream:
         """
         try:
             while not (until_begun and not self._inputs):
-                if (block := await self._ahead.next()) is None:
+                if (place := await self._ahead.next()) is None:
                     return
-                yield block
-                self._ahead.give_back()
+                end, count = place.stop, 1
+                while (following := self._ahead.peek()) is not None and following.start == end:
+                    end, count = following.stop, count + 1
+                    await self._ahead.next()
+                yield self._rooms.ring[place.start : end]
+                self._ahead.give_back(count)
         except AiocompressError as error:
             raise self._located(error) from None
 
-    def _next_block(self) -> Buffer | None:
-        """Decode a block, in the thread; None: more input is needed."""
-        while (block := next(self._steps, None)) is None:
+    def _next_block(self) -> slice | None:
+        """Decode a block, in the thread; returns its place; None: more input is needed."""
+        while (place := next(self._steps, None)) is None:
             if not self._inputs:
                 return None
             assert self._decoder is not None
-            self._steps = self._rooms.joined(self._decoder.feed(self._inputs.popleft()))
-        return block
+            self._steps = self._rooms.places(self._decoder, self._queued())
+        return place
+
+    def _queued(self) -> Iterator[Buffer]:
+        while self._inputs:
+            yield self._inputs.popleft()
 
     def finish(self) -> None:
         """Say that nothing follows."""
@@ -280,9 +318,9 @@ class Ahead(Generic[T]):
         self._has_more = True
         self._revive()
 
-    def give_back(self) -> None:
-        """Say that the item taken last is not needed any more."""
-        self._leave.append(0)
+    def give_back(self, count: int = 1) -> None:
+        """Say that the items taken last are not needed any more."""
+        self._leave.extend(range(count))
         self._revive()
 
     def _revive(self) -> None:
@@ -313,6 +351,11 @@ class Ahead(Generic[T]):
             return True
         return False
 
+    def peek(self) -> T | None:
+        """Return the next item, but do not take it; None: it is not there yet, or is an error."""
+        item = self._made[0] if self._made else None
+        return None if isinstance(item, BaseException) else item
+
     async def next(self) -> T | None:
         """Return the next item; None: there is nothing to do."""
         while not self._made:
@@ -337,43 +380,33 @@ class Ahead(Generic[T]):
 
 
 class Rooms:
-    """Joins small blocks into large ones, in a few rooms by turns.
+    """A ring of a few rooms of 1 MiB, one beside the other, for raw blocks.
 
-    Memory that is used again stays in the cache, and what a decoder allocates for each large block
+    Memory that is used again stays in the cache: what a decoder allocates for each large block
     would come from the system page by page.
     """
 
     def __init__(self, most: int = 2) -> None:
-        self._most = most
-        self._rooms: deque[memoryview] = deque()
+        self._size = most * _ROOM
+        self._at = 0
 
-    def joined(self, blocks: Iterator[Buffer]) -> Iterator[Buffer]:
-        """Yield all that the blocks hold, before their error too; valid until the room's next turn.
+    @cached_property
+    def ring(self) -> memoryview:
+        """All rooms; only what is filled takes memory."""
+        return memoryview(mmap.mmap(-1, self._size))
 
-        :param blocks: 1 MiB each at most.
-        """
-        room, size = _NOTHING, 0
-        try:
-            for block in blocks:
-                if size + len(block) > len(room):
-                    if size:
-                        yield room[:size]
-                    room, size = self._next(), 0
-                room[size : size + len(block)] = block
-                size += len(block)
-        except AiocompressError:
-            if size:
-                yield room[:size]
-            raise
-        if size:
-            yield room[:size]
+    def _room(self) -> memoryview:
+        return self.ring[self._at : self._at + _ROOM]
 
-    def _next(self) -> memoryview:
-        if len(self._rooms) < self._most:
-            self._rooms.append(memoryview(mmap.mmap(-1, _ROOM)))  # takes only what is filled
-        else:
-            self._rooms.rotate(-1)
-        return self._rooms[-1]
+    def places(self, decoder: StreamDecoder, parts: Iterable[Buffer]) -> Iterator[slice]:
+        """Decode blocks into rooms by turns; yields where each block stands in the ring."""
+        for block in decoder.feed_into(parts, self._room):
+            start, self._at = self._at, (self._at + _ROOM) % self._size
+            yield slice(start, start + len(block))
+
+    def blocks(self, decoder: StreamDecoder, parts: Iterable[Buffer]) -> Iterator[memoryview]:
+        """Do so, and yield the blocks; each is valid until the room's next turn."""
+        return (self.ring[place] for place in self.places(decoder, parts))
 
 
 async def stepped(pool: WorkerPool, steps: Iterator[T]) -> AsyncGenerator[T]:

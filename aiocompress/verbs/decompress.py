@@ -26,9 +26,6 @@ _RUN: Final = MIB
 """Raw bytes of frames that travel together for a reader who may be slow; four times that for one
 who is not, and twice that again where they need no room in a slot."""
 
-_ROOMS: Final = 4
-"""Blocks of a stream, 1 MiB each, that are in memory at once; two of a source that waits."""
-
 
 class Block(NamedTuple):
     """Raw bytes in order; ``data`` is None where a worker has written them already.
@@ -61,6 +58,7 @@ async def decompressed(
 
     :param head: bytes that were read already, ``formats.HEAD_SIZE`` at least if there are so many.
     :param form: the format, if it is known; None: the head tells.
+    :param tally: nothing is counted yet.
     :param target: what workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
@@ -74,8 +72,7 @@ async def decompressed(
     lane = Lane(pool, small=small or (detach and _makes_bytes(pool, form)), detach=detach)
     decoder = Decoder(lane, form, target)
     prompt = source.size is not None and not source.waits
-    rooms = _ROOMS if prompt else 2
-    stream = Stream(pool, form, reading.max_window, prompt=prompt, rooms=rooms)
+    stream = Stream(pool, form, reading.max_window, prompt=prompt)
     reader = form.container.reader(
         whole=pool.slots.largest,
         run=(_RUN if detach else 4 * _RUN) if target is None else 8 * _RUN,
@@ -112,7 +109,7 @@ async def decompressed(
                     raise
                 if item is None:
                     break
-                async with aclosing(_blocks(item, stream, tally)) as blocks:
+                async with aclosing(_blocks(item, decoder, stream, tally)) as blocks:
                     async for block in blocks:
                         reading.check_output(tally.raw_bytes)
                         yield block
@@ -136,15 +133,21 @@ def _slow_read(window: Window) -> int:
     return _SLOW_READ if window.is_new else 2 * _SLOW_READ
 
 
-async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:
+async def _blocks(
+    item: Decoding, decoder: Decoder, stream: Stream, tally: Tally
+) -> AsyncGenerator[Block]:
     """Yield what a piece holds; a worker's errors do not count where the index proved wrong."""
     result = await outcome(item, strict=not stream.is_open)
-    if result is not None and not stream.is_open:
+    is_misplaced = decoder.is_misplaced(item, tally.raw_bytes)
+    is_there = result is not None and not (is_misplaced and item.frames > 1)
+    if result is not None and is_there and not stream.is_open:
         assert item.job is not None
         tally.add(result.size, item.size, item.frames)
-        data = None if result.written else item.job.data
+        data = None if result.written and not is_misplaced else item.job.data
         yield Block(result.size, data, item.piece.offset)
         return
+    if item.job is not None:  # of a size that nobody knows: it may reach into what is being written
+        await decoder.stop_writing()
     async with aclosing(_counted(stream.decode(item), stream, tally)) as blocks:
         async for block in blocks:
             yield block

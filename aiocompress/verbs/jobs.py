@@ -70,7 +70,8 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[Target, int] | 
     """Decode a run of whole frames.
 
     :param target: a file and an offset to write the raw data to, ``DISCARD`` for a file to drop
-        it: then there need only be room for the largest frame; None leaves it all in the slot.
+        it: then there need only be room for the largest frame; None leaves it all in the slot. A
+        frame that is shorter than its bound is not written: those behind it stand elsewhere.
     :returns: ``size`` is ``STREAM`` where a frame is not as its index says, and where the file
         cannot be opened from here.
     :raises CorruptError: with offset and frame counted from the first byte of the run.
@@ -86,7 +87,7 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[Target, int] | 
             return Result(STREAM)
         size = decode(FORMATS[codec].codec, data, run, room, write)
     if size == STREAM or write is not None:
-        return Result(size, written=size != STREAM)
+        return Result(size, written=size == sum(raw for _, raw in run))
     return Result(size, bytes(room[:size]) if returns else None)
 
 
@@ -109,7 +110,8 @@ def decode(
 ) -> int:
     """Decode a run of whole frames into ``room``, one behind the other.
 
-    :param write: takes the raw data of each frame, and its offset from that of the first one.
+    :param write: takes the raw data of each frame that is as long as it may be, and its offset
+        from that of the first one.
     :returns: raw bytes; ``STREAM``: a frame is not as its index says.
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
@@ -123,7 +125,7 @@ def decode(
             raise error.located(base=at, frame=number) from None
         if done == STREAM:
             return STREAM
-        if write is not None:
+        if write is not None and done == raw:
             write(room[:done], size)
         at += compressed
         size += done

@@ -83,6 +83,48 @@ def test_streams_at_the_size_of_a_block(codec: Format, size: int, split: object)
     assert stream(codec.codec.open_stream(DEFAULT_MAX_WINDOW), *split(data)) == chunk
 
 
+@every_split
+@pytest.mark.parametrize("size", [5, MIB, MIB + 1, 3 * MIB + 5])
+def test_blocks_are_joined_in_rooms(codec: Format, size: int, split: object) -> None:
+    """Each room but the last is as full as whole blocks of 128 KiB can make it."""
+    assert callable(split)
+    chunk = bytes(size - 3) + b"end"
+    decoder = codec.codec.open_stream(DEFAULT_MAX_WINDOW)
+    room = memoryview(bytearray(MIB))
+    raw = [bytes(block) for block in decoder.feed_into(split(frame_of(codec, chunk)), lambda: room)]
+    decoder.finish()
+    assert b"".join(raw) == chunk
+    assert all(MIB - 128 * KIB < len(block) <= MIB for block in raw[:-1])
+
+
+BLOCKS = [b"", b"a", text(3000), b"", bytes(128 * KIB), noise(128 * KIB), b"", b"b"]
+
+
+@every_split
+def test_blocks_of_any_size(split: object) -> None:
+    """Empty ones too, first and last: all bytes come out, each as soon as its block is there."""
+    assert callable(split)
+    blocks = [raw_block(data, last=False) for data in BLOCKS]
+    frame = zstd_frame(*blocks, raw_block(b""), window=window_byte(MIB))
+    assert stream(FORMATS["zstd"].codec.open_stream(MIB), *split(frame)) == b"".join(BLOCKS)
+    decoder = FORMATS["zstd"].codec.open_stream(MIB)
+    for data, block in zip(BLOCKS, [frame[:6] + blocks[0], *blocks[1:]], strict=False):
+        assert b"".join(decoder.feed(block)) == data
+
+
+@pytest.mark.parametrize("good", range(12))
+def test_blocks_before_a_bad_header(good: int) -> None:
+    """All of them come out before the error, however many go into a room."""
+    blocks = [raw_block(noise(100 * KIB, seed), last=False) for seed in range(good)]
+    frame = zstd_frame(*blocks, b"\x07\0\0", window=window_byte(MIB))
+    decoder, raw = FORMATS["zstd"].codec.open_stream(MIB), bytearray()
+    room = memoryview(bytearray(MIB))
+    with pytest.raises(CorruptError) as caught:
+        list(map(raw.extend, decoder.feed_into((frame,), lambda: room)))
+    assert raw == b"".join(noise(100 * KIB, seed) for seed in range(good))
+    assert caught.value.offset == len(frame) - 3
+
+
 def test_boundary_is_where_a_frame_ends(codec: Format) -> None:
     """Byte by byte: not before the last one, and at the last one."""
     frame = frame_of(codec, b"some data")
@@ -227,7 +269,7 @@ def test_bombs_come_out_in_small_blocks(bomb: str) -> None:
     try:
         for block in decoder.feed(data):
             assert len(block) <= LARGEST
-            assert block == zeros[: len(block)]
+            assert bytes(block) == zeros[: len(block)]
             raw += len(block)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 from aiocompress.errors import CorruptError, TruncatedError
+from aiocompress.formats import base
 from aiocompress.formats.base import Codec, Container, Format, Reader, Steps
 from aiocompress.model import Buffer
 
@@ -33,7 +34,7 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     return size
 
 
-class StreamDecoder:
+class StreamDecoder(base.StreamDecoder):
     """Decodes frames that are too large to be given out whole."""
 
     def __init__(self) -> None:

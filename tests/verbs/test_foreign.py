@@ -9,11 +9,12 @@ import pytest
 
 from aiocompress import AiocompressError, CorruptError, Engine, LimitError, TruncatedError
 
+from ..help.built import raw_block, window_byte, zstd_frame
 from ..help.data import noise, text
 from ..help.engines import given_back
 from ..help.tools import run, tool
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 RAW = noise(3 * MIB) + text(MIB) * 6 + bytes(3 * MIB) + noise(3 * MIB, 1)
 """Pieces whose raw size is as theirs, many times that, and as theirs again."""
 
@@ -59,6 +60,27 @@ async def test_what_stands_before_damage(frame: bytes, where: str, tmp_path: Pat
     assert error.offset is not None
     assert len(RAW) - 3 * MIB < len(got) < len(RAW)
     assert RAW.startswith(got[: len(RAW) - 3 * MIB])
+
+
+async def test_frames_of_odd_blocks(tmp_path: Path) -> None:
+    """Empty frames, and empty and tiny blocks, one frame after another: all in order."""
+    chunks = [[], [b""], [b"", noise(100), b""], [b"x"] * 50, [bytes(128 * KIB)] * 20, [b"", b"y"]]
+    frames = [
+        zstd_frame(
+            *(raw_block(data, last=False) for data in chunk),
+            raw_block(b""),
+            window=window_byte(MIB),
+        )
+        for chunk in chunks
+    ]
+    (tmp_path / "x.zst").write_bytes(b"".join(frames) * 3)
+    raw = b"".join(b"".join(chunk) for chunk in chunks) * 3
+    # No slot has room for what these frames may hold.
+    async with Engine(2, 12 * MIB, executor="thread") as engine:
+        await engine.decompress_file(tmp_path / "x.zst", tmp_path / "out", fsync=False)
+        async with engine.decompress_stream(tmp_path / "x.zst") as stream:
+            assert b"".join([part async for part in stream]) == raw
+    assert (tmp_path / "out").read_bytes() == raw
 
 
 async def test_a_reader_who_leaves(frame: bytes, tmp_path: Path) -> None:

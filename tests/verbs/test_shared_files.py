@@ -18,10 +18,12 @@ from aiocompress import Engine, WorkerError
 from ..help.archives import KIB, MIB, two_threads
 from ..help.clusters import Watched
 from ..help.data import noise, text
+from ..help.files import pzstd_of
 from ..help.mirrors import fill, look, temporaries
 
 CHUNK = 256 * KIB
 SMALL = {f"{n % 7}/{n}": text(900 + n, n) for n in range(260)}
+PIECES = [text(2 * MIB, n) for n in range(4)] + [noise(999)]
 LARGE = {"large": noise(5 * CHUNK + 1), "0/large": text(3 * CHUNK, 1)}
 
 
@@ -61,6 +63,14 @@ async def everything(engine: Engine, tree: Path, out: Path) -> None:
     await engine.decompress_folder(out / "mirror", out / "back", on_exists="replace", fsync=False)
     await engine.compress_file(out / "a.tar.zst", out / "twice.zst", **how)
     await engine.decompress_file(out / "twice.zst", out / "once", fsync=False)
+    (out / "pzstd.zst").write_bytes(pzstd_of(*PIECES))
+    await engine.decompress_file(out / "pzstd.zst", out / "pzstd", fsync=False)
+    assert (out / "pzstd").read_bytes() == b"".join(PIECES)
+    with tarfile.open(out / "x.tar", "w") as tar:
+        tar.add(tree, "d")
+    await engine.compress_file(out / "x.tar", out / "x.tar.zst", **how)
+    async with engine.open_archive(out / "x.tar.zst") as archive:
+        assert archive.is_indexed
     await engine.compress_file(tree / "large", out / "large.gz", **how)
     await engine.decompress_file(out / "large.gz", out / "large", fsync=False)
 
@@ -195,14 +205,15 @@ async def test_extracted_again(tree: Path, tmp_path: Path) -> None:
     async with two_threads() as engine:
         await engine.compress_folder(tree, sorted_one, CHUNK)
         with tarfile.open(tmp_path / "b.tar", "w") as tar:
-            tar.add(tree, "")
-            tar.add(tree / "3/3", "2/2")
+            tar.add(tree, "d")
+            tar.add(tree / "3/3", "d/2/2")
         await engine.compress_file(tmp_path / "b.tar", doubled, CHUNK)
     with Twice(1) as executor:
         async with Engine(1, executor=executor, files_shared=True) as engine:
             for path in (sorted_one, doubled):
                 async with engine.open_archive(path) as archive:
+                    assert archive.is_indexed
                     await archive.extract(tmp_path / path.name[0])
                     assert archive.is_indexed == (path == sorted_one)  # or it was given up
     assert look(tmp_path / "a", times=False) == look(tree, times=False)
-    assert (tmp_path / "b/2/2").read_bytes() == SMALL["3/3"]
+    assert (tmp_path / "b/d/2/2").read_bytes() == SMALL["3/3"]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.tar.pax import LARGEST
 
+GNU_MAGIC: Final = b"ustar  \0"
+_UTF8: Final = "utf-8", "surrogateescape"
+_MODE: Final = 0o644
+"""Of a member whose mode cannot be read."""
 _ASCII, _AFTER_DIGITS = bytes(range(128)), b"\0 "
 _OCTAL: Final = re.compile(rb" *+([0-7]++)(?:[ \0].*)?|[ \0]*\0[ \0]*", re.DOTALL)
 _NUMBERS: Final = (*pairwise((100, 108, 116, 124, 136, 148)), *pairwise((329, 337, 345)))
@@ -72,6 +77,32 @@ def number(field: bytes, *, signed: bool = False) -> int:
     if not match:
         raise ValueError("text where a number belongs")
     return int(match[1] or b"0", 8)
+
+
+@lru_cache(1024)
+def ids_of(fields: bytes) -> tuple[int, int, int, tuple[str, ...]]:
+    """Return mode, uid and gid, and which of them cannot be read and have their defaults."""
+    values, unreadable = {"mode": _MODE, "uid": 0, "gid": 0}, []
+    for at, name in enumerate(values):
+        try:
+            values[name] = number(fields[8 * at : 8 * at + 8])
+        except ValueError:
+            unreadable.append(name)
+    mode, uid, gid = values.values()
+    return mode & 0o7777, uid, gid, tuple(unreadable)
+
+
+@lru_cache(1024)
+def owners_of(fields: bytes) -> tuple[str, str, bool]:
+    """Return user, group, and whether the header can hold a prefix of the name."""
+    magic = fields[:8]
+    is_ustar = magic[:6] == b"ustar\0"
+    if is_ustar or magic == GNU_MAGIC:
+        user, group = map(until_nul, (fields[8:40], fields[40:]))
+        return user.decode(*_UTF8), group.decode(*_UTF8), is_ustar
+    if magic[:5] == b"ustar":
+        raise ValueError("a damaged ustar magic")
+    return "", "", False
 
 
 def until_nul(field: bytes) -> bytes:

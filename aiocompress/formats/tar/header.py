@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import zlib
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
-from aiocompress.errors import AiocompressError, CorruptError
+from aiocompress.errors import CorruptError
 from aiocompress.formats.tar import pax
-from aiocompress.formats.tar.fields import check_sum, is_tidy, number, until_nul
+from aiocompress.formats.tar.fields import (
+    GNU_MAGIC,
+    check_sum,
+    ids_of,
+    is_tidy,
+    number,
+    owners_of,
+    until_nul,
+)
 from aiocompress.formats.tar.pax import Records
 from aiocompress.model import Kind, Member
 
@@ -29,7 +37,6 @@ TYPES: Final[dict[Kind, bytes]] = {
     "fifo": b"6",
 }
 DISAGREE: Final = "GNU tar and bsdtar do not agree on where the next member begins"
-GNU_MAGIC: Final = b"ustar  \0"
 DUMP, SPARSE, LABEL = b"DSV"
 """GNU tar's folder of an incremental backup, whose content lists names; its sparse file; the name
 of its volume."""
@@ -43,16 +50,12 @@ _KINDS: Final[dict[int, Kind]] = {
 _FLAGS: Final = bytes(_KINDS) + b"\x007SMV"
 """Types that some tar has defined, and that this reader knows."""
 _FILES, _SLASH = b"\x0007S", b"/"[0]
-_SIMPLE: Final = b"0125"
-_FILE, _FOLDER = b"05"
-_LINKS, _AFTER_DIGITS = b"12", b"\0 "
-Row: TypeAlias = tuple[bytes, int, int, int, int, int, tuple[int, int, bytes, bytes], bytes]
-"""What the index stores of a member: see ``Records.add``."""
-_MODE: Final = 0o644
 _LARGEST_ID, _LARGEST_NUMBER = 0o7777777, 0o77777777777
 _NAME_SIZE, _PREFIX_SIZE, _OWNER_SIZE = 100, 155, 32
 LONGEST_LINK: Final = 100
 SPARSE_FOLDER: Final = b"GNUSparseFile.0/"
+_TAIL_SIZE: Final = BLOCK - 156
+"""Bytes behind the checksum."""
 _PAX_HEADER_NAME: Final = b"././@PaxHeader"
 
 
@@ -164,16 +167,33 @@ def header(
         seconds = min(max(seconds, 0), _LARGEST_NUMBER)
     if xattrs:
         records += tuple((pax.xattr_key(key), value) for key, value in xattrs)
-    fields = name.ljust(_NAME_SIZE, b"\0"), mode & 0o7777, owner.ids, size, seconds
-    head = b"%b%07o\0%b%011o\0%011o\0" % fields
-    tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
-    # The checksum is the sum of all bytes, its own field taken as spaces (8 x 32). The low half of
-    # Adler-32 is that sum modulo 65521, in C; a header with ASCII names cannot reach 65521.
-    total = zlib.adler32(tail, zlib.adler32(head, 0) & 0xFFFF) & 0xFFFF
-    if not (name.isascii() and link.isascii() and prefix.isascii()):
-        total = sum(head) + sum(tail)
-    block = (b"%b%06o\0 %b" % (head, total + 256, tail)).ljust(BLOCK, b"\0")
+    middle, tail, total = _fixed(kind, mode & 0o7777, owner)
+    head = b"%b%b%011o\0%011o\0" % (name.ljust(_NAME_SIZE, b"\0"), middle, size, seconds)
+    total += _sum(head)
+    if link or prefix:
+        tail = b"%b%b%b%b" % (kind, link.ljust(LONGEST_LINK, b"\0"), owner.tail, prefix)
+        tail, total = tail.ljust(_TAIL_SIZE, b"\0"), total + _sum(link) + _sum(prefix)
+    block = b"%b%06o\0 %b" % (head, total, tail)
     return _pax(records) + block if records else block
+
+
+@lru_cache(1024)
+def _fixed(kind: bytes, mode: int, owner: Owner) -> tuple[bytes, bytes, int]:
+    """Return what many headers have in common, if they have neither link nor prefix.
+
+    What stands between name and size; what stands behind the checksum; and the sum of the bytes of
+    the latter and of the checksum's own field, which counts as spaces.
+    """
+    tail = (kind + bytes(LONGEST_LINK) + owner.tail).ljust(_TAIL_SIZE, b"\0")
+    return b"%07o\0%b" % (mode, owner.ids), tail, sum(tail) + sum(b" " * 8)
+
+
+def _sum(data: bytes) -> int:
+    """Return the sum of all bytes of at most 256.
+
+    In C: it is the low half of Adler-32, modulo 65521, which they cannot reach.
+    """
+    return zlib.adler32(data, 0) & 0xFFFF
 
 
 def sparse_records(name: bytes, real_size: int) -> tuple[tuple[bytes, bytes], ...]:
@@ -205,10 +225,10 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     :raises CorruptError: the block is damaged, or GNU tar and bsdtar disagree on its meaning.
     """
     check_sum(block, data_offset - BLOCK)
-    mode, uid, gid, unreadable = _ids(block[100:124])
+    mode, uid, gid, unreadable = ids_of(block[100:124])
     try:
         size = number(block[124:136])
-        user, group, has_prefix = _owners(block[257:329])
+        user, group, has_prefix = owners_of(block[257:329])
     except ValueError as error:
         raise CorruptError(f"a header with {error}", offset=data_offset - BLOCK) from None
     try:
@@ -244,72 +264,6 @@ def parse(block: bytes, offset: int, data_offset: int, records: Records | None =
     if records is None and flag in _FILES and name and name[-1] != _SLASH:
         return member
     return _settled(member, block, records)
-
-
-def plain(block: bytes) -> Row | None:
-    """Return what the index stores of a member, if all of it is in this block; a quick ``parse``.
-
-    None: there is more to it, or it is odd, or damaged: ``parse`` tells.
-    """
-    kind, name = block[156] or _FILE, until_nul(block[:_NAME_SIZE])
-    if kind not in _SIMPLE or not (block[124:135].isdigit() and block[136:147].isdigit()):
-        return None
-    try:
-        check_sum(block, 0)
-        size, seconds = int(block[124:135], 8), int(block[136:147], 8)
-        mode, owner, has_prefix = _row(block[100:124], block[257:329])
-    except (AiocompressError, ValueError):
-        return None
-    if has_prefix and block[345]:
-        name = until_nul(block[345:500]) + b"/" + name
-    if kind == _FOLDER:
-        name = name.rstrip(b"/")
-    if (
-        not name
-        or name[0] == _SLASH
-        or name[-1] == _SLASH
-        or (size and kind != _FILE)
-        or block[135] not in _AFTER_DIGITS
-        or block[147] not in _AFTER_DIGITS
-        or (block[386] and not has_prefix)
-    ):
-        return None
-    link = until_nul(block[157:257]) if kind in _LINKS else b""
-    return name, kind, 1, size, mode, seconds * 1_000_000_000, owner, link
-
-
-@lru_cache(1024)
-def _row(ids: bytes, owners: bytes) -> tuple[int, tuple[int, int, bytes, bytes], bool]:
-    mode, uid, gid, unreadable = _ids(ids)
-    user, group, has_prefix = _owners(owners)
-    if unreadable:
-        raise ValueError
-    return mode, (uid, gid, to_bytes(user), to_bytes(group)), has_prefix
-
-
-@lru_cache(1024)
-def _ids(fields: bytes) -> tuple[int, int, int, tuple[str, ...]]:
-    """Return mode, uid and gid, and which of them cannot be read and have their defaults."""
-    values, unreadable = {"mode": _MODE, "uid": 0, "gid": 0}, []
-    for at, name in enumerate(values):
-        try:
-            values[name] = number(fields[8 * at : 8 * at + 8])
-        except ValueError:
-            unreadable.append(name)
-    mode, uid, gid = values.values()
-    return mode & 0o7777, uid, gid, tuple(unreadable)
-
-
-@lru_cache(1024)
-def _owners(fields: bytes) -> tuple[str, str, bool]:
-    """Return user, group, and whether the header can hold a prefix of the name."""
-    magic = fields[:8]
-    is_ustar = magic[:6] == b"ustar\0"
-    if is_ustar or magic == GNU_MAGIC:
-        return to_text(until_nul(fields[8:40])), to_text(until_nul(fields[40:])), is_ustar
-    if magic[:5] == b"ustar":
-        raise ValueError("a damaged ustar magic")
-    return "", "", False
 
 
 def _settled(member: Member, block: bytes, records: Records | None) -> Member:

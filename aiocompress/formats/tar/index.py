@@ -18,20 +18,31 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import accumulate, compress
-from typing import Any, Final, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
 import zstandard
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.base import little_endian
+from aiocompress.formats.tar.columns import (
+    OwnerRow,
+    interleaved,
+    lengthened,
+    ones,
+    parse_owners,
+    shortened,
+)
 from aiocompress.formats.tar.header import BLOCK, TYPES, to_text
 from aiocompress.model import KIB, MIB, Buffer, Member
+
+if TYPE_CHECKING:
+    from aiocompress.formats.tar.plain import Stretch
 
 MAGIC: Final = b"aiocmpix"
 _VERSION: Final = 1
 _PAYLOAD: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<QI")
-_LEVEL: Final = 7
+_LEVEL: Final = 3
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 """What is enough to close a block when a chunk ends."""
 _MOST_OWNERS: Final = 1 << 16
@@ -59,8 +70,6 @@ _NO_FILE: Final = bytes(kind != FILE for kind in range(256))
 _IS_FOLDER: Final = bytes(kind == DIRECTORY for kind in range(256))
 """The same for the letter of folders."""
 
-OwnerRow: TypeAlias = tuple[int, int, bytes, bytes]
-"""uid, gid, user and group."""
 Row: TypeAlias = tuple[bytes, int, int, int, int, int, OwnerRow, bytes]
 """A member as ``Records.add`` takes it: name, kind, blocks, size, mode, mtime_ns, owner, link."""
 
@@ -184,6 +193,26 @@ class Records:
         self.end += (blocks + -(-size // BLOCK)) * BLOCK
         self._size += len(name) + len(link) + _RECORD
 
+    def add_stretch(self, members: Stretch) -> None:
+        """Add members whose headers were read together."""
+        names, sizes, times, runs, length = members
+        self.names += names
+        self.sizes.fromlist(sizes)
+        self._times.fromlist(times)
+        self._blocks += ones(1) * len(names)
+        self._size += sum(map(len, names)) + _RECORD * len(names)
+        self.end += length
+        ends = [*(first for first, _ in runs[1:]), len(names)]
+        for (first, common), end in zip(runs, ends, strict=True):
+            if not (count := end - first):
+                continue
+            kind, mode, owner, link, *_ = common
+            self._links += [link] * count
+            self._kinds += bytes((kind,)) * count
+            self._modes += ones(mode) * count
+            self._owners += ones(self._number(owner)) * count
+            self._size += len(link) * count
+
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Self:
         """Return records of these members, column by column: quicker than to ``add`` each."""
@@ -223,6 +252,11 @@ class Records:
         most = max(len(self.names), len(self._table))
         names_size = self._size - self._owners_size - _RECORD * len(self.names)
         return most >= _MOST_RECORDS or names_size >= _MOST_NAMES
+
+    @property
+    def room(self) -> int:
+        """Bytes of an archive whose records surely fit: no record is longer than its header."""
+        return _LARGEST_BLOCK - self._size - _RESERVE
 
     def has_room(self, name: bytes, link: bytes) -> bool:
         """Whether another record fits into the block, even if no name in it is shortened."""
@@ -334,7 +368,7 @@ class Records:
         numbers = (little_endian(column).tobytes() for column in self._columns[3:])
         blocks, sizes, *others = numbers
         columns = [
-            b"\0".join(_shortened(self.names)),
+            b"\0".join(shortened(self.names)),
             b"\0".join(self._links),
             bytes(self._kinds),
             blocks,
@@ -359,17 +393,17 @@ class Records:
                 columns.append(data[at + 4 : at + 4 + size])
                 at += 4 + size
             names, links, kinds, blocks, sizes, modes, times, owners, table = columns
-            numbers = zip("HQHqH", (blocks, _interleaved(sizes), modes, times, owners), strict=True)
+            numbers = zip("HQHqH", (blocks, interleaved(sizes), modes, times, owners), strict=True)
             records = cls(start)
             records._set(
                 (
-                    _lengthened(names.split(b"\0")) if count else [],
+                    lengthened(names.split(b"\0")) if count else [],
                     links.split(b"\0") if count else [],
                     bytearray(kinds),
                     *(little_endian(array(code, part)) for code, part in numbers),
                 )
             )
-            records._table = _parse_owners(table)
+            records._table = parse_owners(table)
             records._check(count, complete=at == len(data))
             records.end = records.offsets()[-1]
         except (struct.error, ValueError, IndexError, OverflowError):
@@ -414,37 +448,3 @@ def unpack(payload: Buffer) -> Records:
     except zstandard.ZstdError:
         raise CorruptError("a block of the index is damaged") from None
     return Records.decode(raw)
-
-
-def _shortened(names: list[bytes]) -> Iterator[bytes]:
-    folder = None
-    for name in names:
-        parent, _, base = name.rpartition(b"/")
-        yield b"/" + base if parent == folder else name
-        folder = parent
-
-
-def _lengthened(names: list[bytes]) -> list[bytes]:
-    folder, whole = b"", []
-    for name in names:
-        if name[:1] == b"/":
-            whole.append(folder + name[1:])
-        else:
-            whole.append(name)
-            folder = name[: name.rfind(b"/") + 1]
-    return whole
-
-
-def _interleaved(data: bytes) -> bytes:
-    """Return the sizes, whose bytes are stored by planes, number by number."""
-    count, room = len(data) // 8, bytearray(len(data))
-    for byte in range(8):
-        room[byte::8] = data[byte * count : (byte + 1) * count]
-    return bytes(room)
-
-
-def _parse_owners(data: bytes) -> dict[OwnerRow, int]:
-    fields = data.split(b"\0") if data else []
-    rows = zip(*(fields[first::4] for first in range(4)), strict=True)
-    table = {(int(uid), int(gid), user, group): 0 for uid, gid, user, group in rows}
-    return {owner: number for number, owner in enumerate(table)}

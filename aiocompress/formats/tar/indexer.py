@@ -12,8 +12,9 @@ from typing import Final
 from aiocompress.errors import AiocompressError, FormatError
 from aiocompress.formats.tar import fields, pax
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, END, PLAIN, Row, padding, plain, to_bytes
-from aiocompress.formats.tar.index import DEVICES, LETTERS, MOST_ZEROS, Records
+from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding, to_bytes
+from aiocompress.formats.tar.index import DEVICES, LETTERS, MOST_ZEROS, Records, Row
+from aiocompress.formats.tar.plain import stretch
 from aiocompress.model import MIB, Buffer, Member
 
 _BEFORE: Final = b"xXLKg"
@@ -67,7 +68,11 @@ class Indexer:
 
     def _close_block(self) -> None:
         # Lookups take "./a" for "a", but not where a file may have both.
-        self._dotted.update((name + b"/").startswith(b"./") for name in self._records.names)
+        names = self._records.names
+        if min(names) < b"/":
+            self._dotted.update((name + b"/").startswith(b"./") for name in names)
+        else:  # as nearly always: none has one
+            self._dotted |= {False}
         self.gave_up |= len(self._dotted) > 1
         self._closed.append(self._records.pack())
         self._records = Records(self._records.end)
@@ -85,15 +90,10 @@ class Indexer:
 
     def _take_plain(self, view: memoryview, start: int) -> None:
         """Take members one after another, while the headers of each are one whole plain block."""
-        at, last = self._next - start, len(view) - BLOCK
-        records = self._records
-        while at <= last and (row := plain(bytes(view[at : at + BLOCK]))) is not None:
-            name, size, link = row[0], row[3], row[7]
-            if not records.has_room(name, link):
-                self._close_block()
-                records = self._records
-            records.add(*row)
-            at += BLOCK + size + padding(size)
+        at, size = self._next - start, len(view)
+        while (members := stretch(view, at, min(size, at + self._records.room))).length:
+            self._records.add_stretch(members)
+            at += members.length
         self._next = start + at
 
     def _take_head(self, view: memoryview) -> None:

@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 from aiocompress.errors import CorruptError, FormatError
 from aiocompress.formats.tar import pax
-from aiocompress.formats.tar.fields import number
-from aiocompress.formats.tar.header import BLOCK, GNU_MAGIC, SPARSE, padding
+from aiocompress.formats.tar.fields import GNU_MAGIC, number
+from aiocompress.formats.tar.header import BLOCK, SPARSE, padding
 from aiocompress.formats.tar.pax import Records
 from aiocompress.model import Member
 

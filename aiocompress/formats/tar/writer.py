@@ -28,6 +28,7 @@ _LINKS: Final = b"12"
 _UNCUT: Final = 8
 """A member of at most this fraction of a chunk is not cut."""
 _SECOND: Final = 1_000_000_000
+_FLAGS: Final = [b"%c" % kind for kind in range(128)]
 _ZEROS: Final = bytes(1 << 16)
 
 
@@ -88,7 +89,7 @@ class Layer:
             size, link = sum(stored for _, stored in runs), b"%d" % size
         blocks = header(
             name + b"/" if kind == DIRECTORY else name,
-            b"%c" % kind,
+            _FLAGS[kind],
             mode,
             len(extents) + size,
             mtime_ns // _SECOND,
@@ -128,15 +129,19 @@ class Layer:
         return self._view[start : end + 1] if end + BLOCK <= self.size else None
 
     def place(self, head: bytes) -> None:
-        """Lay the member whose content stands in its ``room``."""
-        size = self._pending[3]
+        """Lay the member whose head was made last, and whose content stands in its ``room``."""
+        self.place_row(head, self._pending)
+
+    def place_row(self, head: bytes, row: Row) -> None:
+        """Lay a member whose content stands there."""
+        size = row[3]
         start = self.at + len(head)
         end = start + size
         self._view[self.at : start] = head
-        pad = padding(size)
+        pad = -size % BLOCK
         self._view[end : end + pad] = _ZEROS[:pad]
         self.at = end + pad
-        self.open()
+        self._add(row)
 
     def place_with(self, head: bytes, data: Buffer) -> bool:
         """Lay a member and its content, if there is room; returns whether there was."""

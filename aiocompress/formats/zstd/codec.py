@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import IO, Final, NamedTuple, cast
 
 import zstandard
 
@@ -21,20 +21,21 @@ from aiocompress.errors import (
     LimitError,
     TruncatedError,
 )
-from aiocompress.formats.base import STREAM, Codec
+from aiocompress.formats import base
+from aiocompress.formats.base import STREAM, Codec, RoomFor
 from aiocompress.model import KIB, MIB, Buffer
 
 MAGIC: Final = b"\x28\xb5\x2f\xfd"
 LARGEST_HEADER: Final = 18
 U32_MAX: Final = 0xFFFFFFFF
 _LARGEST_BLOCK: Final = 128 * KIB
-_BLOCKS_AT_ONCE: Final = 2
 _LARGEST_MARKED_LOG: Final = 26
 _LONG_LOG: Final = 27
 """The largest window that decoders allow unless they are told otherwise: 128 MiB."""
 _HIGHEST_STREAMED: Final = 19
 """The highest level with a window of 8 MiB, which is all that browsers decode (RFC 9659)."""
 
+_NOTHING: Final = memoryview(b"")
 _codecs = threading.local()
 _TUNED: Final[dict[int, dict[str, int]]] = {
     # Half the table of short matches, so that more of both tables stays in the L2 cache: 4 to 8 %
@@ -199,12 +200,27 @@ def measured(data: Buffer, start: int, max_window: int) -> tuple[FrameHeader, in
     return (header, walk.size) if walk.ended and start + walk.size <= len(data) else None
 
 
-class StreamDecoder:
+class _StarvedError(Exception):
+    """The decoder wants more blocks."""
+
+
+class _Run:
+    """The file that a decoder reads: whole blocks, once."""
+
+    blocks = b""
+
+    def read(self, _: int) -> bytes:
+        if not self.blocks:  # the end of the file would be the end of the decoder, too
+            raise _StarvedError
+        blocks, self.blocks = self.blocks, b""
+        return blocks
+
+
+class StreamDecoder(base.StreamDecoder):
     """Decodes one frame that arrives in pieces; see ``base.StreamDecoder``.
 
-    A few bytes can stand for 128 KiB, and libzstd returns all that its input decodes to. So the
-    input is cut at block borders, and no call returns more than two blocks: they stay in the cache,
-    and memory that is larger would go back to the system and come again, page by page.
+    A few bytes can stand for 128 KiB. So libzstd is given whole blocks, no more than the room takes
+    whatever they hold: nothing stays behind, and one call, without the interpreter lock, fills it.
     """
 
     def __init__(self, max_window: int) -> None:
@@ -213,41 +229,74 @@ class StreamDecoder:
         self._pending = bytearray()
         self._taken = 0
         self._walk: FrameWalk | None = None
+        self._run = _Run()
         largest = min(max(max_window, 1 << 10), 1 << 31)
         decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
-        self._decoder = decompressor.decompressobj(write_size=_BLOCKS_AT_ONCE * _LARGEST_BLOCK)
+        self._decoder = decompressor.stream_reader(cast("IO[bytes]", self._run))
 
     def feed(self, data: Buffer) -> Iterator[Buffer]:
-        self._pending += data
-        while size := self._whole_blocks():
-            run = bytes(self._pending[:size])
-            del self._pending[:size]
-            try:
-                raw = self._decoder.decompress(run)
-            except zstandard.ZstdError as error:
-                raise CorruptError(f"damaged zstd frame ({error})", offset=self._taken) from None
-            self._taken += size
-            self.boundary = self._decoder.eof and not self._pending
-            if raw:
-                yield raw
+        return self.feed_into((data,), lambda: memoryview(bytearray(_LARGEST_BLOCK)))
 
-    def _whole_blocks(self) -> int:
-        """Return how many bytes of ``_pending`` are whole blocks, counting at most two blocks."""
+    def feed_into(self, parts: Iterable[Buffer], room_for: RoomFor) -> Iterator[memoryview]:
+        room, filled = _NOTHING, 0
+        try:
+            for part in parts:
+                self._pending += part
+                while size := self._whole_blocks(1):
+                    room = room or room_for()
+                    size += self._whole_blocks((len(room) - filled) // _LARGEST_BLOCK - 1, size)
+                    filled += self._decode(size, room[filled:])
+                    if len(room) - filled < _LARGEST_BLOCK:
+                        yield room[:filled]
+                        room, filled = _NOTHING, 0
+        except AiocompressError:
+            if filled:
+                yield room[:filled]
+            raise
+        if filled:
+            yield room[:filled]
+
+    def _whole_blocks(self, most: int, start: int = 0) -> int:
+        """Walk over so many blocks, if they are all here; returns their size.
+
+        :param start: how many bytes were walked over already.
+        """
         if self._walk is None:
             header = parse_header(self._pending)
             if header is None:
                 return 0
             check_header(header, self._max_window, streamed=True)
             self._walk = FrameWalk(header)
-        walk, whole = self._walk, 0
-        for _ in range(_BLOCKS_AT_ONCE):
+        walk, end = self._walk, start
+        for _ in range(most):
             before = walk.size, walk.ended
-            walk.advance(self._pending, -self._taken, 1)
+            try:
+                walk.advance(self._pending, -self._taken, 1)
+            except CorruptError:
+                if end:  # what stands before it comes first
+                    break
+                raise
             if walk.size == before[0] or walk.size - self._taken > len(self._pending):
                 walk.size, walk.ended = before
                 break
-            whole = walk.size - self._taken
-        return whole
+            end = walk.size - self._taken
+        return end - start
+
+    def _decode(self, size: int, room: memoryview) -> int:
+        """Decode the first bytes, which are whole blocks; returns how many they become."""
+        with memoryview(self._pending) as pending:
+            self._run.blocks = bytes(pending[:size])
+        del self._pending[:size]
+        try:
+            raw: int = self._decoder.readinto1(room)
+        except _StarvedError:  # blocks can be empty
+            raw = 0
+        except zstandard.ZstdError as error:
+            raise CorruptError(f"damaged zstd frame ({error})", offset=self._taken) from None
+        self._taken += size
+        assert self._walk is not None
+        self.boundary = self._walk.ended and not self._pending
+        return raw
 
     def finish(self) -> None:
         if not self.boundary:

@@ -13,8 +13,9 @@ from typing import Final, NamedTuple
 from aiocompress.errors import AiocompressError, CorruptError, UnsafeMemberError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK, plain
+from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Record, Records, in_range
+from aiocompress.formats.tar.plain import plain
 from aiocompress.model import Member
 from aiocompress.storage.reach import Reach
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked

@@ -293,13 +293,10 @@ class Packer:
         size: int | None = None,
         runs: Runs | None = None,
     ) -> bytes:
-        mode, time = status.st_mode & 0o7777, status.st_mtime_ns
+        mode, time = self._mode_and_time(status, kind)
         if size is None:
             size = status.st_size if kind == FILE else 0
-        clamp, device = self._packing.clamp, (0, 0)
-        if clamp is not None:
-            mode = 0o755 if kind == DIRECTORY or mode & 0o100 else 0o644
-            time = min(time, clamp * _SECOND)
+        device = 0, 0
         if kind in _DEVICES:
             device = os.major(status.st_rdev), os.minor(status.st_rdev)
             link = b"%d,%d" % device
@@ -313,7 +310,16 @@ class Packer:
             return self._writer.head(*about, runs=runs)
         return head
 
-    def _find_owner(self, uid: int, gid: int, device: tuple[int, int]) -> Owner:
+    def _mode_and_time(self, status: os.stat_result, kind: int) -> tuple[int, int]:
+        """Return them as they are packed; the time in ns."""
+        mode, time = status.st_mode & 0o7777, status.st_mtime_ns
+        clamp = self._packing.clamp
+        if clamp is not None:
+            mode = 0o755 if kind == DIRECTORY or mode & 0o100 else 0o644
+            time = min(time, clamp * _SECOND)
+        return mode, time
+
+    def _find_owner(self, uid: int, gid: int, device: tuple[int, int] = (0, 0)) -> Owner:
         """Return the owner of a member; a reproducible archive has none."""
         if self._packing.clamp is not None:
             return owner(0, 0, "", "", device)

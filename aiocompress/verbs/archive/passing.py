@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
@@ -38,62 +39,73 @@ class _Passing(OpenedSource):
     def __init__(self, source: OpenedSource, spool: Spool, executor: Executor) -> None:
         self.name, self.status, self.size = source.name, source.status, source.size
         self.waits, self.least_chunk = source.waits, source.least_chunk
-        self.at_offsets = source.at_offsets
+        self.at_offsets, source.look = source.at_offsets, self._look
         self._source, self._spool, self._executor = source, spool, executor
         self._indexer: Indexer | None = Indexer()
-        self._begun = False
-        self._turn = asyncio.Condition()
-        """For chunks that are read at once, and may come in any order."""
+        self._lock = threading.Lock()
         self._next = 0
-        """The offset of the chunk whose turn it is."""
+        """The offset of what the indexer takes next."""
+        self._early: dict[int, tuple[memoryview, int]] = {}
+        """What was read behind that already."""
+        self._turn = asyncio.Condition()
 
     async def readinto(self, view: memoryview) -> int:
         return await self.fill(view)
 
     async def fill(self, view: memoryview) -> int:
         size = await self._source.fill(view)
-        await self._look(view[:size])
+        if self._indexer is not None and size:
+            await call(self._executor, self._look, self._next, view[:size], size)
         return size
 
     async def read_at(self, offset: int, view: memoryview) -> int:
-        is_read = False
+        is_looked_at = False
         try:
             size = await self._source.read_at(offset, view)
             async with self._turn:
-                await self._turn.wait_for(lambda: self._next == offset or self._indexer is None)
-            await self._look(view[:size])
-            is_read = True
-        finally:
-            if not is_read:
-                self._indexer = None
-            if self._next <= offset:
-                self._next = offset + len(view)
-            async with self._turn:
                 self._turn.notify_all()
+                await self._turn.wait_for(lambda: self._next > offset or self._indexer is None)
+            is_looked_at = True
+        finally:
+            if not is_looked_at:
+                self._indexer = None
+                async with self._turn:
+                    self._turn.notify_all()
         return size
 
     async def reach(self) -> Reach | None:
         """Do as a file; but a tar has to be read here."""
         head = bytearray(BLOCK)
+        self._source.look = None
         size = await self._source.read_at(0, memoryview(head))
         if _is_tar(bytes(head[:size])):
+            self._source.look = self._look
             return None
-        self._begun, self._indexer = True, None
+        self._indexer = None
         return await self._source.reach()
 
-    async def _look(self, data: memoryview) -> None:
-        """Look at the next bytes."""
-        indexer = self._indexer
-        if not self._begun:
-            self._begun = True
-            if not _is_tar(bytes(data[:BLOCK])):
-                self._indexer = indexer = None
-        if indexer is not None and data:
-            await call(self._executor, indexer.feed, data)
+    def _look(self, offset: int, view: memoryview, size: int) -> None:
+        """Have the indexer take what was read, and what has waited for it; in a file thread."""
+        with self._lock:
+            if self._indexer is not None:
+                self._early[offset] = view, size
+            while self._indexer is not None and self._next in self._early:
+                view, size = self._early.pop(self._next)
+                if not self._take(self._indexer, view[:size]):
+                    self._indexer = self._source.look = None
+                self._next += len(view)
+
+    def _take(self, indexer: Indexer, data: memoryview) -> bool:
+        """Have the indexer take the next bytes; returns whether there may still be an index."""
+        if not self._next and not _is_tar(bytes(data[:BLOCK])):
+            return False
+        indexer.feed(data)
+        try:
             for block in indexer.take():
-                await self._spool.write(block)
-            if indexer.gave_up:
-                self._indexer = None
+                self._spool.put(block)
+        except OSError:  # a full disk for temporary files, say, is no reason to fail
+            return False
+        return not indexer.gave_up
 
     @property
     def is_over(self) -> bool | None:

@@ -22,7 +22,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.formats.base import STREAM
-from aiocompress.formats.tar.header import BLOCK, padding
+from aiocompress.formats.tar.header import BLOCK, header, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
@@ -38,6 +38,7 @@ from aiocompress.workers.job import Extents, Place, Result, deliver, views
 FOLDER: Final = -1
 LINK: Final = -2
 """In the place of a file's size."""
+_SECOND: Final = 1_000_000_000
 _MOST_RECORDS: Final = 1 << 15
 """They have fewer owners than a block of the index may have."""
 
@@ -109,7 +110,7 @@ class Packed(NamedTuple):
 
 def room_for(size: int) -> int:
     """Return how many bytes a member takes, from the size of its content."""
-    return BLOCK + size + padding(size) if size > 0 else BLOCK
+    return BLOCK + size + -size % BLOCK if size > 0 else BLOCK
 
 
 def compress(place: Place, encoding: Encoding, plan: Plan) -> Result:
@@ -204,14 +205,25 @@ class _Rooms(Layer):
         self._free = self._end + size
 
     def expect(self, size: int) -> None:
-        """Say how much room the plan has for the member that comes next."""
-        self._end += size
+        """Say of what size the content of the member was planned that comes next."""
+        self._end += BLOCK + size + -size % BLOCK if size > 0 else BLOCK
 
     def room(self, head: bytes) -> memoryview | None:
         start, size = self.at + len(head), self._pending[3]
         if not self._admits(len(head) + size + padding(size), beyond=not padding(size)):
             return None
         return self._view[start : start + size + 1]
+
+    def room_as_planned(self, size: int) -> memoryview | None:
+        """Return the room of a file's content behind one block, and a byte more; see ``room``.
+
+        None: the file cannot stand where it was planned, or what is behind it has been laid.
+        """
+        start = self.at + BLOCK
+        end = start + size
+        if self._moved or end + -size % BLOCK > self._end or end >= self._free:
+            return None
+        return self._view[start : end + 1]
 
     def place_head(self, head: bytes) -> bool:
         fits = self._admits(len(head))
@@ -257,7 +269,8 @@ class _Rest(Packer):
         root, path, names, sizes = part
         self.tree.root, self.tree.cut = root.path, root.cut
         if self._gone is not None and path.startswith(self._gone):
-            self._writer.expect(part.size)
+            for size in sizes:
+                self._writer.expect(size)
             return
         try:
             parent = chain.at(path[root.cut : -1])
@@ -265,7 +278,7 @@ class _Rest(Packer):
             parent, failure = -1, error
         for base, size in zip(names, sizes, strict=True):
             self._size = size
-            self._writer.expect(room_for(size))
+            self._writer.expect(size)
             if parent < 0:
                 self.lay_one(Skip(path + base, failure))
             elif size == FOLDER:
@@ -284,29 +297,43 @@ class _Rest(Packer):
         return Entry(name, base, parent, is_folder=True, descriptor=descriptor)
 
     def _lay_plain(self, name: bytes, base: bytes, parent: int, size: int) -> bool:
-        """Lay a file that is as it was planned, in few steps; False: it is not, or has no room."""
+        """Lay a file that is as it was planned, in few steps; False: it is not, or has no room.
+
+        Nothing else that is done for each file takes a worker as long.
+        """
+        writer = self._writer
+        room = writer.room_as_planned(size)
+        if room is None:
+            return False
         try:
             descriptor = os.open(base, FILE_FLAGS, dir_fd=parent)
         except OSError:
             return False
         try:
             status = os.fstat(descriptor)
-            if not self._is_plain(status, size):
+            if (
+                status.st_size != size
+                or status.st_nlink != 1
+                or not stat.S_ISREG(status.st_mode)
+                or (status.st_dev, status.st_ino) in self.tree.own
+            ):
                 return False
-            head = self._head(name, status, FILE)
-            room = self._writer.room(head)
-            if room is not None:
-                self._lay_small(name, descriptor, status, head, room)
+            who = self.owner(status.st_uid, status.st_gid)
+            mode, time = self._mode_and_time(status, FILE)
+            head = header(name, b"0", mode, size, time // _SECOND, b"", who)
+            if len(head) != BLOCK:
+                return False
+            if (done := os.readv(descriptor, [room])) != size:
+                self._finish_short(name, descriptor, room, done)
         except OSError as error:
             self.tree.skip(name, error)
             return True
         finally:
             os.close(descriptor)
-        return room is not None
-
-    def _is_plain(self, status: os.stat_result, size: int) -> bool:
-        is_file = status.st_size == size and stat.S_ISREG(status.st_mode)
-        return is_file and status.st_nlink == 1 and not self.tree.is_own(status)
+        writer.place_row(head, (name, FILE, 1, size, mode, time, who.row, b""))
+        self._found.latest = name
+        self._found.files += 1
+        return True
 
     def _lay_large(
         self, entry: Entry, descriptor: int, status: os.stat_result, head: bytes

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 
 from aiocompress.errors import AiocompressError, UnsafeMemberError
-from aiocompress.formats.tar.header import BLOCK, Row, padding, plain
-from aiocompress.formats.tar.index import DIRECTORY, FILE, Records
+from aiocompress.formats.tar.header import BLOCK, padding
+from aiocompress.formats.tar.index import DIRECTORY, FILE, Records, Row
 from aiocompress.formats.tar.indexer import described, missing_of
+from aiocompress.formats.tar.plain import plain
 from aiocompress.storage.reach import Reach
 from aiocompress.storage.restorer import FATAL, Keeping, Restorer, checked
 from aiocompress.verbs.archive.frame import UnlikeIndexError

@@ -45,7 +45,6 @@ from aiocompress.workers.threads import call
 
 _MOST_ROOTS: Final = 16
 """How many folders are held open for workers at once."""
-_NO_DEVICE: Final = 0, 0
 
 
 class TreeSource(OpenedSource):
@@ -229,27 +228,36 @@ class _Planner:
         if size is None or not (yield from self._find_room(BLOCK)):
             yield from self._lay(entry)
         else:
-            self._leave(name[: -len(base)], base, size)
+            self._leave(name[: -len(base)], [base], [size], BLOCK)
 
     def _plan_run(self, run: Run) -> Generator[None]:
         # Nothing else of the main process's work takes as long as this.
         path, parent, rows = run
-        layer, size_of, leave = self._layer, self._size_of, self._leave
-        for row in rows:
-            base = row[1:]
-            size = None
-            with suppress(OSError):  # the packer meets and tells it
-                status = os.stat(base, dir_fd=parent, follow_symlinks=False)
-                size = size_of(status, path + base)
+        layer, names, size_of = self._layer, [row[1:] for row in rows], self._size_at
+        sizes = [size_of(path + base, base, parent) for base in names]
+        known = [size for size in sizes if size is not None]
+        room = sum(map(room_for, known))
+        # The same rules as in ``Layer``, by which the packer decides; most runs fit as they are.
+        if len(known) == len(sizes) and layer.at + room + BLOCK <= layer.size:
+            self._leave(path, names, known, room)
+            return
+        for row, base, size in zip(rows, names, sizes, strict=True):
             if size is not None:
-                # The same rules as in ``Layer``, by which the packer decides.
                 room = BLOCK + size + BLOCK if size >= 0 else BLOCK
                 if layer.at + room <= layer.size or (yield from self._find_room(room)):
-                    leave(path, base, size)
+                    self._leave(path, [base], [size], room_for(size))
                     continue
-            entry = Entry(path + base, base, parent, is_file=row[:1] == b"f")
-            if (steps := self._packer.lay_one(entry)) is not None:
-                yield from steps
+            yield from self._lay(Entry(path + base, base, parent, is_file=row[:1] == b"f"))
+
+    def _size_at(self, name: bytes, base: bytes, parent: int) -> int | None:
+        """Return what a plan says of the size of what is no folder; None: it is for the packer."""
+        if self._root is None:
+            return None
+        try:
+            status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        except OSError:
+            return None  # the packer meets and tells it
+        return self._size_of(status, name)
 
     def _find_room(self, size: int) -> Generator[None, None, bool]:
         """Go on in the next chunk, if a member belongs there; returns whether it has room then."""
@@ -276,21 +284,21 @@ class _Planner:
             return None
         who = status.st_uid, status.st_gid
         if who != self._who:
-            self._who, self._owner = who, self._packer.owner(*who, _NO_DEVICE)
+            self._who, self._owner = who, self._packer.owner(*who)
             self._owners[who] = self._packer.names_of(*who)
         return size if is_plain(name, size, status.st_mtime, self._owner) else None
 
-    def _leave(self, path: bytes, base: bytes, size: int) -> None:
-        """Leave a member to a worker."""
+    def _leave(self, path: bytes, names: list[bytes], sizes: list[int], room: int) -> None:
+        """Leave members of a folder to a worker; they take ``room`` bytes."""
         layer, members = self._layer, self._members
         if members is None or layer.at != self._mark or members.path != path:
             self._end_laid()
             assert self._root is not None
             members = self._members = Members(self._root, path, [], [])
             self._parts.append(members)
-        members.names.append(base)
-        members.sizes.append(size)
-        layer.at = self._mark = layer.at + room_for(size)
+        members.names.extend(names)
+        members.sizes.extend(sizes)
+        layer.at = self._mark = layer.at + room
 
     def _begin_root(self) -> None:
         """Hold the root that is walked now open for workers, if they can do something with it."""

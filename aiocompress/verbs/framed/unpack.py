@@ -251,7 +251,7 @@ class Files(MemberMaker):
         :raises CorruptError: it is damaged, and its file not to be left out.
         """
         decoder, size = _ZSTD.codec.open_stream(max_window), 0
-        blocks = Rooms().joined(decoder.feed(frame))
+        blocks = Rooms().blocks(decoder, (frame,))
         while True:
             try:
                 block = next(blocks, None)

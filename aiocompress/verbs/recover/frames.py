@@ -181,10 +181,10 @@ def _blocks(file: DamagedFile, form: Format, frame: Frame) -> Iterator[Buffer]:
 
     :raises AiocompressError: it is damaged.
     """
-    decoder, rooms = form.codec.open_stream(file.max_window), Rooms()
-    end = frame.offset + frame.size
-    for at in range(frame.offset, end, _PART):
-        yield from rooms.joined(decoder.feed(file.read(at, min(_PART, end - at))))
+    decoder, end = form.codec.open_stream(file.max_window), frame.offset + frame.size
+    offsets = range(frame.offset, end, _PART)
+    parts = (file.read(at, min(_PART, end - at)) for at in offsets)
+    yield from Rooms().blocks(decoder, parts)
     decoder.finish()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aiocompress.errors import FormatError
-from aiocompress.formats.tar.header import BLOCK, END
+from aiocompress.formats.tar.header import BLOCK, END, header, owner
 
 from ...help.tars import (
     FIRST,
@@ -148,6 +150,18 @@ def test_signed_checksums() -> None:
     made[148:156] = b" " * 8
     made[148:156] = b"%06o\0 " % sum(struct.unpack("512b", made[:BLOCK]))
     assert only(bytes(made)).name == "\udcff\udcfe caf\udce9"
+
+
+@given(
+    name=st.binary(min_size=1, max_size=260).map(lambda text: text.replace(b"z", b"/")),
+    link=st.binary(max_size=120),
+    user=st.text(max_size=40),
+    mode=st.integers(0, 0o7777),
+)
+def test_written_checksums(name: bytes, link: bytes, user: str, mode: int) -> None:
+    """They are the sum of all bytes, whatever those are."""
+    made = header(name, b"2", mode, 1, 2, link, owner(1, 2, user, user))[-BLOCK:]
+    assert int(made[148:155].rstrip(b"\0"), 8) == sum(made) - sum(made[148:156]) + sum(b" " * 8)
 
 
 def test_checksums() -> None:
