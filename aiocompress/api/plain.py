@@ -6,21 +6,31 @@ never in the event loop's.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 from aiocompress.api.engine import Engine
-from aiocompress.model import DEFAULT_MAX_WINDOW, OnExists
+from aiocompress.model import DEFAULT_MAX_WINDOW, Codec, OnExists
 from aiocompress.storage.files import FilePositions, FileSink
 from aiocompress.verbs.file.reading import FileReader
 from aiocompress.verbs.options import make_reading
+from aiocompress.verbs.single import coding_of
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
 
 __all__ = ["PlainFiles"]
 
 T = TypeVar("T")
+
+_MOST_KNOWN: Final = 1024
+_SETTLED: Final = 2
+"""Seconds after which a change of a file shows in its times, however coarse they are."""
+_known: Final[OrderedDict[tuple[object, ...], Any]] = OrderedDict()
+"""What was found out about files, by their identities."""
 
 
 class PlainFiles:
@@ -52,12 +62,22 @@ class PlainFiles:
         finally:
             await file.aclose()
 
-    async def stated_size(self, path: str) -> int | None:
+    async def content_encoding(self, path: str, status: os.stat_result) -> Codec | None:
+        """Return the ``Content-Encoding`` under which the file can be sent as it is.
+
+        :raises OSError: it cannot be read.
+        """
+        return await _remembered("coding", status, lambda: coding_of(self._pool, path))
+
+    async def stated_size(self, path: str, status: os.stat_result) -> int | None:
         """Return the size of a compressed file's content by its own tables; None if it has none.
 
         :raises OSError: it cannot be read.
         :raises FormatError: it is not compressed.
         """
+        return await _remembered("size", status, lambda: self._stated_size(path))
+
+    async def _stated_size(self, path: str) -> int | None:
         file = FileReader(self._pool, path, make_reading(None, DEFAULT_MAX_WINDOW))
         await file.open()
         try:
@@ -82,3 +102,22 @@ class PlainFiles:
             yield sink
         finally:
             await sink.aclose()
+
+
+async def _remembered(what: str, status: os.stat_result, find_out: Callable[[], Awaitable[T]]) -> T:
+    """Return something about a file, which is looked at again only when it has changed.
+
+    To find it out takes a dozen calls of threads, which is most of the work on a short download.
+    """
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    key = (what, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, changed)
+    if key in _known:
+        _known.move_to_end(key)
+        found: T = _known[key]
+        return found
+    found = await find_out()
+    if changed < time.time_ns() - _SETTLED * 10**9:
+        _known[key] = found
+        if len(_known) > _MOST_KNOWN:
+            _known.popitem(last=False)
+    return found

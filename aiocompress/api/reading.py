@@ -12,6 +12,7 @@ from typing import AnyStr, Generic
 from aiocompress.api.ready import IN_BYTES, Ends, Ready
 from aiocompress.errors import AiocompressError
 from aiocompress.model import Buffer
+from aiocompress.workers.turns import let_threads_in
 
 
 class Reading(ABC, Generic[AnyStr]):
@@ -130,6 +131,8 @@ class Reading(ABC, Generic[AnyStr]):
             if lines is not None:
                 for line in lines:
                     yield line
+                if len(ready):
+                    let_threads_in()
                 await asyncio.sleep(0)  # let other tasks run, such as the one that reads ahead
             elif line := await self.readline():
                 yield line

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import AnyStr, Final, Generic, NamedTuple, Protocol, TypeVar
 
-from aiocompress.model import KIB
+from aiocompress.model import MIB
 
 AnyStr_co = TypeVar("AnyStr_co", bytes, str, covariant=True)
 
-_AT_ONCE: Final = 512 * KIB
+_AT_ONCE: Final = MIB
 """Bytes or characters of lines that are cut together."""
 _ANY_END: Final = re.compile(r"\r\n|\n|\r")
 

@@ -73,9 +73,9 @@ class Codec(NamedTuple):
     """Returns a decoder for one stream, given the largest window allowed, in bytes."""
     decompress: Callable[[memoryview, memoryview], int]
     """Decodes one whole frame into a buffer; returns its raw length in bytes, or ``STREAM``."""
-    decompress_to_bytes: Callable[[memoryview, int], bytes | None] = lambda _frame, _most: None
+    decompress_to_bytes: Callable[[memoryview, int], bytes | None] | None = None
     """Decodes one whole frame into new bytes, at most so many, which saves whoever wants bytes a
-    copy. None: this codec cannot, or the frame has to be decoded into a buffer to see why not."""
+    copy. It returns None where the frame has to be decoded into a buffer to see what is wrong."""
     levels: range = range(0)
     """Empty for a codec that is read only."""
     default_level: int = 0

@@ -44,27 +44,30 @@ async def pieces(
     following: Callable[[], T | None],
     reading: Reading,
     tally: Tally,
+    most: Callable[[], int] | None = None,
 ) -> AsyncGenerator[T]:
     """Read blocks, and have a container's reader find what is in them, until both end.
 
     :param following: returns the reader's next item, which is valid until the next is asked for.
+    :param most: returns how many bytes may be read now, if not always ``reading.read_size``.
     """
-    size, most = -1, min(reading.read_size, _LARGEST_READ)
+    size, largest = -1, min(reading.read_size, _LARGEST_READ)
     # No larger room than for what may come: thousands of streams may be small, or slow.
-    room = min(most, _FIRST_READ if source.size is None else source.size + 1)
+    wanted = _FIRST_READ if source.size is None else source.size + 1
     while True:
         while (item := following()) is not None:
             yield item
         if not size:
             return
+        room = min(wanted, largest if most is None else min(largest, most()))
         size = await source.readinto(reader.room(room))
         tally.read_bytes += size
         reading.check_input(tally.read_bytes)
         reader.fill(size)
         if not size:
             reader.end()
-        elif size == room and source.size is None:
-            room = min(2 * room, most)
+        elif size == wanted and source.size is None:
+            wanted *= 2
 
 
 class Decoding(NamedTuple):

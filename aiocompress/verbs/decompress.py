@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Final, NamedTuple
 
 from aiocompress import formats
@@ -15,11 +16,11 @@ from aiocompress.verbs.base import Tally
 from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome, pieces
 from aiocompress.verbs.options import READ_SIZE, Reading
 from aiocompress.workers.lane import Lane
-from aiocompress.workers.pipeline import in_order
+from aiocompress.workers.pipeline import Window, in_order
 from aiocompress.workers.pool import WorkerPool
 
 _SLOW_READ: Final = MIB // 2
-"""Bytes read at once for a reader who may be slow."""
+"""Bytes read at once for a reader who may be slow; twice that for one who has taken many."""
 _RUN: Final = MIB
 """Raw bytes of frames that travel together for a reader who may be slow; four times that for one
 who is not, and twice that again where they need no room in a slot."""
@@ -69,9 +70,7 @@ async def decompressed(
         head = bytes(room[: await source.fill(memoryview(room))])
     form = form or formats.detect(head)
     small = source.size is not None and source.size <= READ_SIZE
-    lane = Lane(pool, small=small, detach=detach)
-    if detach:
-        reading = reading._replace(read_size=min(reading.read_size, _SLOW_READ))
+    lane = Lane(pool, small=small or (detach and _makes_bytes(pool, form)), detach=detach)
     decoder = Decoder(lane, form, target)
     prompt = source.size is not None and not source.waits
     rooms = _ROOMS if prompt else 2
@@ -90,7 +89,9 @@ async def decompressed(
 
     async def started() -> AsyncGenerator[Decoding]:
         """Start a job for each run of frames."""
-        async with aclosing(pieces(source, reader, reader.next_piece, reading, tally)) as items:
+        most = partial(_slow_read, lane.window) if detach else None
+        found = pieces(source, reader, reader.next_piece, reading, tally, most)
+        async with aclosing(found) as items:
             async for piece in items:
                 sent = await decoder.start(piece)
                 piece.data.release()  # the view keeps its memory, whoever still has it
@@ -123,6 +124,15 @@ async def decompressed(
             await stream.aclose()
         finally:
             await decoder.over()
+
+
+def _makes_bytes(pool: WorkerPool, form: Format) -> bool:
+    """Whether threads make the bytes that readers keep; from a process the loop copies them."""
+    return form.codec.decompress_to_bytes is not None and pool.has_own
+
+
+def _slow_read(window: Window) -> int:
+    return _SLOW_READ if window.is_new else 2 * _SLOW_READ
 
 
 async def _blocks(item: Decoding, stream: Stream, tally: Tally) -> AsyncGenerator[Block]:

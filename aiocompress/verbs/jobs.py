@@ -76,6 +76,8 @@ def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | Non
 def _decoded(codec: Codec, data: memoryview, run: Run) -> bytes | None:
     """Decode a run of whole frames without a copy; None: not all of them can be, or are good."""
     parts, at = [], 0
+    if codec.decompress_to_bytes is None:
+        return None
     for compressed, raw in run:
         part = codec.decompress_to_bytes(data[at : at + compressed], raw)
         if part is None:

@@ -368,11 +368,12 @@ class FileResponse(_Sent):
         if not self._decodes:
             return Body(stored, file.status.st_size, validators(file.status))
         self.headers.add_vary_header("Accept-Encoding")
-        coding = await engine.content_encoding(self._path)
+        coding = await files.content_encoding(self._path, file.status)
         if coding is not None and accepts(asked, coding):
             return Body(stored, file.status.st_size, validators(file.status, coding), coding)
         known = validators(file.status, "decoded")
-        return await self._decoded(engine, await files.stated_size(self._path), known, stack)
+        size = await files.stated_size(self._path, file.status)
+        return await self._decoded(engine, size, known, stack)
 
     async def _decoded(
         self, engine: Engine, size: int | None, known: Validators, stack: AsyncExitStack

@@ -134,6 +134,11 @@ class WorkerPool:
         return self._workers is not None
 
     @property
+    def has_own(self) -> bool:
+        """Whether the workers are the engine's own, and not a caller's executor."""
+        return self._own is None
+
+    @property
     def shares_files(self) -> bool:
         """Whether workers run on this machine as this user, and so can reach our open files."""
         return self._own is None and self._user in {None, _user()}

@@ -1,4 +1,4 @@
-"""Small work on the loop's own thread, a few milliseconds at a time."""
+"""Work on the loop's own thread, a few milliseconds at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ _SLICE: Final = 0.005
 """Seconds of each turn of the loop that such work may take."""
 _WOKEN: Final = 200
 """How many of those that wait are woken for one turn."""
+_PAUSE: Final = 2e-5
+"""Seconds; the system makes it about 70 microseconds, which a thread needs to wake up."""
+
+
+def let_threads_in() -> None:
+    """Let the threads that read ahead have the interpreter lock.
+
+    A thread needs it four times for each block. From a loop that never waits it gets the lock only
+    after the switch interval of 5 ms, as a turn of the loop gives it back for less time than a
+    thread takes to wake up: so the blocks come too late, and the loop waits after all.
+    """
+    time.sleep(_PAUSE)
 
 
 class Turns:

@@ -424,14 +424,33 @@ def folder_memory(bench: Bench) -> Iterator[Row]:
 # Files that stay open.
 
 
+_LINES: Final = """
+import asyncio, sys
+import aiocompress
+
+async def read():
+    async with aiocompress.open(sys.argv[1]) as file:
+        async for line in file:
+            pass
+
+asyncio.run(read())
+"""
+_PIPED_LINES: Final = """
+import sys
+
+for line in sys.stdin.buffer:
+    pass
+"""
+
+
 def line_by_line(bench: Bench) -> Iterator[Row]:
     """Read 1 GB of log, against a pipe; and against aiofiles, for which a part must do."""
     raw, nothing = bench.ram / "log", bench.ram / "nothing"
     once(Contender("log", ((*_PROGRAMS, "log", str(raw), str(LOG_SIZE)),), raw))
     made = once(our_file("compress", raw, bench.ram / "log.zst"))
-    mine = Contender("aiocompress", ((*_PROGRAMS, "lines", str(made)),), nothing)
-    code = "import sys\nfor line in sys.stdin.buffer: pass"
-    pipe = f"zstdcat {quote(made)} | {quote(Path(sys.executable))} -c '{code}'"
+    python = quote(Path(sys.executable))
+    mine = Contender("aiocompress", ((sys.executable, "-c", _LINES, str(made)),), nothing)
+    pipe = f"zstdcat {quote(made)} | {python} -c '{_PIPED_LINES}'"
     rivals = scripted("zstdcat | python", pipe, nothing, "zstdcat")
     first, *others = alternate([mine, *rivals], bench.rounds)
     for result in others:

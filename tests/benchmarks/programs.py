@@ -161,17 +161,6 @@ def log(path: str, size: str) -> None:
             left -= file.write(lines)
 
 
-def lines(path: str) -> None:
-    """Read a compressed log line by line."""
-
-    async def read() -> None:
-        async with aiocompress.open(path) as file:
-            async for _ in file:
-                pass
-
-    asyncio.run(read())
-
-
 def plain_lines(path: str, number: str) -> None:
     """Read lines of a plain log by aiofiles."""
 
@@ -219,7 +208,6 @@ PROGRAMS: Final[Mapping[str, Callable[..., None]]] = {
     "files": small_files,
     "members": members,
     "log": log,
-    "lines": lines,
     "plain lines": plain_lines,
     "write": write,
     "write by backports": write_by_backports,

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,17 +42,28 @@ def main() -> int:
     with temporary_folder(RAM) as folder:
         place = Place(Path(folder), options)
         said = f"{options.corpus.name if options.corpus else 'library'}, {place.size / 1e6:,.0f} MB"
-        found = Results(machine(), said, options.rounds)
+        found = begun(Results(machine(), said, options.rounds), stored, options.only)
         failed = False
         for job in JOBS:
             if options.only in job.name:
                 failed |= measure(job, place, found, options)
+                found.done.sort(key=lambda done: [job.name for job in JOBS].index(done.job))
                 found.save(stored)
         if options.only in SCALING:
             scale(place, found, options)
             found.save(stored)
     draw(found, options.to)
     return int(failed)
+
+
+def begun(found: Results, stored: Path, only: str) -> Results:
+    """Keep what was measured before in the same way, except for what is measured again."""
+    if only and stored.exists():
+        earlier = Results.load(stored)
+        if replace(earlier, done=[], scaled=[]) == found:
+            found.done = [done for done in earlier.done if only not in done.job]
+            found.scaled = [] if only in SCALING else earlier.scaled
+    return found
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -66,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     add("corpus", nargs="?", type=Path, metavar="CORPUS", help="a tar (default: of the library)")
     add("--to", type=Path, required=True, metavar="FOLDER", help="where results and plots go")
     add("--rounds", type=int, default=5, metavar="N", help="rounds that count (default: 5)")
-    add("--only", default="", metavar="SUBSTRING", help="only jobs whose name has it")
+    add("--only", default="", metavar="SUBSTRING", help="only jobs whose name has it; others stay")
     add("--tools", default="", metavar="SUBSTRING", help="only tools whose name has it, and ours")
     add("--quick", action="store_true", help="few MB, few levels, one round: about 5 minutes")
     add("--draw", action="store_true", help="measure nothing: tables and plots of results.json")
