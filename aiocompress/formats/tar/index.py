@@ -42,7 +42,7 @@ MAGIC: Final = b"aiocmpix"
 _VERSION: Final = 1
 _PAYLOAD: Final = struct.Struct("<8sII")
 _HEAD: Final = struct.Struct("<QI")
-_LEVEL: Final = 3
+_LEVEL: Final = 7
 _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 """What is enough to close a block when a chunk ends."""
 _MOST_OWNERS: Final = 1 << 16
@@ -427,9 +427,9 @@ class Records:
         if not good:
             raise ValueError
 
-    def pack(self) -> bytes:
+    def pack(self, level: int = _LEVEL) -> bytes:
         """Return the payload that an index block of the container stores."""
-        frame = zstandard.ZstdCompressor(_LEVEL, write_checksum=True).compress(self.encode())
+        frame = zstandard.ZstdCompressor(level, write_checksum=True).compress(self.encode())
         return _PAYLOAD.pack(MAGIC, _VERSION, len(frame)) + frame
 
 

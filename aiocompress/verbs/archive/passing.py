@@ -12,14 +12,18 @@ import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
 
-from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.tar.header import BLOCK
-from aiocompress.formats.tar.indexer import Indexer
 from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.storage.reach import Reach
 from aiocompress.workers.threads import call
+
+if TYPE_CHECKING:
+    from aiocompress.formats.tar.indexer import Indexer
+
+_CHECKSUM: Final = slice(148, 156)
+"""Where every tar header has some octal digits, and hardly anything else has."""
 
 
 @asynccontextmanager
@@ -41,7 +45,9 @@ class _Passing(OpenedSource):
         self.waits, self.least_chunk = source.waits, source.least_chunk
         self.at_offsets, source.look = source.at_offsets, self._look
         self._source, self._spool, self._executor = source, spool, executor
-        self._indexer: Indexer | None = Indexer()
+        self._indexer: Indexer | None = None
+        self._is_looking = True
+        """Whether there may still be an index."""
         self._lock = threading.Lock()
         self._next = 0
         """The offset of what the indexer takes next."""
@@ -54,7 +60,7 @@ class _Passing(OpenedSource):
 
     async def fill(self, view: memoryview) -> int:
         size = await self._source.fill(view)
-        if self._indexer is not None and size:
+        if self._is_looking and size:
             await call(self._executor, self._look, self._next, view[:size], size)
         return size
 
@@ -64,40 +70,44 @@ class _Passing(OpenedSource):
             size = await self._source.read_at(offset, view)
             async with self._turn:
                 self._turn.notify_all()
-                await self._turn.wait_for(lambda: self._next > offset or self._indexer is None)
+                await self._turn.wait_for(lambda: self._next > offset or not self._is_looking)
             is_looked_at = True
         finally:
             if not is_looked_at:
-                self._indexer = None
+                self._is_looking = False
                 async with self._turn:
                     self._turn.notify_all()
         return size
 
     async def reach(self) -> Reach | None:
         """Do as a file; but a tar has to be read here."""
-        head = bytearray(BLOCK)
+        from aiocompress.formats.tar.header import BLOCK  # as in ``_indexer_of``
+
+        head = memoryview(bytearray(BLOCK))
         self._source.look = None
-        size = await self._source.read_at(0, memoryview(head))
-        if _is_tar(bytes(head[:size])):
+        size = await self._source.read_at(0, head)
+        if _indexer_of(head[:size]) is not None:
             self._source.look = self._look
             return None
-        self._indexer = None
+        self._is_looking = False
         return await self._source.reach()
 
     def _look(self, offset: int, view: memoryview, size: int) -> None:
         """Have the indexer take what was read, and what has waited for it; in a file thread."""
         with self._lock:
-            if self._indexer is not None:
+            if self._is_looking:
                 self._early[offset] = view, size
-            while self._indexer is not None and self._next in self._early:
+            while self._is_looking and self._next in self._early:
                 view, size = self._early.pop(self._next)
-                if not self._take(self._indexer, view[:size]):
-                    self._indexer = self._source.look = None
+                if not self._take(view[:size]):
+                    self._is_looking, self._source.look = False, None
                 self._next += len(view)
 
-    def _take(self, indexer: Indexer, data: memoryview) -> bool:
+    def _take(self, data: memoryview) -> bool:
         """Have the indexer take the next bytes; returns whether there may still be an index."""
-        if not self._next and not _is_tar(bytes(data[:BLOCK])):
+        if not self._next:
+            self._indexer = _indexer_of(data)
+        if (indexer := self._indexer) is None:
             return False
         indexer.feed(data)
         try:
@@ -118,10 +128,17 @@ class _Passing(OpenedSource):
         self._source.leave_out(status)
 
     def late_index(self) -> AsyncGenerator[bytes] | None:
-        is_whole = self._indexer is not None and self._indexer.is_whole
-        return self._spool.parts() if is_whole else None
+        indexer = self._indexer if self._is_looking else None
+        return self._spool.parts() if indexer is not None and indexer.is_whole else None
 
 
-def _is_tar(head: bytes) -> bool:
-    """Whether an archive begins with this block, and not with its end."""
-    return head != tar.ZEROS and tar.is_archive(head)
+def _indexer_of(data: memoryview) -> Indexer | None:
+    """Return an indexer for what begins so; None: it is no tar."""
+    if not bytes(data[_CHECKSUM]).strip(b" \0").isdigit():
+        return None
+    from aiocompress.formats.tar import reader as tar  # little is a tar, and starts sooner without
+    from aiocompress.formats.tar.header import BLOCK
+    from aiocompress.formats.tar.indexer import Indexer
+
+    head = bytes(data[:BLOCK])
+    return Indexer() if head != tar.ZEROS and tar.is_archive(head) else None
