@@ -40,18 +40,25 @@ if TYPE_CHECKING:
 
 
 def new_pool(
-    num_workers: int | None, memory_limit: Size | None, executor: ExecutorOption
+    num_workers: int | None,
+    memory_limit: Size | None,
+    executor: ExecutorOption,
+    *,
+    files_shared: bool = False,
 ) -> WorkerPool:
     """Check the arguments of an engine, and return its workers; none of them starts yet."""
     if not isinstance(executor, Executor) and executor not in {"process", "thread"}:
         raise ValueError(f"executor must be 'process', 'thread' or an Executor, not {executor!r}")
+    if files_shared and isinstance(executor, str):
+        raise ValueError(f"files_shared is about an Executor of yours, not {executor!r}")
     workers = limits.processors() if num_workers is None else num_workers
     if isinstance(workers, bool) or not isinstance(workers, int):
         raise TypeError(f"num_workers must be an int, not {type(workers).__name__}")
     if workers < 1:
         raise ValueError(f"num_workers must be at least 1, not {workers}")
     memory = None if memory_limit is None else parse_size(memory_limit, "memory_limit")
-    return WorkerPool(workers, memory, executor, preload=(jobs.__name__,))
+    preload = (jobs.__name__,)
+    return WorkerPool(workers, memory, executor, preload, files_shared=files_shared)
 
 
 def long_memory(num_workers: int | None) -> int:
@@ -80,8 +87,11 @@ class Engine:
     :param executor: "process": worker processes; "thread": threads of this process; or a
         ``concurrent.futures.Executor`` of yours, which gets each chunk as ``bytes`` and which you
         shut down yourself.
-    :raises ValueError: a number is below 1, a size cannot be read, or ``executor`` is none of
-        these.
+    :param files_shared: the workers of your executor, such as those of a Dask cluster, find files
+        under the same paths as this process, and run as the same user. Then they read what they
+        compress, and write what they decode.
+    :raises ValueError: a number is below 1, a size cannot be read, ``executor`` is none of these,
+        or ``files_shared`` is set without an executor of yours.
     :raises TypeError: ``num_workers`` is not an int, or ``memory_limit`` neither int nor text.
     """
 
@@ -91,8 +101,9 @@ class Engine:
         memory_limit: Size | None = None,
         *,
         executor: ExecutorOption = "process",
+        files_shared: bool = False,
     ) -> None:
-        self._pool = new_pool(num_workers, memory_limit, executor)
+        self._pool = new_pool(num_workers, memory_limit, executor, files_shared=files_shared)
 
     def prefork(self) -> Self:
         """Fork the workers now, in a program that has neither threads nor a loop yet.

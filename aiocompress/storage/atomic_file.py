@@ -31,13 +31,16 @@ class AtomicFile:
 
     :param path: the name that ``commit`` gives it.
     :param on_exists: "replace" an existing file; anything else makes that an error.
+    :param named: it has an unguessable name in any case, by which other machines find it.
     :raises FileExistsError: it exists.
     :raises OSError: it cannot be created there; the error has the name that the caller passed.
     """
 
     descriptor = -1
 
-    def __init__(self, path: str, on_exists: OnExists, *, follow: bool = True) -> None:
+    def __init__(
+        self, path: str, on_exists: OnExists, *, follow: bool = True, named: bool = False
+    ) -> None:
         self.position = 0
         self._begun = Begun("the file")
         self.path = path
@@ -53,13 +56,13 @@ class AtomicFile:
         with renamed(path):
             self._folder = os.open(os.path.dirname(self._final), os.O_RDONLY | os.O_DIRECTORY)
             try:
-                self.descriptor = self._create()
+                self.descriptor = self._create(named=named)
             except BaseException:
                 os.close(self._folder)
                 raise
 
-    def _create(self) -> int:
-        if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
+    def _create(self, *, named: bool) -> int:
+        if not named and hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd"):
             with contextlib.suppress(OSError):
                 return os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600, dir_fd=self._folder)
         self._name = hidden_name()

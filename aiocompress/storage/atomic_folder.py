@@ -16,6 +16,7 @@ from typing import Final
 
 from aiocompress.model import OnExists
 from aiocompress.storage.atomic_file import hidden_name, renamed, status_of, umask
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.walk import closing, open_folder
 
 _MODE: Final = 0o700
@@ -78,10 +79,9 @@ class AtomicFolder:
         if self._on_exists == "error" and not _is_empty(self.path):
             raise FileExistsError(errno.EEXIST, _HINT, self.path)
 
-    @property
-    def reach(self) -> str:
-        """The path by which other processes of this user can work in it."""
-        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+    def reach(self, *, by_path: bool) -> Reach:
+        """Say how workers can work in it."""
+        return Reach.of(self.descriptor, by_path=by_path)
 
     def unwrap(self, name: bytes) -> None:
         """Put the one folder in it, if it has that name, in its place.

@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from aiocompress.model import Buffer, PathLike
-from aiocompress.workers.job import Result
+from aiocompress.storage.reach import Reach
+from aiocompress.workers.job import Extents, Result
 
 
 @runtime_checkable
@@ -90,6 +91,10 @@ class Unread(Protocol):
         """Return what a worker has to do to the chunk; ``STREAM`` is the size if it cannot."""
         ...
 
+    def laid(self) -> Extents:
+        """Return what stands in the chunk already."""
+        ...
+
     def read(self, view: memoryview) -> tuple[int, Any]:
         """Read it; returns the size of the chunk, and what ``settle`` takes. For a file thread."""
         ...
@@ -135,6 +140,10 @@ class OpenedSource(Origin, Protocol):
     async def read_at(self, offset: int, view: memoryview) -> int:  # noqa: ARG002
         """Read from an offset until ``view`` is full or the end is reached; returns the bytes."""
         return 0
+
+    async def reach(self) -> Reach | None:
+        """Say how workers of other machines can read it at offsets; None: not at all."""
+        return None
 
     async def begin(self, view: memoryview) -> tuple[int, Unread | None]:
         """Do as ``fill``, but perhaps leave some of the chunk for a worker to read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import AnyStr, Generic
 
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.walk import FOLDER_FLAGS
 
 
@@ -13,13 +14,12 @@ class Chain(Generic[AnyStr]):
 
     Files come folder by folder, so that most folders are opened once.
 
-    :param root: a path, or a descriptor, which stays the caller's.
+    :param root: a descriptor, which stays the caller's, or the reach of one.
     :param slash: what stands between the names of a path.
     """
 
-    def __init__(self, root: AnyStr | int, slash: AnyStr) -> None:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        self._open = [os.dup(root) if isinstance(root, int) else os.open(root, flags)]
+    def __init__(self, root: int | Reach, slash: AnyStr) -> None:
+        self._open = [os.dup(root) if isinstance(root, int) else root.open()]
         self._slash: AnyStr = slash
         self._path: list[AnyStr] = []
         self._folder: AnyStr | None = slash[:0]

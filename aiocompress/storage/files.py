@@ -23,6 +23,7 @@ import aiofiles.os
 from aiocompress.model import KIB, MIB, Buffer, OnExists
 from aiocompress.storage.atomic_file import AtomicFile
 from aiocompress.storage.base import Look, OpenedSink, OpenedSource, naming
+from aiocompress.storage.reach import Reach, read_into
 from aiocompress.workers.threads import FileThreads, begin, call, ended, settled
 
 _SYNC_EVERY: Final = 64 * MIB
@@ -66,24 +67,25 @@ class FileSource(OpenedSource):
 
     async def read_at(self, offset: int, view: memoryview) -> int:
         threads = FileThreads(self._executor)
-        read = aiofiles.os.wrap(read_into)
+        read = aiofiles.os.wrap(_read_and_look)
         with naming(self.name):
             running = read(self._file.fileno(), offset, view, self.look, executor=threads)
             size: int = await threads.transfer(running)
         return size
 
+    async def reach(self) -> Reach:
+        return Reach.of(self._file.fileno(), by_path=True)
+
     async def aclose(self) -> None:
         await self._threads.whole(self._file.close())
 
 
-def read_into(descriptor: int, offset: int, view: memoryview, look: Look | None) -> int:
-    """Fill ``view`` from an offset on; returns the bytes, fewer only at the end."""
-    done = 0
-    while done < len(view) and (size := os.preadv(descriptor, [view[done:]], offset + done)):
-        done += size
+def _read_and_look(descriptor: int, offset: int, view: memoryview, look: Look | None) -> int:
+    """Read as ``read_into``, and have somebody look at it."""
+    size = read_into(descriptor, offset, view)
     if look is not None:
-        look(offset, view, done)
-    return done
+        look(offset, view, size)
+    return size
 
 
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
@@ -155,13 +157,15 @@ class FileSink(OpenedSink):
         on_exists: OnExists,
         fsync: bool,
         follow: bool = True,
+        named: bool = False,
     ) -> FileSink:
         """Begin a file.
 
+        :param named: it has a name all the while, by which other machines find it.
         :raises FileExistsError: it exists, and ``on_exists`` is not "replace".
         :raises OSError: it cannot be created there.
         """
-        make = partial(AtomicFile, path, on_exists, follow=follow)
+        make = partial(AtomicFile, path, on_exists, follow=follow, named=named)
         temporary = await call(executor, make, undo=AtomicFile.close)
         return cls(temporary, executor, fsync=fsync)
 
@@ -169,10 +173,9 @@ class FileSink(OpenedSink):
     def status(self) -> os.stat_result:  # type: ignore[override]
         return os.fstat(self._temporary.descriptor)
 
-    @property
-    def reach(self) -> str:
-        """The path by which other processes of this user can write to it."""
-        return f"/proc/{os.getpid()}/fd/{self._temporary.descriptor}"
+    def reach(self, *, by_path: bool) -> Reach:
+        """Say how workers can write to it; by its path only if it is ``named``."""
+        return Reach.of(self._temporary.descriptor, by_path=by_path)
 
     async def write(self, *buffers: Buffer) -> None:
         write = aiofiles.os.wrap(self._temporary.write)

@@ -111,11 +111,15 @@ class Restorer(Below):
 
     Every ``name`` is what ``checked`` returned. An ``OSError`` means that a member cannot be
     created; one of ``CONFLICTS``, that another member has taken its name.
+
+    :param again: no two members have the same name: a file that is there already was begun by a
+        worker that has died.
     """
 
-    def __init__(self, root: int, keeping: Keeping) -> None:
+    def __init__(self, root: int, keeping: Keeping, *, again: bool = False) -> None:
         super().__init__(root)
         self.keeping = keeping
+        self._again = again
         self._umask = umask()
 
     def default_mode(self, *, is_folder: bool) -> int:
@@ -136,7 +140,14 @@ class Restorer(Below):
         """Create a file that does not exist; returns its descriptor."""
         folder, base = self.parent(name)
         mode = self.keeping.mode(mode)
-        descriptor = os.open(base, _NEW_FLAGS, mode & 0o777, dir_fd=folder)
+        try:
+            descriptor = os.open(base, _NEW_FLAGS, mode & 0o777, dir_fd=folder)
+        except FileExistsError:
+            # To some file systems, a name in other letters is the same one.
+            if not self._again or os.fsdecode(base) not in os.listdir(folder):
+                raise
+            os.unlink(base, dir_fd=folder)
+            descriptor = os.open(base, _NEW_FLAGS, mode & 0o777, dir_fd=folder)
         if mode & (self._umask | 0o7000) and not self.keeping.preserve:
             os.fchmod(descriptor, mode)
         return descriptor

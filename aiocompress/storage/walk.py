@@ -18,13 +18,13 @@ from itertools import islice
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors of this process, not of the source: no source is skipped because of them."""
+from aiocompress.storage.reach import ROOT_FLAGS
+
 _MOST_NAMES: Final = 100_000
 _MOST_IN_RUN: Final = 1000
 _READ_SIZE: Final = 64 << 10
 FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS: Final = ROOT_FLAGS | os.O_NOFOLLOW
 _KINDS: Final = {
     "l": "a symbolic link",
     "s": "a socket",

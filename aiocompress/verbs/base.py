@@ -64,7 +64,9 @@ class Verb:
         self.kept: str | None = None
         """The path of the destination, if it exists and the caller wants it kept."""
         self.pool, self.writing = pool, writing
-        self._stage, self._back = stage, back
+        self.back = back
+        """Whether the source is the compressed side."""
+        self._stage = stage
         self.before: str | None = None
         """What is being done before anything has gone through."""
         self._after: str | None = None
@@ -104,7 +106,7 @@ class Verb:
                 name = os.fsdecode(tally.found.latest)
         if self.tally.is_single:
             files = int(self._is_done)
-        done, total, total_files = compressed if self._back else raw, self.total, self.total_files
+        done, total, total_files = compressed if self.back else raw, self.total, self.total_files
         stage = self._after or (not raw and self.before) or self._stage
         # A file may have grown since it was counted, or be left out.
         if self._is_done:
@@ -282,7 +284,8 @@ async def _open_path(run: Verb, source: Origin, path: str) -> OpenedSink | None:
         return None
     if await call(files, is_special, path):
         return await NamedPipeSink.open(path)
-    return await FileSink.open(path, files, on_exists=writing.on_exists, fsync=writing.fsync)
+    about = {"fsync": writing.fsync, "named": run.back and run.pool.by_path}
+    return await FileSink.open(path, files, on_exists=writing.on_exists, **about)
 
 
 def check_here(path: str) -> None:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, NamedTuple
 
 from aiocompress.formats.base import STREAM
 from aiocompress.model import Buffer
-from aiocompress.storage.base import OpenedSource, Unread
+from aiocompress.storage.base import OpenedSource, Unread, naming
+from aiocompress.storage.reach import Reach
 from aiocompress.verbs import jobs
 from aiocompress.verbs.options import Recipe
 from aiocompress.workers.arena import Slot
 from aiocompress.workers.inflight import Job
+from aiocompress.workers.job import Result
 from aiocompress.workers.lane import LIGHT, Lane
 from aiocompress.workers.threads import begin, call, ended
 
@@ -71,7 +73,9 @@ class Chunks:
         self._slow = recipe.long or recipe.level >= self._codec.slow_from
         self._size = recipe.chunk_size
         self._reach = lane.pool.shares_files
-        """Whether workers can read files."""
+        """Whether workers can read trees."""
+        self._file: Reach | None = None
+        """What workers read chunks of, if they do."""
 
     async def outcome(self, chunk: Chunk) -> Outcome | None:
         """Wait for a chunk; None: there is none, since the file has ended before."""
@@ -82,9 +86,12 @@ class Chunks:
             return None
         result = await job.result()
         if chunk.unread is None:
-            is_last = chunk.reading is not None and job.used < self._size
+            used = job.used if result.about is None else result.about
+            if not used and not chunk.is_first:
+                return None
+            is_last = chunk.reading is not None and used < self._size
             is_whole = chunk.is_whole or (chunk.is_first and is_last)
-            return Outcome(job.used, job.data, chunk.blocks, is_whole, is_last)
+            return Outcome(used, job.data, chunk.blocks, is_whole, is_last)
         data, about = job.data, result.about if chunk.about is None else chunk.about
         if result.size == STREAM:
             self._reach = False
@@ -94,16 +101,15 @@ class Chunks:
 
     async def _read_here(self, job: Job, chunk: Chunk, unread: Unread) -> tuple[Buffer, Any]:
         """Do what a worker could not, which does not reach the files."""
-        function, arguments = self._job(chunk, unread)
+        function, arguments = unread.job(self._how(chunk))
         data = memoryview(bytearray(job.input))
         room = memoryview(bytearray(self._codec.bound(len(data))))
         result = await call(self._lane.pool.threads, function, (data, room), *arguments)
         return room[: result.size], result.about
 
-    def _job(self, chunk: Chunk, unread: Unread | None) -> tuple[Any, tuple[Any, ...]]:
+    def _how(self, chunk: Chunk) -> jobs.Encoding:
         recipe = self._recipe
-        how = jobs.Encoding(recipe.format.name, recipe.level, recipe.long, chunk.is_first)
-        return (jobs.compress, (how,)) if unread is None else unread.job(how)
+        return jobs.Encoding(recipe.format.name, recipe.level, recipe.long, chunk.is_first)
 
     async def _take(self, size: int) -> Slot:
         return await self._slots.take(
@@ -173,20 +179,29 @@ class Chunks:
         self, slot: Slot, used: int, chunk: Chunk, *, follows: bool | None, light: bool = False
     ) -> Job:
         """Start the job of a chunk, which owns the slot."""
-        by_worker = chunk.unread is not None and chunk.about is None
-        function, arguments = self._job(chunk, chunk.unread if by_worker else None)
-        used = self._size if by_worker else used  # what has grown needs all of the room
-        return await self._lane.run(slot, used, function, *arguments, follows=follows, light=light)
+        how, unread = self._how(chunk), chunk.unread
+        function: Callable[..., Result] = jobs.compress
+        arguments: tuple[Any, ...] = (how,)
+        extents = None
+        if unread is not None and chunk.about is None:
+            (function, arguments), extents = unread.job(how), unread.laid()
+            used = self._size  # what has grown needs all of the room
+        return await self._lane.run(
+            slot, used, function, *arguments, follows=follows, light=light, extents=extents
+        )
 
     # Several reads at once.
 
     async def _at_offsets(self) -> AsyncGenerator[Chunk]:
         at, size, total = 0, self._size, self._source.size or 0
         reads: deque[asyncio.Task[bool]] = deque()
+        if self._lane.pool.by_path:
+            self._file = await self._source.reach()
+        most = _READS if self._file is None else self._lane.pool.window
         try:
             while True:
                 # Behind the end, as it was in the beginning, each read says whether one follows.
-                while len(reads) >= (_READS if at < total else 1):
+                while len(reads) >= (most if at < total else 1):
                     await asyncio.wait([reads[0]])
                     last = reads.popleft()
                     if last.exception() is not None or not last.result():
@@ -208,6 +223,13 @@ class Chunks:
 
     async def _read_at(self, offset: int, slot: Slot, chunk: Chunk) -> bool:
         """Read a chunk, and start its job; returns whether it was filled."""
+        if self._file is not None:
+            about = jobs.compress_part, self._how(chunk), self._file, offset
+            with naming(self._source.name):
+                options: dict[str, Any] = {"follows": True, "extents": ()}
+                chunk.job = await self._lane.run(slot, self._size, *about, **options)
+                used: int = (await chunk.job.result()).about
+            return used == self._size
         try:
             used = await self._source.read_at(offset, slot.input[: self._size])
         except BaseException:

@@ -110,11 +110,11 @@ class Decoder:
     bounded, it is taken to be full, as all frames of pzstd are but the last. Whether it was shows
     when its turn comes, and so do frames that stand elsewhere than they were written.
 
-    :param target: a path that workers write to, each frame at its place (``jobs.DISCARD``: the data
-        is only checked); None leaves the raw data in the slots.
+    :param target: what workers write to, each frame at its place (``jobs.DISCARD``: the data is
+        only checked); None leaves the raw data in the slots.
     """
 
-    def __init__(self, lane: Lane, form: Format, target: str | None = None) -> None:
+    def __init__(self, lane: Lane, form: Format, target: jobs.Target | None = None) -> None:
         self._lane, self._format, self._target = lane, form, target
         self._raw_offset: int | None = 0
         """Where the next piece stands, if all before it are as large as they may be."""
@@ -154,7 +154,8 @@ class Decoder:
         if self._target == jobs.DISCARD:
             return 0
         # A run of frames could not be written again: only the last of them stays in the slot.
-        is_certain = self._is_exact or not piece.exact
+        # Nor does anything stay of what was written by others than our own workers.
+        is_certain = self._is_exact or not (piece.exact or self._lane.pool.by_path)
         return self._raw_offset if self._target is not None and is_certain else None
 
     def is_misplaced(self, item: Decoding, raw_offset: int) -> bool:

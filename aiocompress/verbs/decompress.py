@@ -12,6 +12,7 @@ from aiocompress.errors import AiocompressError
 from aiocompress.formats.base import Format
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import OpenedSource
+from aiocompress.verbs import jobs
 from aiocompress.verbs.base import Tally
 from aiocompress.verbs.decode import Decoder, Decoding, Stream, outcome, pieces
 from aiocompress.verbs.options import READ_SIZE, Reading
@@ -45,7 +46,7 @@ async def decompressed(
     *,
     head: bytes = b"",
     form: Format | None = None,
-    target: str | None = None,
+    target: jobs.Target | None = None,
     detach: bool = False,
     strict: bool = False,
     growing: bool = False,
@@ -58,7 +59,7 @@ async def decompressed(
     :param head: bytes that were read already, ``formats.HEAD_SIZE`` at least if there are so many.
     :param form: the format, if it is known; None: the head tells.
     :param tally: nothing is counted yet.
-    :param target: a path that workers may write to; see ``Decoder``.
+    :param target: what workers may write to; see ``Decoder``.
     :param detach: the reader may be slow: no slot waits for it.
     :param strict: a damaged index is an error.
     :param growing: of a last frame that is cut off, what is there comes before the error.

@@ -11,7 +11,8 @@ import stat
 
 from aiocompress.errors import AiocompressError
 from aiocompress.model import OnError
-from aiocompress.storage.walk import FILE_FLAGS, OURS, Entry
+from aiocompress.storage.reach import OURS
+from aiocompress.storage.walk import FILE_FLAGS, Entry
 from aiocompress.verbs.found import Found
 
 

@@ -65,7 +65,7 @@ async def decompress_file(
         run.name, run.total = data.name, data.size
         if sink is not None:
             file = sink if isinstance(sink, FileSink) and pool.shares_files else None
-            target = None if file is None else file.reach
+            target = None if file is None else file.reach(by_path=pool.by_path)
             blocks = decompressed(pool, data, reading, run.tally, target=target, detach=sink.waits)
             async with aclosing(blocks):
                 async for size, block, _ in blocks:
@@ -85,8 +85,8 @@ async def test(
         opened(source, pool) as data,
     ):
         run.name, run.total = data.name, data.size
-        target = jobs.DISCARD
-        blocks = decompressed(pool, data, reading, run.tally, target=target, strict=True)
+        about = pool, data, reading, run.tally
+        blocks = decompressed(*about, target=jobs.DISCARD, strict=True)
         async with aclosing(blocks):
             async for _ in blocks:
                 pass

@@ -36,7 +36,7 @@ async def compress_folder(
     _check_packing(packing, recipe, layout)
     packing = packing._replace(roots=await call(pool.files, roots_of, source))
     if layout == "archive":
-        tree = TreeSource(packing, pool.files)
+        tree = TreeSource(packing, pool.files, by_path=pool.by_path)
         count = partial(amount, packing, pool.files, as_tar=True)
         return await files.compress_file(
             pool, tree, destination, recipe, writing, Tally(pool, tree.found), count

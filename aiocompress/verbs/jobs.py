@@ -8,16 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import STREAM, Codec
 from aiocompress.model import Buffer
+from aiocompress.storage.reach import Reach, read_into
 from aiocompress.workers.job import Place, Result, deliver, views
 
 DISCARD: Final = ""
-"""In the place of a path to write to: the raw data is only checked."""
+"""In the place of a file to write to: the raw data is only checked."""
+Target: TypeAlias = Reach | Literal[""]
 
 Run: TypeAlias = tuple[tuple[int, int], ...]
 """(compressed, raw) bytes of frames that follow each other; raw sizes may be bounds."""
@@ -49,13 +51,28 @@ def compress(place: Place, encoding: Encoding) -> Result:
     return deliver(encoding.apply(data), room)
 
 
-def decompress(place: Place, codec: str, run: Run, target: tuple[str, int] | None) -> Result:
+def compress_part(place: Place, encoding: Encoding, source: Reach, offset: int) -> Result:
+    """Read one chunk of a file, and compress it into one frame.
+
+    :returns: ``about`` is the size of the chunk, smaller than its room only at the end of the file.
+    :raises OSError: it cannot be read.
+    """
+    data, room = views(place)
+    descriptor = source.open(os.O_RDONLY)
+    try:
+        size = read_into(descriptor, offset, data)
+    finally:
+        os.close(descriptor)
+    return deliver(encoding.apply(data[:size]), room)._replace(about=size)
+
+
+def decompress(place: Place, codec: str, run: Run, target: tuple[Target, int] | None) -> Result:
     """Decode a run of whole frames.
 
-    :param target: a path and an offset to write the raw data to, ``DISCARD`` for a path to drop
+    :param target: a file and an offset to write the raw data to, ``DISCARD`` for a file to drop
         it: then there need only be room for the largest frame; None leaves it all in the slot. A
         frame that is shorter than its bound is not written: those behind it stand elsewhere.
-    :returns: ``size`` is ``STREAM`` where a frame is not as its index says, and where the path
+    :returns: ``size`` is ``STREAM`` where a frame is not as its index says, and where the file
         cannot be opened from here.
     :raises CorruptError: with offset and frame counted from the first byte of the run.
     """
@@ -116,27 +133,27 @@ def decode(
 
 
 @contextmanager
-def _opened(target: tuple[str, int] | None) -> Iterator[Write | None]:
+def _opened(target: tuple[Target, int] | None) -> Iterator[Write | None]:
     """Open the target for one job: it belongs to a stream, which may end without this worker."""
     if target is None:
         yield None
         return
-    path, base = target
-    if path == DISCARD:
+    file, base = target
+    if file == DISCARD:
         yield lambda _data, _offset: None
         return
+    # A client of NFS that writes a part of a page may send all of it, with zeros for what another
+    # machine has written there; but not while it writes synchronously.
+    flags = os.O_WRONLY | (os.O_DSYNC if file.is_elsewhere else 0)
     try:
-        descriptor = os.open(path, os.O_WRONLY)
+        descriptor = file.open(flags)
     except OSError:
         yield None
         return
 
     def write(data: memoryview, offset: int) -> None:
         while data:
-            try:
-                written = os.pwrite(descriptor, data, base + offset)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, path) from None
+            written = os.pwrite(descriptor, data, base + offset)
             data, offset = data[written:], offset + written
 
     try:

@@ -66,7 +66,7 @@ async def _as_one(
     from aiocompress.verbs.tree import roots_of
 
     roots = await call(pool.files, roots_of, cast("FolderSource", source))
-    tree = TreeSource(packing._replace(roots=roots), pool.files)
+    tree = TreeSource(packing._replace(roots=roots), pool.files, by_path=pool.by_path)
     await tree.check()
     tally.found = tree.found
     return tree

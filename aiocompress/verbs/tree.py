@@ -16,6 +16,7 @@ from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
 from aiocompress.storage.base import Origin
+from aiocompress.storage.reach import ROOT_FLAGS
 from aiocompress.storage.walk import Entry, Run, Skip, is_folder, runs, without_prefix
 from aiocompress.verbs.base import Amount, check_here
 from aiocompress.verbs.entries import Names, open_file
@@ -121,7 +122,7 @@ class Tree(Names, Origin):
         self.cut = len(inside)
         is_tree = is_folder(self.root)
         folder, base = (self.root, b".") if is_tree else os.path.split(self.root)
-        descriptor = os.open(folder or b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(folder or b".", ROOT_FLAGS)
         self.folder, self.number = descriptor if is_tree else -1, self.number + 1
         try:
             if is_tree:

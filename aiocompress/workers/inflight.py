@@ -8,25 +8,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aiocompress.model import Buffer
 from aiocompress.workers.arena import Slot
-from aiocompress.workers.job import Result
+from aiocompress.workers.job import Extents, Parcel, Result
 
 if TYPE_CHECKING:
     from aiocompress.workers.process import Workers
 
 
+_Call: TypeAlias = tuple[Any, ...]
+"""A function, and what it is called with."""
+
+
 class Job:
-    """One chunk in flight: its slot, the function that a worker runs on it, and its outcome."""
+    """One chunk in flight: its slot, the function that a worker runs on it, and its outcome.
+
+    :param used: bytes of the input.
+    :param alone: no other job runs beside it, so a thread will do.
+    :param detach: free the slot as soon as the worker is done; the job keeps a copy of the output,
+        and with ``keep_input`` one of the input.
+    :param extents: what of the input is there already; None: all.
+    """
 
     def __init__(
-        self, slot: Slot, used: int, function: Callable[..., Result], arguments: tuple[Any, ...]
+        self,
+        slot: Slot,
+        used: int,
+        function: Callable[..., Result],
+        arguments: tuple[Any, ...],
+        *,
+        alone: bool = False,
+        detach: bool = False,
+        keep_input: bool = False,
+        extents: Extents | None = None,
     ) -> None:
         self.slot, self.used = slot, used
-        self.function, self.arguments = function, arguments
-        self.alone = self.detach = self.keep_input = self.released = False
+        self._function, self._arguments, self._extents = function, arguments, extents
+        self.alone, self.detach, self._keep_input = alone, detach, keep_input
+        self.released = False
         self.attempts = 0
         self.runs_on: Workers | None = None
         loop = asyncio.get_running_loop()
@@ -37,6 +58,22 @@ class Job:
         self.kept = 0
         """Bytes of the copies that a detached job keeps outside of the slot."""
         self._freed = False
+
+    def for_process(self) -> _Call:
+        """Say what a worker process of ours has to call."""
+        return self._function, self.slot.place(self.used), *self._arguments
+
+    def for_thread(self) -> _Call:
+        """Say what a thread has to call."""
+        room = None if self.detach else self.slot.output
+        return self._function, (self.slot.input[: self.used], room), *self._arguments
+
+    def for_another(self) -> _Call:
+        """Say what a worker of the caller's executor has to call, perhaps on another machine."""
+        view, extents = self.slot.input, self._extents
+        extents = ((0, self.used),) if extents is None else extents
+        parts = tuple((start, bytes(view[start : start + size])) for start, size in extents)
+        return Parcel.run, Parcel(self._function, self.used, parts, self._arguments)
 
     async def result(self) -> Result:
         """Wait for the outcome; cancelling the wait does not stop the worker."""
@@ -74,7 +111,7 @@ class Job:
 
     def _copied(self, outcome: Result | BaseException) -> tuple[bytes, bytes]:
         decoded = isinstance(outcome, Result) and outcome.size >= 0
-        kept = self.keep_input or not decoded
+        kept = self._keep_input or not decoded
         given = bytes(self.slot.input[: self.used]) if kept else b""
         if not (isinstance(outcome, Result) and decoded) or outcome.written:
             return given, b""

@@ -15,7 +15,7 @@ from typing import Any
 from aiocompress.model import KIB, Buffer
 from aiocompress.workers.arena import Slot
 from aiocompress.workers.inflight import Job
-from aiocompress.workers.job import Result
+from aiocompress.workers.job import Extents, Result
 from aiocompress.workers.pipeline import Window
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import ended
@@ -75,9 +75,11 @@ class Lane:
         follows: bool | None = None,
         light: bool = False,
         keep_input: bool = False,
+        extents: Extents | None = None,
     ) -> Job:
         """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
 
+        :param extents: what of the input is there already; None: all.
         :param follows: whether another job comes after this one; None: not known yet.
         :param light: the work takes less time than sending it to a process.
         :param keep_input: a detached job keeps a copy of the input, too.
@@ -85,7 +87,7 @@ class Lane:
         here = light or self._is_for_here(follows)
         self._first = False
         options = {"alone": here, "detach": self._detach, "keep_input": keep_input}
-        job = await self.pool.run(slot, used, function, *arguments, **options)
+        job = await self.pool.run(slot, used, function, *arguments, extents=extents, **options)
         self._jobs.add(job)
         job.over.add_done_callback(partial(self._ended, job))
         return job

@@ -27,7 +27,7 @@ from aiocompress.workers import limits
 from aiocompress.workers.arena import Slot, Slots
 from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
-from aiocompress.workers.job import Place, Result
+from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, begin, settled
 from aiocompress.workers.turns import Turns
 
@@ -64,6 +64,7 @@ class WorkerPool:
         at least ``LONGEST_CHUNK``, at most a quarter of the memory of this machine or cgroup.
     :param executor: "process", "thread", or the caller's own executor.
     :param preload: modules that worker processes import before they are forked: those of the jobs.
+    :param files_shared: the workers of the caller's executor see the same files as this process.
     """
 
     def __init__(
@@ -72,13 +73,18 @@ class WorkerPool:
         memory_limit: int | None,
         executor: ExecutorOption,
         preload: tuple[str, ...] = (),
+        *,
+        files_shared: bool = False,
     ) -> None:
         self.num_workers = num_workers
+        self.by_path = files_shared
+        """Whether workers reach files by their paths: they may run on other machines."""
         self._preload = preload
-        self.window = num_workers + 2
+        # Handing a job out takes a cluster about as long as a worker takes to do it.
+        self.window = (2 * num_workers if files_shared else num_workers) + 2
         """How many chunks of one stream are under way at once."""
         self._memory_limit = memory_limit or min(
-            max(self.window * _SLOT_MEMORY, LONGEST_CHUNK), limits.memory() // 4
+            max((num_workers + 2) * _SLOT_MEMORY, LONGEST_CHUNK), limits.memory() // 4
         )
         self._executor = executor
         self._own = None if isinstance(executor, str) else executor
@@ -140,8 +146,8 @@ class WorkerPool:
 
     @property
     def shares_files(self) -> bool:
-        """Whether workers run on this machine as this user, and so can reach our open files."""
-        return self._own is None and self._user in {None, _user()}
+        """Whether workers reach our open files: by path, or on this machine and as this user."""
+        return self.by_path or (self._own is None and self._user in {None, _user()})
 
     @property
     def is_closed(self) -> bool:
@@ -199,20 +205,12 @@ class WorkerPool:
         used: int,
         function: Callable[..., Result],
         *arguments: Any,
-        alone: bool = False,
-        detach: bool = False,
-        keep_input: bool = False,
+        **options: Any,
     ) -> Job:
-        """Start ``function`` on a slot that holds ``used`` bytes of input; the job owns the slot.
-
-        :param alone: no other job runs beside it, so a thread will do.
-        :param detach: free the slot as soon as the worker is done; the job keeps a copy of the
-            output, and with ``keep_input`` one of the input.
-        """
-        job = Job(slot, used, function, arguments)
-        job.alone, job.detach, job.keep_input = alone, detach, keep_input
+        """Start ``function`` on a slot that holds ``used`` bytes of input; see ``Job``."""
+        job = Job(slot, used, function, arguments, **options)
         try:
-            if not alone and self._wants_processes and self._workers is None:
+            if not job.alone and self._wants_processes and self._workers is None:
                 await self._start()
             self.check()
         except BaseException:
@@ -303,19 +301,19 @@ class WorkerPool:
 
     def _submit(self, job: Job) -> None:
         assert self._loop is not None
-        workers, slot = self._workers, job.slot
+        workers, job.runs_on = self._workers, None
         executor: Executor = self.threads
-        call: Place = slot.input[: job.used], None if job.detach else slot.output
-        job.runs_on = None
         if self._is_for_own(job):
             assert self._own is not None
-            executor, call = self._own, (bytes(slot.input[: job.used]), None)
+            executor, call = self._own, job.for_another()
         elif not job.alone and workers is not None:
-            executor, call, job.runs_on = workers.executor, slot.place(job.used), workers
+            executor, call, job.runs_on = workers.executor, job.for_process(), workers
+        else:
+            call = job.for_thread()
         try:
             if executor is self._own and self._own_is_lost:
                 raise RuntimeError("it was in use before this process was forked")  # noqa: TRY301
-            future = self._loop.run_in_executor(executor, job.function, call, *job.arguments)
+            future = self._loop.run_in_executor(executor, *call)
         except BaseException as error:  # broken, being replaced, or not ours at all
             if isinstance(error, OSError) and executor is self.threads:  # none can start
                 self._settle(job, error)

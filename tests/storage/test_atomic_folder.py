@@ -41,7 +41,7 @@ def made(
     """A folder in the making with a tree in it, closed in the end."""
     folder = AtomicFolder(str(path), on_exists)
     try:
-        build(Path(folder.reach), tree)
+        build(Path(folder.reach(by_path=True).path), tree)
         yield folder
     finally:
         folder.close()
@@ -88,7 +88,9 @@ def test_private_while_it_is_made(tmp_path: Path) -> None:
     """Nobody else may look into it before it is whole."""
     with made(tmp_path / "new") as folder:
         assert stat.S_IMODE(os.fstat(folder.descriptor).st_mode) == 0o700
-        assert os.path.samestat(os.stat(folder.reach), os.fstat(folder.descriptor))
+        assert os.path.samestat(
+            os.stat(folder.reach(by_path=True).path), os.fstat(folder.descriptor)
+        )
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiocompress.storage import walk
-from aiocompress.storage.walk import OURS, Enter, Entry, Excluded, Skip
+from aiocompress.storage.reach import OURS
+from aiocompress.storage.walk import Enter, Entry, Excluded, Skip
 
 from ..help.trees import NAMES
 from .helping import as_root, descriptors, no_more_descriptors, nobody, opened

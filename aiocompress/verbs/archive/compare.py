@@ -16,12 +16,13 @@ from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.formats.tar.index import DIRECTORY, Record
 from aiocompress.model import KIB, Aspect, Difference, Member
 from aiocompress.storage.below import Below
+from aiocompress.storage.reach import OURS, Reach
 from aiocompress.storage.restorer import Keeping, checked
-from aiocompress.storage.walk import OURS, Entry, closing
-from aiocompress.verbs.archive.frame import Known, Part, content, whole
+from aiocompress.storage.walk import Entry, closing
+from aiocompress.verbs.archive.frame import Known, Part, content, kept, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.entries import open_file
-from aiocompress.workers.job import Place, Result, views
+from aiocompress.workers.job import Place, Result
 
 Told: TypeAlias = tuple[int, Difference]
 """The raw offset of a member, and in what it differs."""
@@ -47,7 +48,7 @@ def compare(
     codec: str,
     raw: tuple[int, int],
     parts: tuple[Part, ...],
-    target: str,
+    target: Reach,
     inside: bytes,
     ignored: frozenset[Aspect],
     keeps: bool,  # noqa: FBT001 - jobs take what they are sent
@@ -55,7 +56,7 @@ def compare(
     """Decode a frame, and compare the members that are wholly inside it.
 
     :param raw: offset and size of the frame in the raw archive.
-    :param target: a path of the folder to compare with.
+    :param target: the folder to compare with.
     :param inside: what the names of the members begin with, and no path below the folder does.
     :param keeps: whether the frame is wanted, too.
     :raises CorruptError: the frame is damaged, or not of that size.
@@ -64,7 +65,7 @@ def compare(
     start, size = raw
     data, files = content(place, codec, size), 0
     with (
-        closing(os.open(target, os.O_RDONLY | os.O_DIRECTORY)) as root,
+        closing(target.open()) as root,
         closing_it(Comparison(root, inside, ignored)) as comparison,
     ):
         for record, known, stored in whole(data, start, parts):
@@ -72,7 +73,7 @@ def compare(
             comparison.take(stored)
             comparison.end()
             files += record.kind != DIRECTORY
-    frame = bytes(data) if keeps and views(place)[1] is None else None
+    frame = kept(place, data) if keeps else None
     return Result(size, frame, not keeps, files, about=tuple(comparison.told))
 
 

@@ -23,6 +23,7 @@ from aiocompress.formats.tar.index import DIRECTORY, Record, Records
 from aiocompress.model import MIB, Aspect, Difference, Member
 from aiocompress.storage.base import Source
 from aiocompress.storage.positional import SourceError
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.sources import opened
 from aiocompress.storage.walk import Skip, walk
 from aiocompress.verbs.archive.compare import (
@@ -117,7 +118,7 @@ class Differ:
                     result = await archive.result(job, wanted.frame)
                     told = list(result.about or ())
                     start = archive.table.raws[wanted.frame]
-                    if wanted.tail or wanted.head is not None:
+                    if wanted.spans:
                         frame = memoryview(job.data)
                         await call(self._pool.files, spanning.take, frame, start, wanted)
                         told = sorted(told + self._taken(), key=itemgetter(0))
@@ -148,13 +149,12 @@ class Differ:
     async def _started(self, archive: Indexed, lane: Lane) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
         selection, ignored = self._selection, self._ignored
-        target = f"/proc/{os.getpid()}/fd/{self._root}"
+        target = Reach.of(self._root, by_path=self._pool.by_path)
         planner = Planner(archive, self._reading.max_metadata, self._choose)
         async with aclosing(planner.plan()) as plan, aclosing(archive.read_all(plan)) as frames:
             async for wanted, data in frames:
                 self._tally.found.latest = planner.latest
-                keeps = wanted.tail or wanted.head is not None
-                about = wanted.parts, target, selection.inside, ignored, keeps
+                about = wanted.parts, target, selection.inside, ignored, wanted.spans
                 job = await archive.start(lane, wanted.frame, data, compare, *about, follows=True)
                 yield Sent(job, wanted)
 

@@ -10,11 +10,11 @@ to back: that way is right for every archive, the parallel one is only faster.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import compress, pairwise
 from typing import Final
 
-from aiocompress.errors import AiocompressError, CorruptError, LimitError
+from aiocompress.errors import AiocompressError, CorruptError, LimitError, UnsafeMemberError
 from aiocompress.formats.tar.index import DIRECTORY, FILE, HARDLINK, SYMLINK, Record, Records
 from aiocompress.storage.atomic_folder import AtomicFolder
 from aiocompress.storage.base import OpenedSource
@@ -95,6 +95,23 @@ async def least_space(archive: Indexed, selection: Selection) -> int:
     return total
 
 
+async def has_no_name_twice(archive: Indexed, restoring: Restoring) -> bool:
+    """Whether every member has a place of its own: names are sorted, as those of a folder are."""
+    last, strip = b"", restoring.keeping.strip_components
+    try:
+        async with aclosing(archive.checked_blocks()) as blocks:
+            async for records in blocks:
+                for name in records.names:
+                    with suppress(UnsafeMemberError):
+                        place = checked(name, strip).replace(b"/", b"\0")
+                        if b"" < place <= last:
+                            return False
+                        last = place
+    except CorruptError:
+        return False
+    return True
+
+
 async def amount(archive: Indexed, selection: Selection) -> Amount:
     """Return how many compressed bytes hold the selected members, and how many are no folders.
 
@@ -161,12 +178,16 @@ class IndexedRestorer:
 
     async def _started(self) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
-        target, keeping = self._building.reach, self._restoring.keeping
+        target = self._building.reach(by_path=self._pool.by_path)
+        keeping, again = self._restoring.keeping, False
+        if self._pool.by_path:
+            # A cluster runs the job of a worker that has died once more, and does not say so.
+            again = await has_no_name_twice(self._archive, self._restoring)
         archive, lane = self._archive, self._lane
         planned = self._planner.plan()
         async with aclosing(planned) as plan, aclosing(archive.read_all(plan)) as frames:
             async for wanted, data in frames:
-                about = wanted.parts, target, keeping
+                about = wanted.parts, target, keeping, wanted.spans, again
                 job = await archive.start(lane, wanted.frame, data, restore, *about, follows=True)
                 yield Sent(job, wanted)
 
@@ -183,7 +204,7 @@ class IndexedRestorer:
         self._tally.found.latest = self._planner.latest
         for name, reason in result.failed:
             maker.refuse(name, reason)
-        if wanted.tail or wanted.head is not None:
+        if wanted.spans:
             await call(files, maker.take, memoryview(job.data), table.raws[number], wanted)
         self._tally.add(result.size, table.sizes[number], 1)
 

@@ -17,6 +17,7 @@ from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Record, Records, in_range
 from aiocompress.formats.tar.plain import plain
 from aiocompress.model import Member
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked
 from aiocompress.verbs.jobs import decode
 from aiocompress.workers.job import Place, Result, views
@@ -57,29 +58,34 @@ def restore(
     codec: str,
     raw: tuple[int, int],
     parts: tuple[Part, ...],
-    target: str,
+    target: Reach,
     keeping: Keeping,
+    keeps: bool,  # noqa: FBT001 - jobs take what they are sent
+    again: bool,  # noqa: FBT001
 ) -> Result:
     """Decode a frame, and create the files and folders that are wholly inside it.
 
     :param raw: offset and size of the frame in the raw archive.
-    :param target: a path of the folder that the members go to.
+    :param target: the folder that the members go to.
+    :param keeps: whether the frame is wanted, too.
+    :param again: see ``Restorer``.
     :raises CorruptError: the frame is damaged, or not of that size.
     :raises UnlikeIndexError: a header is not as the index says, or two members share a name.
     :raises OSError: what affects all members, such as a full disk.
     """
     start, size = raw
     data = content(place, codec, size)
+    frame = kept(place, data) if keeps else None
     if not parts:
-        return Result(size)
-    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
-    restorer = Restorer(root, keeping)
+        return Result(size, frame)
+    root = target.open()
+    restorer = Restorer(root, keeping, again=again)
     try:
         files, failed = _restore_all(restorer, whole(data, start, parts))
     finally:
         restorer.close()
         os.close(root)
-    return Result(size, files=files, failed=failed)
+    return Result(size, frame, files=files, failed=failed)
 
 
 def content(place: Place, codec: str, size: int) -> memoryview:
@@ -91,6 +97,11 @@ def content(place: Place, codec: str, size: int) -> memoryview:
     room = memoryview(bytearray(size)) if room is None else room[:size]
     _decode(data, codec, room)
     return room
+
+
+def kept(place: Place, data: memoryview) -> bytes | None:
+    """Return a copy of a frame that was decoded into no slot; None: it stands in one."""
+    return bytes(data) if views(place)[1] is None else None
 
 
 def whole(

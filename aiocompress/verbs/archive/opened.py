@@ -311,9 +311,13 @@ class OpenedArchive(Contents):
 
     @property
     def _can_begin_anew(self) -> bool:
-        """Whether it is a file of this machine, and large enough for several workers."""
+        """Whether it is a file of this machine, and large enough for several workers here.
+
+        What is decoded here is not sent to others who would only write it.
+        """
         is_here = isinstance(self._source, str) and not is_url(self._source)
-        return is_here and self._pool.shares_files and (self._size or 0) > READ_SIZE
+        has_workers = self._pool.shares_files and not self._pool.by_path
+        return is_here and has_workers and (self._size or 0) > READ_SIZE
 
     async def _check_space(
         self, index: Indexed, building: AtomicFolder, selection: Selection

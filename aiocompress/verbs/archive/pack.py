@@ -323,7 +323,11 @@ class Packer:
         """Return the owner of a member; a reproducible archive has none."""
         if self._packing.clamp is not None:
             return owner(0, 0, "", "", device)
-        return owner(uid, gid, *_names(uid, gid), device)
+        return owner(uid, gid, *self.names_of(uid, gid), device)
+
+    def names_of(self, uid: int, gid: int) -> tuple[str, str]:
+        """Return what a user and a group are called."""
+        return _names(uid, gid)
 
     def _count(self, name: bytes, kind: int, status: os.stat_result) -> None:
         self._found.latest = name

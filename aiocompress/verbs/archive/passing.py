@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
+from aiocompress.storage.reach import Reach
 from aiocompress.workers.threads import call
 
 if TYPE_CHECKING:
@@ -77,6 +78,19 @@ class _Passing(OpenedSource):
                 async with self._turn:
                     self._turn.notify_all()
         return size
+
+    async def reach(self) -> Reach | None:
+        """Do as a file; but a tar has to be read here."""
+        from aiocompress.formats.tar.header import BLOCK  # as in ``_indexer_of``
+
+        head = memoryview(bytearray(BLOCK))
+        self._source.look = None
+        size = await self._source.read_at(0, head)
+        if _indexer_of(head[:size]) is not None:
+            self._source.look = self._look
+            return None
+        self._is_looking = False
+        return await self._source.reach()
 
     def _look(self, offset: int, view: memoryview, size: int) -> None:
         """Have the indexer take what was read, and what has waited for it; in a file thread."""

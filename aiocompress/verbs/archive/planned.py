@@ -18,6 +18,7 @@ import os
 import stat
 from collections.abc import Generator
 from contextlib import ExitStack
+from itertools import accumulate
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress.formats.base import STREAM
@@ -25,13 +26,14 @@ from aiocompress.formats.tar.header import BLOCK, header, padding
 from aiocompress.formats.tar.index import FILE, Records, Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.walk import FILE_FLAGS, OURS, Entry, Skip
+from aiocompress.storage.reach import OURS, Reach
+from aiocompress.storage.walk import FILE_FLAGS, Entry, Skip
 from aiocompress.verbs.archive.pack import Packer
 from aiocompress.verbs.entries import Names
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.jobs import Encoding
 from aiocompress.verbs.options import Packing
-from aiocompress.workers.job import Place, Result, deliver, views
+from aiocompress.workers.job import Extents, Place, Result, deliver, views
 
 FOLDER: Final = -1
 LINK: Final = -2
@@ -41,38 +43,17 @@ _MOST_RECORDS: Final = 1 << 15
 """They have fewer owners than a block of the index may have."""
 
 
-class Root(NamedTuple):
-    """A folder that is packed: how the user calls it, and where a worker finds it.
+Owners: TypeAlias = dict[tuple[int, int], tuple[str, str]]
+"""What users and groups are called, by their numbers: other machines may know other names."""
 
-    Its descriptor belongs to the main process, which may close it while a job of a stream that was
-    given up still waits: the number may stand for another file then. So device and inode are told.
-    """
+
+class Root(NamedTuple):
+    """A folder that is packed: how the user calls it, and how a worker reaches it."""
 
     path: bytes
     cut: int
     """Bytes before the names of what is in it."""
-    process: int
-    descriptor: int
-    identity: tuple[int, int]
-
-    def open(self) -> Chain[bytes]:
-        """Open it.
-
-        :raises OSError: it is out of reach.
-        """
-        here = os.getpid() == self.process
-        reach = b"/proc/%d/fd/%d" % (self.process, self.descriptor)
-        chain = Chain(self.descriptor if here else reach, b"/")
-        try:
-            self._check(os.fstat(chain.at(b"")))
-        except BaseException:
-            chain.close()
-            raise
-        return chain
-
-    def _check(self, status: os.stat_result) -> None:
-        if identity(status) != self.identity:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    reach: Reach
 
 
 class Members(NamedTuple):
@@ -109,6 +90,14 @@ class Plan(NamedTuple):
     packing: Packing
     own: frozenset[tuple[int, int]]
     """Device and inode of the files that the output goes to."""
+    owners: Owners
+
+    def laid(self) -> Extents:
+        """Return where bytes stand in the chunk already."""
+        sizes = [part.size for part in self.parts]
+        starts = accumulate(sizes, initial=0)
+        extents = zip(starts, sizes, self.parts, strict=False)
+        return [(start, size) for start, size, part in extents if isinstance(part, Laid) and size]
 
 
 class Packed(NamedTuple):
@@ -117,11 +106,6 @@ class Packed(NamedTuple):
     size: int
     records: list[Records]
     found: Found
-
-
-def identity(status: os.stat_result) -> tuple[int, int]:
-    """Return what no two folders have in common at the same time."""
-    return status.st_dev, status.st_ino
 
 
 def room_for(size: int) -> int:
@@ -158,6 +142,7 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
     found, layer = Found(), _Rooms(view, plan.size)
     names = Names(plan.packing.on_error, found, set(plan.own))
     packer = _Rest(names, plan.packing, layer, found)
+    packer.owners = plan.owners
     with ExitStack() as stack:
         chains: dict[Root, Chain[bytes]] = {}
         for number, part in enumerate(plan.parts):
@@ -177,9 +162,9 @@ def read(view: memoryview, plan: Plan) -> tuple[memoryview, Packed]:
 
 def _open(root: Root) -> Chain[bytes]:
     try:
-        return root.open()
+        return Chain(root.reach, b"/")
     except OSError as error:
-        if error.errno in OURS or os.getpid() == root.process:
+        if error.errno in OURS or os.getpid() == root.reach.process:
             raise OSError(error.errno, error.strerror, os.fsdecode(root.path)) from None
         raise Unreachable from error
 
@@ -272,6 +257,12 @@ class _Rest(Packer):
     """The size of the file that is laid, as planned."""
     _gone: bytes | None = None
     """What the names of all begin with that was in a folder which is none any more."""
+    owners: Owners
+    """Who owned the members when they were planned."""
+
+    def names_of(self, uid: int, gid: int) -> tuple[str, str]:
+        known = self.owners.get((uid, gid))
+        return super().names_of(uid, gid) if known is None else known
 
     def lay_part(self, part: Members, chain: Chain[bytes]) -> None:
         """Lay members."""

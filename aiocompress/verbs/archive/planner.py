@@ -29,6 +29,11 @@ class Wanted(NamedTuple):
     tail: bool
     head: Record | None
 
+    @property
+    def spans(self) -> bool:
+        """Whether a member in it goes on before or behind it."""
+        return self.tail or self.head is not None
+
 
 class Planner:
     """Sorts the records of an index by the frames that hold the members.

@@ -13,6 +13,7 @@ from aiocompress.formats.tar.header import BLOCK, padding
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Records, Row
 from aiocompress.formats.tar.indexer import described, missing_of
 from aiocompress.formats.tar.plain import plain
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.restorer import FATAL, Keeping, Restorer, checked
 from aiocompress.verbs.archive.frame import UnlikeIndexError
 from aiocompress.workers.job import Place, Result, views
@@ -78,16 +79,16 @@ def _row(head: bytes) -> Row:
         raise UnlikeIndexError from None
 
 
-def restore_segment(place: Place, target: str, keeping: Keeping) -> Result:
+def restore_segment(place: Place, target: Reach, keeping: Keeping) -> Result:
     """Create the files and folders of a stretch that begins and ends between two members.
 
-    :param target: a path of the folder that the members go to.
+    :param target: the folder that the members go to.
     :returns: in ``data`` what has to wait until all files exist, as ``Records``.
     :raises UnlikeIndexError: a header is odd or damaged, or a member cannot be made.
     :raises OSError: what affects all members, such as a full disk.
     """
     data, _ = views(place)
-    root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    root = target.open()
     restorer = Restorer(root, keeping)
     later, files, at = Records(), 0, 0
     try:

@@ -180,7 +180,7 @@ class SegmentRestorer:
             slot.free()
             raise
         if end:
-            about = self._building.reach, self._restoring.keeping
+            about = self._building.reach(by_path=False), self._restoring.keeping
             yield Sent(await self._lane.run(slot, end, restore_segment, *about), None)
         else:
             slot.free()

@@ -21,6 +21,7 @@ from aiocompress.formats.tar.index import Row
 from aiocompress.formats.tar.writer import Layer
 from aiocompress.model import MIB
 from aiocompress.storage.base import OpenedSource, naming
+from aiocompress.storage.reach import Reach
 from aiocompress.storage.walk import Entry, Run, Skip
 from aiocompress.verbs.archive import planned
 from aiocompress.verbs.archive.pack import Packer
@@ -29,17 +30,17 @@ from aiocompress.verbs.archive.planned import (
     LINK,
     Laid,
     Members,
+    Owners,
     Packed,
     Plan,
     Root,
-    identity,
     room_for,
 )
 from aiocompress.verbs.found import Found
 from aiocompress.verbs.jobs import Encoding
 from aiocompress.verbs.options import Packing
 from aiocompress.verbs.tree import Tree
-from aiocompress.workers.job import Result
+from aiocompress.workers.job import Extents, Result
 from aiocompress.workers.threads import call
 
 _MOST_ROOTS: Final = 16
@@ -50,14 +51,15 @@ class TreeSource(OpenedSource):
     """Folders and files as one tar.
 
     :param executor: the file threads, which look at the tree and read it.
+    :param by_path: whether workers reach it by its path; see ``Reach``.
     """
 
     least_chunk = len(END)
     makes_index = True
 
-    def __init__(self, packing: Packing, executor: Executor) -> None:
+    def __init__(self, packing: Packing, executor: Executor, *, by_path: bool) -> None:
         self.found = Found()
-        self._executor, self._planner = executor, _Planner(packing)
+        self._executor, self._planner = executor, _Planner(packing, by_path=by_path)
         self._blocks = Blocks()
         self.name = self._planner.tree.name
 
@@ -132,6 +134,9 @@ class _Unread:
     def job(self, encoding: Encoding) -> tuple[Callable[..., Result], tuple[Any, ...]]:
         return planned.compress, (encoding, self._chunk.plan)
 
+    def laid(self) -> Extents:
+        return self._chunk.plan.laid()
+
     def read(self, view: memoryview) -> tuple[int, Packed]:
         chunk, packed = planned.read(view, self._chunk.plan)
         if chunk.obj is not view.obj:
@@ -145,10 +150,10 @@ class _Unread:
 class _Planner:
     """Walks a tree, and plans it chunk by chunk; plain blocking code, for a file thread."""
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: Packing, *, by_path: bool) -> None:
         self.ended = False
         """Whether the end marker was planned."""
-        self._packing, self._found = packing, Found()
+        self._packing, self._by_path, self._found = packing, by_path, Found()
         # Holes that come after the plan are laid as zeros: their map would not have room.
         self._as_told = packing._replace(roots=(), excluded=None, sparse=False)
         self.tree = Tree(packing, self._found)
@@ -168,6 +173,8 @@ class _Planner:
         self._who: tuple[int, int] | None = None
         self._owner: Owner
         """Who owned the last member."""
+        self._owners: Owners = {}
+        """Who owns members of this chunk."""
         self._open: deque[tuple[int, int]] = deque()
         """Descriptors for workers, and the numbers of the roots."""
 
@@ -175,10 +182,12 @@ class _Planner:
         """Plan the next chunk, and lay in it what workers cannot; returns its size, too."""
         self._layer.begin_chunk(view)
         self._parts, self._mark, self._members = [], 0, None
+        self._who, self._owners = None, {}
         was_last = self._is_last
         next(self._steps, None)
         self._end_laid()
-        plan = Plan(self._parts, self._layer.at, self._as_told, frozenset(self.tree.own))
+        own = frozenset(self.tree.own)
+        plan = Plan(self._parts, self._layer.at, self._as_told, own, self._owners)
         is_last = self._is_last and not was_last
         chunk = _Chunk(plan, self._found.take(), self.tree.number, is_last)
         return self._layer.end_chunk(), chunk
@@ -276,6 +285,7 @@ class _Planner:
         who = status.st_uid, status.st_gid
         if who != self._who:
             self._who, self._owner = who, self._packer.owner(*who)
+            self._owners[who] = self._packer.names_of(*who)
         return size if is_plain(name, size, status.st_mtime, self._owner) else None
 
     def _leave(self, path: bytes, names: list[bytes], sizes: list[int], room: int) -> None:
@@ -299,8 +309,8 @@ class _Planner:
             with suppress(OSError):  # too many are open: the packer makes do with less
                 descriptor = os.dup(tree.folder)
                 self._open.append((tree.number, descriptor))
-                which = identity(os.fstat(descriptor))
-                self._root = Root(tree.root, tree.cut, os.getpid(), descriptor, which)
+                reach = Reach.of(descriptor, by_path=self._by_path)
+                self._root = Root(tree.root, tree.cut, reach)
 
     def _end_laid(self) -> None:
         """Tell of what the packer has laid since the last part."""

@@ -35,7 +35,8 @@ from aiocompress.storage.atomic_file import (
 )
 from aiocompress.storage.atomic_folder import sync_all
 from aiocompress.storage.chain import Chain
-from aiocompress.storage.walk import FILE_FLAGS, OURS
+from aiocompress.storage.reach import OURS, Reach
+from aiocompress.storage.walk import FILE_FLAGS
 from aiocompress.verbs import jobs
 from aiocompress.verbs.options import Bounds
 from aiocompress.workers.job import Place, Result, views
@@ -59,14 +60,14 @@ Counts: TypeAlias = tuple[int, int, int]
 
 
 class Roots(NamedTuple):
-    """Paths by which workers reach both trees, and how they write into the target.
+    """How workers reach both trees, and how they write into the target.
 
     ``on_exists`` is None for a target that is new: nobody else can see it yet. ``sync``: in a
     target that others can see, a file is on the disk before it gets its name.
     """
 
-    source: str
-    target: str
+    source: Reach
+    target: Reach
     on_exists: OnExists | None
     sync: bool = False
 
@@ -199,8 +200,11 @@ def _each(
     convert: Callable[[bytes], _Made | None],
 ) -> Result:
     begun = views(place)[0]
-    # A worker that died may have left files of this batch behind.
-    again, begun[0] = bool(begun[0]), 1
+    # A worker that died may have left files of this batch behind. One of a cluster cannot say that
+    # it has begun.
+    again = begun.readonly or bool(begun[0])
+    if not begun.readonly:
+        begun[0] = 1
     with ExitStack() as stack:
         try:
             source = stack.enter_context(closing(Chain(roots.source, "/")))

@@ -149,7 +149,7 @@ class _Back:
 
     async def stream(self, source: FileSource, sink: FileSink, tally: Tally, before: int) -> None:
         """Decompress a file; ``before`` it there were that many raw bytes."""
-        target = sink.reach if self._pool.shares_files else None
+        target = sink.reach(by_path=self._pool.by_path) if self._pool.shares_files else None
         reading = self.reading._replace(max_output=None)  # that is of all files together
         blocks = decompressed(self._pool, source, reading, tally, target=target)
         async with aclosing(blocks):
@@ -172,6 +172,7 @@ class _Mirroring:
         self._run, self._pool, self._tally = run, run.pool, run.tally
         self._trees, self._twins, self._way, self._on_error = trees, twins, way, on_error
         self._lane = Lane(run.pool, opens_files=True, detach=True)
+        self._roots = trees.roots(by_path=run.pool.by_path)
         self._waiting: deque[Files] = deque()
         """Batches that wait for a worker, for the first time or because one gave them back."""
         self._listed = 0
@@ -196,7 +197,7 @@ class _Mirroring:
         files, following = await self._next(), await self._next()
         while files:
             enough = self._check_output()
-            about = (self._trees.roots, enough, *self._way.arguments)
+            about = (self._roots, enough, *self._way.arguments)
             job = await self._lane.start(
                 batch.pack(files), 0, self._way.function, *about, follows=bool(following)
             )
@@ -285,7 +286,8 @@ class _Mirroring:
                 return
             path, on_exists = f"/proc/self/fd/{where}/{result}", trees.on_exists or "replace"
             # A new tree goes to the disk as a whole.
-            about = {"fsync": trees.on_exists is not None and trees.fsync, "follow": False}
+            fsync, named = trees.on_exists is not None and trees.fsync, self._pool.by_path
+            about = {"fsync": fsync, "follow": False, "named": named}
             async with aclosing(await FileSource.open(f"/proc/self/fd/{file}", files)) as source:
                 source.name = shown
                 sink = await FileSink.open(path, files, on_exists=on_exists, **about)

@@ -22,8 +22,17 @@ from aiocompress.model import Member, OnError, OnExists
 from aiocompress.storage.atomic_file import Like, exists, hidden_name, publish, renamed, take_after
 from aiocompress.storage.atomic_folder import AtomicFolder, sync_all
 from aiocompress.storage.chain import Chain
+from aiocompress.storage.reach import ROOT_FLAGS, Reach
 from aiocompress.storage.restorer import Keeping, Restorer
-from aiocompress.storage.walk import Entry, Excluded, Skip, kind_of, scan, spilled, walk
+from aiocompress.storage.walk import (
+    Entry,
+    Excluded,
+    Skip,
+    kind_of,
+    scan,
+    spilled,
+    walk,
+)
 from aiocompress.verbs.archive.finish import Journal
 from aiocompress.verbs.entries import skip
 from aiocompress.verbs.found import Found
@@ -33,7 +42,6 @@ from aiocompress.verbs.options import Writing
 _BATCH: Final = 256
 _BATCHES: Final = 4
 _FOLDER_MODE: Final = 0o700
-_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Side(NamedTuple):
@@ -60,7 +68,7 @@ class Trees:
         self.fsync = writing.fsync
         self._new: AtomicFolder | None = None
         with ExitStack() as stack:
-            root = os.open(source, _ROOT_FLAGS)
+            root = os.open(source, ROOT_FLAGS)
             stack.callback(os.close, root)
             there = None
             with suppress(FileNotFoundError):
@@ -70,7 +78,7 @@ class Trees:
                 raise ValueError(msg)
             if writing.on_exists != "error" and os.path.isdir(destination):
                 self.on_exists = writing.on_exists
-                target = os.open(destination, _ROOT_FLAGS)
+                target = os.open(destination, ROOT_FLAGS)
                 stack.callback(os.close, target)
             else:
                 self._new = stack.enter_context(
@@ -87,12 +95,12 @@ class Trees:
             """Whether the destination was there: it keeps its mode and times."""
             self._opened = stack.pop_all()
 
-    @property
-    def roots(self) -> Roots:
-        """Where workers find the trees."""
-        reach = f"/proc/{os.getpid()}/fd/"
-        paths = f"{reach}{self.source.root}", f"{reach}{self.target.root}"
-        return Roots(*paths, self.on_exists, self.fsync)
+    def roots(self, *, by_path: bool) -> Roots:
+        """Say where workers find the trees; see ``Reach``."""
+        source, target = (
+            Reach.of(side.root, by_path=by_path) for side in (self.source, self.target)
+        )
+        return Roots(source, target, self.on_exists, self.fsync)
 
     def commit(self) -> None:
         """Give a new tree its name."""

@@ -102,7 +102,7 @@ async def _into_archive(run: Verb, rescue: _Rescue, target: str) -> None:
     build = await call(pool.files, AtomicFolder, hidden, "error", undo=AtomicFolder.close)
     try:
         await rescue.save(build)
-        folder = os.readlink(build.reach)
+        folder = build.reach(by_path=True).path
         if writing.fsync:  # or what a failing disk lost would be packed as if whole
             await call(pool.files, sync_all, build.descriptor)
         quiet = writing._replace(progress=False)

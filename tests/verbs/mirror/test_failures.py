@@ -19,6 +19,7 @@ import zstandard
 
 from aiocompress import CorruptError, FormatError, LimitError, Report
 from aiocompress.model import MIB
+from aiocompress.storage.reach import Reach
 from aiocompress.verbs.mirror import batch as mirrors
 from aiocompress.verbs.mirror import mirror as mirroring
 from aiocompress.verbs.mirror import walk as twins
@@ -296,7 +297,10 @@ def test_worker_dies(source: Path, out: Path) -> None:
     fill(source, {f"{n}": b"%d" % n for n in range(5)})
     begun = bytearray(mirrors.pack([b"%d" % n for n in range(5)]))
     out.mkdir()
-    roots = mirrors.Roots(str(source), str(out), None)
+    folders = [os.open(path, os.O_RDONLY) for path in (source, out)]
+    roots = mirrors.Roots(*(Reach.of(one, by_path=True) for one in folders), None)
+    for folder in folders:
+        os.close(folder)
     for _ in range(2):
         result = mirrors.compress(
             (memoryview(begun), memoryview(b"")), roots, MIB, "zstd", 3, CHUNK
@@ -339,16 +343,16 @@ async def test_workers_killed(on_exists: str, source: Path, out: Path) -> None:
 async def test_roots_out_of_reach(source: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch whose worker cannot open the trees is done here."""
     fill(source, {f"{n}": b"%d" % n for n in range(300)})
-    opened, refused = os.open, 0
+    opened, refused = Reach.open, 0
 
-    def refuse(path: Any, *args: Any, **options: Any) -> int:
+    def refuse(reach: Reach, *args: int) -> int:
         nonlocal refused
-        if refused < 2 and str(path).startswith(f"/proc/{os.getpid()}/fd/"):
+        if refused < 2:
             refused += 1
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return opened(path, *args, **options)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return opened(reach, *args)
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Reach, "open", refuse)
     report = await compress(source, out)
     assert report.files == 300
     assert refused == 2
