@@ -80,6 +80,8 @@ class FileAnywhere(FilePositions):
 
 
 class _FilePart(OpenedSource):
+    is_local = True
+
     def __init__(self, file: FileAnywhere, offset: int, size: int | None) -> None:
         self._file, self._at = file, offset
         self.name, self.size = file.name, size

@@ -115,6 +115,8 @@ class OpenedSource(Origin, Protocol):
     size: int | None = None
     """In bytes; None if it is not known before the end."""
     waits: bool = False
+    is_local: bool = False
+    """Whether it is a file of this machine, which takes no longer than its disk."""
     """Whether the other side may be slow, so that its bytes are gathered before a slot is taken."""
     least_chunk: int = 1
     """Bytes of the smallest chunk that can be filled."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from functools import partial
 from typing import Final, NamedTuple
 
 from aiocompress import formats
 from aiocompress.errors import AiocompressError
-from aiocompress.formats.base import Format
+from aiocompress.formats.base import Format, Piece
 from aiocompress.model import MIB, Buffer
 from aiocompress.storage.base import OpenedSource
 from aiocompress.verbs import jobs
@@ -85,18 +85,11 @@ async def decompressed(
     reader.feed(head)
     tally.read_bytes += len(head)
 
-    async def started() -> AsyncGenerator[Decoding]:
-        """Start a job for each run of frames."""
-        most = partial(_slow_read, lane.window) if detach else None
-        found = pieces(source, reader, reader.next_piece, reading, tally, most)
-        async with aclosing(found) as items:
-            async for piece in items:
-                sent = await decoder.start(piece)
-                piece.data.release()  # the view keeps its memory, whoever still has it
-                yield sent
-
+    most = partial(_slow_read, lane.window) if detach else None
+    found = pieces(source, reader, reader.next_piece, reading, tally, most)
+    turn = pool.newcomers.one() if detach and source.is_local else nullcontext()
     try:
-        async with aclosing(in_order(started(), lane.window)) as items:
+        async with aclosing(in_order(_started(decoder, found, turn), lane.window)) as items:
             while True:
                 try:
                     item = await anext(items, None)
@@ -122,6 +115,25 @@ async def decompressed(
             await stream.aclose()
         finally:
             await decoder.over()
+
+
+async def _started(
+    decoder: Decoder, items: AsyncGenerator[Piece], turn: AbstractAsyncContextManager[None]
+) -> AsyncGenerator[Decoding]:
+    """Start a job for each run of frames.
+
+    :param turn: entered for the first one. Of hundreds of streams that begin at once, few may get
+        to their first frame, or the loop would do nothing else than read for them.
+    """
+    async with aclosing(items):
+        while True:
+            async with turn:
+                if (piece := await anext(items, None)) is None:
+                    return
+                sent = await decoder.start(piece)
+                piece.data.release()  # the view keeps its memory, whoever still has it
+            turn = nullcontext()
+            yield sent
 
 
 def _makes_bytes(pool: WorkerPool, form: Format) -> bool:

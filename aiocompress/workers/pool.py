@@ -29,7 +29,7 @@ from aiocompress.workers.forks import begins_anew, not_now
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.job import Result
 from aiocompress.workers.threads import Threads, begin, settled
-from aiocompress.workers.turns import Turns
+from aiocompress.workers.turns import Few, Turns
 
 if TYPE_CHECKING:
     from aiocompress.workers.process import Workers
@@ -42,6 +42,8 @@ _SLOT_MEMORY = 64 * MIB
 LONGEST_CHUNK = 288 * MIB
 """What the largest chunks that are made by default take: 128 MiB and as much for their frame."""
 _FILE_THREADS = 8
+_NEWCOMERS = 4
+"""New streams that may read their first bytes at once."""
 _WATCH_SECONDS = 1.0
 _DEATH_HINT = "was it killed for its memory? Lower num_workers"
 
@@ -109,7 +111,7 @@ class WorkerPool:
         self._changing = asyncio.Lock()
         self._closing: asyncio.Future[None] | None = None
         self._watching: asyncio.TimerHandle | None = None
-        self.turns = Turns()
+        self.turns, self.newcomers = Turns(), Few(_NEWCOMERS)
 
     def begin_anew(self) -> None:
         """In a process that was just forked: let go of all that is the parent's."""

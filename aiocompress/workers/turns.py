@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -14,6 +15,8 @@ _SLICE: Final = 0.005
 """Seconds of each turn of the loop that such work may take."""
 _WOKEN: Final = 200
 """How many of those that wait are woken for one turn."""
+_PATIENCE: Final = 5
+"""Seconds that anybody waits for a few others."""
 _PAUSE: Final = 2e-5
 """Seconds; the system makes it about 70 microseconds, which a thread needs to wake up."""
 
@@ -65,3 +68,27 @@ class Turns:
             for turn in [self._waiting.popleft() for _ in range(min(_WOKEN, len(self._waiting)))]:
                 if not turn.done():
                     turn.set_result(None)
+
+
+class Few:
+    """Lets a few in at a time; and whoever has waited for long, as one of them may be stuck."""
+
+    def __init__(self, most: int) -> None:
+        self._room = asyncio.Semaphore(most)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[None]:
+        """Be one of them."""
+        is_counted = await self._enter()
+        try:
+            yield
+        finally:
+            if is_counted:
+                self._room.release()
+
+    async def _enter(self) -> bool:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return await self._room.acquire()
+        except TimeoutError:
+            return False

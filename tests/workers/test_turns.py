@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from aiocompress.workers.turns import Turns
+from aiocompress.workers import turns
+from aiocompress.workers.turns import Few, Turns
 
 MANY = 300
 
@@ -78,3 +79,33 @@ async def test_cancelled() -> None:
     for task in tasks[::2]:
         with suppress(asyncio.CancelledError):
             await task
+
+
+async def test_few() -> None:
+    """So many are in at once, and cancelled ones leave their place to others."""
+    few, inside, most = Few(3), 0, 0
+
+    async def come() -> None:
+        nonlocal inside, most
+        async with few.one():
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    comers = [asyncio.create_task(come()) for _ in range(30)]
+    await asyncio.sleep(0)
+    for waiting in comers[3:20]:
+        waiting.cancel()
+    await asyncio.wait_for(asyncio.gather(*comers[:3], *comers[20:]), 60)
+    assert (inside, most) == (0, 3)
+
+
+async def test_few_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has waited for long comes in all the same."""
+    monkeypatch.setattr(turns, "_PATIENCE", 0.01)
+    few = Few(1)
+    async with few.one(), asyncio.timeout(60), few.one():
+        pass
+    async with asyncio.timeout(60), few.one():
+        pass

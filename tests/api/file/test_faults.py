@@ -97,6 +97,25 @@ async def test_many_that_are_stuck(tmp_path: Path) -> None:
         assert statistics.memory_waiting == statistics.memory_in_use == 0
 
 
+async def test_many_that_come_at_once(tmp_path: Path) -> None:
+    """Few new readers get to their first frame at a time; those that give up hold up nobody."""
+    path = await write(tmp_path / "a.zst")
+
+    async def read() -> bytes:
+        async with engine.open(path) as file:
+            return await file.read()
+
+    async with Engine(2, executor="thread") as engine:
+        readers = [asyncio.create_task(read()) for _ in range(60)]
+        for turns in range(20):
+            await asyncio.sleep(0.001)
+            readers[turns].cancel()
+        read_all = await asyncio.wait_for(asyncio.gather(*readers[20:]), 60)
+        assert read_all == [DATA] * 40
+        assert await asyncio.wait_for(read(), 60) == DATA
+        assert engine.statistics().slots_in_use == 0
+
+
 async def test_a_frame_without_end(tmp_path: Path) -> None:
     """To seek in a single large frame, and to write one piece of many chunks, takes little."""
     path = tmp_path / "a"
