@@ -107,3 +107,13 @@ class Elsewhere:
 
 
 every_codec = pytest.mark.parametrize("codec", SUFFIXES.values())
+
+
+async def sound_contents(path: Path) -> dict[str, bytes]:
+    """Every file of an archive, which GNU tar and a whole check find sound."""
+    run(tool("tar"), "-taf", path)
+    async with two_threads() as engine, engine.open_archive(path) as archive:
+        await archive.test()
+        assert archive.is_indexed
+        members = [member async for member in archive.members()]
+        return {one.name: await archive.read(one.name) for one in members if one.kind == "file"}

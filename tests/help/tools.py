@@ -64,9 +64,10 @@ def nobody() -> tuple[str, ...]:
     return who
 
 
-def run(*command: str | Path, data: bytes = b"") -> bytes:
+def run(*command: str | Path, data: bytes = b"", **options: Any) -> bytes:
     """Run a command with ``data`` on its stdin; returns its stdout, and fails where it fails."""
-    done = subprocess.run(command, input=data, capture_output=True, check=False, timeout=60)
+    options |= {"input": data, "capture_output": True, "timeout": 60}
+    done = subprocess.run(command, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}: {done.stderr.decode()}"
     return done.stdout
 

@@ -19,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiocompress import CorruptError, Engine, LimitError, TruncatedError, open_archive, sync
+from aiocompress.api import plain
+from aiocompress.verbs.single import coding_of
 from aiocompress.web import FileResponse, FolderResponse, MemberResponse
 from aiocompress.web.headers import (
     UnsatisfiableError,
@@ -126,6 +128,31 @@ async def test_a_file_of_several_frames(coding: str, root: Path, tmp_path: Path)
     answer = await got(FileResponse(path), accept_encoding=coding)
     assert "content-encoding" not in answer.headers
     assert len(answer.content) == (2 * len(LOG) if coding == "gzip" else 300 << 10)
+
+
+async def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How it can be sent is found out once, until it changes, even if its size and time stay."""
+    looked_at = []
+
+    async def look(pool: Any, path: str) -> Any:
+        looked_at.append(path)
+        return await coding_of(pool, path)
+
+    monkeypatch.setattr(plain, "coding_of", look)
+    monkeypatch.setattr(plain, "_SETTLED", -60)  # as if it had not just been written
+    path = tmp_path / "a.zst"
+    frame = zstandard.compress(noise(1000)) * 2
+    two, one = frame, zstandard.compress(noise(len(frame) - 30))
+    one += b"\x50\x2a\x4d\x18" + (len(two) - len(one) - 8).to_bytes(4, "little")
+    one = one.ljust(len(two), b"\0")
+    for data, content in ((two, noise(1000) * 2), (one, noise(len(frame) - 30))):
+        path.write_bytes(data)
+        os.utime(path, (1e9, 1e9))
+        looked_at.clear()
+        for _ in range(3):
+            answer = await got(FileResponse(path), accept_encoding="identity")
+            assert answer.content == content
+        assert len(looked_at) == 1
 
 
 async def test_what_is_one_frame(tmp_path: Path) -> None:

@@ -14,10 +14,16 @@ import pytest
 import aiocompress
 from aiocompress.storage import walk as walked
 
-from ...help.archives import decompressed, every_suffix, names_in, pack, two_threads, unpack
+from ...help.archives import (
+    decompressed,
+    every_suffix,
+    names_in,
+    pack,
+    sound_contents,
+    unpack,
+)
 from ...help.data import noise
 from ...help.programs import descriptors
-from ...help.tools import run, tool
 from ...help.trees import CHUNK
 
 
@@ -52,16 +58,6 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     return Reads(monkeypatch)
 
 
-async def _check_sound(path: Path) -> dict[str, bytes]:
-    """The archive is well formed, for us and for GNU tar; returns its files."""
-    run(tool("tar"), "-taf", path)
-    async with two_threads() as engine, engine.open_archive(path) as archive:
-        await archive.test()
-        assert archive.is_indexed
-        members = [member async for member in archive.members()]
-        return {one.name: await archive.read(one.name) for one in members if one.kind == "file"}
-
-
 @every_suffix
 @pytest.mark.parametrize("size", [1000, 100_000], ids=["small", "large"])
 @pytest.mark.parametrize("to", [0, 600, 60_000, 200_000])
@@ -78,7 +74,7 @@ async def test_grows_or_shrinks(
     report = await pack(tree, path)
     assert report.changed == 1
     assert [text for text in report.warnings if text.startswith(f"{tree / 'm'}: ")]
-    found = await _check_sound(path)
+    found = await sound_contents(path)
     assert found["a"] == found["z"] == noise(size, 1)
     assert len(found["m"]) == size
     # What was read before stays; what is not there any more is zeros.
@@ -101,7 +97,7 @@ async def test_rewritten_while_read(reads: Reads, tmp_path: Path) -> None:
     report = await pack(file.parent, tmp_path / "a.tar.zst")
     assert report.changed == 1
     assert str(file) in report.warnings[0]
-    await _check_sound(tmp_path / "a.tar.zst")
+    await sound_contents(tmp_path / "a.tar.zst")
 
 
 def _swapped(path: Path, make: Callable[[Path], object]) -> Callable[[], None]:
@@ -126,7 +122,7 @@ async def test_vanishes(suffix: str, reads: Reads, small: Path, tmp_path: Path) 
         str(small / "b" / "d.log"),
         str(small / "e"),
     ]
-    assert sorted(await _check_sound(path)) == ["a", "b/c", "b/keep.log"]
+    assert sorted(await sound_contents(path)) == ["a", "b/c", "b/keep.log"]
     reads.on(small / "a", 2, (small / "b" / "c").unlink)
     reads.on(small / "a", 2, lambda: shutil.rmtree(small / "b"))
     with pytest.raises(FileNotFoundError) as caught:
@@ -187,7 +183,7 @@ async def test_read_errors(size: int, read: int, suffix: str, reads: Reads, tmp_
     report = await pack(tree, path, on_error="skip")
     assert str(tree / "m") in "\n".join((*report.skipped, *report.warnings))
     assert report.skipped_count + report.changed == 1
-    found = await _check_sound(path)
+    found = await sound_contents(path)
     assert found["a"] == found["z"] == noise(size, 1)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -325,17 +324,9 @@ asyncio.run(main())
         (tree / "secret").write_text("secret")
         for path, mode in (("secret", 0), ("closed", 0), ("no-list", 0o311)):
             (tree / path).chmod(mode)
-        done = subprocess.run(
-            [*nobody(), sys.executable, "-c", script, tree, place / "a.tar.zst"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            cwd=place,
-            env=LIBRARY,
-        )
-        assert done.returncode == 0, done.stderr
-        lines = done.stdout.splitlines()
+        command = *nobody(), sys.executable, "-c", script, tree, place / "a.tar.zst"
+        done = run(*command, cwd=place, env=LIBRARY).decode()
+        lines = done.splitlines()
         assert lines[0] == str(tree / "closed")
         assert [line.split(":")[0] for line in lines[1:]] == [
             str(tree / path) for path in ("closed", "no-list", "secret")
