@@ -48,7 +48,8 @@ class Indexer:
     def is_whole(self) -> bool:
         """Whether the archive has come to its end, and all of it is in the index."""
         left = self._fed - self._next
-        return self._ended and not self.gave_up and len(END) <= left <= MOST_ZEROS
+        is_an_end = len(END) <= left <= MOST_ZEROS and left % BLOCK == 0
+        return self._ended and not self.gave_up and is_an_end
 
     def feed(self, data: Buffer) -> None:
         """Take the next bytes of the archive."""

@@ -66,7 +66,7 @@ def stretch(data: Buffer, at: int, end: int) -> Stretch:  # noqa: C901 - calls t
     runs: list[tuple[int, Common]] = []
     start, last = at, end - BLOCK
     ids = rest = time = folder = b""
-    kind = total = mtime_ns = 0
+    kind = base = total = mtime_ns = 0
     add_name, add_size, add_time = names.append, sizes.append, times.append
     try:
         while at <= last:
@@ -79,8 +79,9 @@ def stretch(data: Buffer, at: int, end: int) -> Stretch:  # noqa: C901 - calls t
                     if common is None:
                         break
                     runs.append((len(names), common))
-                    ids, rest, kind, folder = own_ids, own_rest, common.kind, common.folder
-                total = adler32(time, common.total)
+                    ids, rest = own_ids, own_rest
+                    kind, folder, base = common.kind, common.folder, common.total
+                total = adler32(time, base)
             if stated != _stated(adler32(name, adler32(digits, total)) & 0xFFFF):
                 check_sum(bytes(data[at : at + BLOCK]), 0)
             name = name.partition(b"\0")[0]
@@ -124,10 +125,7 @@ def plain(block: bytes) -> Row | None:
             check_sum(block, 0)
     except (ValueError, CorruptError):
         return None
-    name = name.partition(b"\0")[0]
-    if kind == DIRECTORY:
-        name = name.rstrip(b"/")
-    if not name or name[0] == _SLASH or name[-1] == _SLASH or (size and kind != FILE):
+    if (size and kind != FILE) or not (name := _name(name, kind)):
         return None
     return folder + name, kind, 1, size, mode, mtime_ns, owner, link
 
@@ -141,19 +139,24 @@ def long_named(head: bytes) -> Row | None:
     """
     if head[156:157] != _LONG_NAME or (row := plain(head[-BLOCK:])) is None:
         return None
-    _, kind, _, *about = row
-    name = until_nul(head[BLOCK:-BLOCK])
+    _, kind, _, size, mode, mtime_ns, owner, link = row
+    text = head[BLOCK:-BLOCK]
     try:
-        size = size_of(head[:BLOCK], 0)
+        length = size_of(head[:BLOCK], 0)
     except CorruptError:
         return None
-    if len(name) > size or len(head) != 2 * BLOCK + size + padding(size):
+    is_alone = len(text) == length + padding(length)
+    if not is_alone or b"\0" not in text[: length + 1] or not (name := _name(text, kind)):
         return None
+    return name, kind, len(head) // BLOCK, size, mode, mtime_ns, owner, link
+
+
+def _name(field: bytes, kind: int) -> bytes:
+    """Return the name in a field that is padded with NULs; nothing, if it is odd."""
+    name = field.partition(b"\0")[0]
     if kind == DIRECTORY:
         name = name.rstrip(b"/")
-    if not name or name[0] == _SLASH or name[-1] == _SLASH:
-        return None
-    return name, kind, len(head) // BLOCK, *about
+    return b"" if not name or name[0] == _SLASH or name[-1] == _SLASH else name
 
 
 @lru_cache(1024)
