@@ -15,7 +15,7 @@ from typing import Final
 
 import zstandard
 
-from aiocompress.errors import CorruptError
+from aiocompress.errors import CorruptError, LimitError
 from aiocompress.formats import base
 from aiocompress.formats.base import (
     LARGEST_TABLE,
@@ -187,13 +187,17 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     Most small files are that, and a walk over their blocks takes longer than decoding them. So
     nothing is walked: libzstd finds the end of a frame that stands alone, and behind a marked one
     the table, which states all sizes, must stand byte for byte.
+
+    :raises LimitError: the first frame states more.
     """
     try:
         stated = zstandard.get_frame_parameters(data)
     except zstandard.ZstdError:
         return None
-    if stated.content_size > most or stated.window_size > max_window:
+    if stated.window_size > max_window or stated.content_size == zstandard.CONTENTSIZE_UNKNOWN:
         return None
+    if stated.content_size > most:
+        raise LimitError("the content is larger")
     header = zstd.parse_header(data)
     if header is None or not header.is_marked:
         return zstd.decompress_all(data)

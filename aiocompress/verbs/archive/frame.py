@@ -139,7 +139,7 @@ def _compared(records: Records, first: int, raw: memoryview) -> int:
     :raises UnlikeIndexError: they differ.
     """
     members = stretch(raw, 0, len(raw))
-    if not records.agree(first, members):
+    if members.names and not records.agree(first, members):
         raise UnlikeIndexError
     return len(members.names)
 
