@@ -39,6 +39,7 @@ EMPTY_CHECKSUM: Final = 0x51D8E999
 SKIPPABLE: Final = struct.Struct("<4sI")
 ENTRY: Final = struct.Struct("<III")
 FOOTER: Final = struct.Struct("<IB4s")
+_NO_SIZE: Final = frozenset({0, zstandard.CONTENTSIZE_UNKNOWN})
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
 _LONGEST_HEADER: Final = 18
@@ -190,15 +191,19 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
 
     :raises LimitError: the first frame states more.
     """
+    if not data.startswith(zstd.MAGIC):
+        return None
     try:
         stated = zstandard.get_frame_parameters(data)
     except zstandard.ZstdError:
         return None
-    if stated.window_size > max_window or stated.content_size == zstandard.CONTENTSIZE_UNKNOWN:
+    # Behind a frame without content, ``decompress_all`` would not look for another.
+    if stated.content_size in _NO_SIZE or stated.window_size > max_window:
         return None
     if stated.content_size > most:
         raise LimitError("the content is larger")
-    header = zstd.parse_header(data)
+    # A marked header states the size in 8 bytes, as few others do.
+    header = zstd.parse_header(data) if data[4] >> 6 == 3 else None
     if header is None or not header.is_marked:
         return zstd.decompress_all(data)
     size = max(0, len(data) - _ONE_ENTRY.size)
