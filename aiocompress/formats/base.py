@@ -411,7 +411,8 @@ class Container(NamedTuple):
     """Whether a file of so many bytes is one frame that every HTTP client decodes."""
     whole: Callable[[bytes, int, int], bytes | None] = lambda _data, _most, _max_window: None
     """Decodes a small file of one frame at once, given the most raw bytes and the largest window
-    allowed; None: the file is anything else, and ``reader`` has to read it."""
+    allowed; None: the file is anything else, and ``reader`` has to read it. ``LimitError``: it says
+    that it holds more."""
 
 
 class Format(NamedTuple):

@@ -74,11 +74,14 @@ def restored(name: str) -> str | None:
     :param name: without its folder. ``a.zst`` gives ``a``, ``a.tgz`` gives ``a.tar``.
     """
     base, dot, suffix = name.rpartition(".")
+    if not base.strip("."):  # a name of nothing but a suffix has none, and ".." is no name
+        return None
     suffix = dot + suffix.lower()
     for row in FORMATS.values():
-        # A name of nothing but a suffix has none, and ".." is no name.
-        if base.strip(".") and suffix in (*row.suffixes, *row.tar_suffixes):
-            return base + _TAR if suffix in row.tar_suffixes else base
+        if suffix in row.suffixes:
+            return base
+        if suffix in row.tar_suffixes:
+            return base + _TAR
     return None
 
 

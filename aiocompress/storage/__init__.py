@@ -5,7 +5,7 @@ stay open ``anywhere`` and ``in_place``; ``plain`` runs what callers bring that 
 ``positional`` makes sure that their objects keep their word. ``remote``, which only a URL has
 imported, reads and writes objects of servers and stores. Plain blocking code for file threads and
 workers: ``atomic_file`` and ``atomic_folder`` (whole or not there), ``walk`` (what a tree
-contains), ``holes`` (of sparse files), ``reach`` (how workers come to what is open here), ``below``
-and ``chain`` (the way to what is in one folder) and ``restorer`` (nothing outside of it). May
-import: ``workers``, ``model``, ``errors``; no format.
+contains), ``holes`` (of sparse files), ``reach`` (how workers come to what is open here), ``chain``
+(the way to what is in one folder) and ``restorer`` (nothing outside of it). May import:
+``workers``, ``model``, ``errors``; no format.
 """

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final
 
 from aiocompress import formats
-from aiocompress.errors import FormatError
+from aiocompress.errors import FormatError, LimitError
 from aiocompress.model import KIB, Buffer
 from aiocompress.storage.sources import opened
 from aiocompress.verbs.base import is_logged, log, verb
@@ -66,13 +66,16 @@ async def decompress(pool: WorkerPool, data: Buffer, reading: Reading) -> bytes:
 
 
 async def _whole(pool: WorkerPool, data: bytes, reading: Reading) -> bytes | None:
-    """Decode a file of one small frame; None: it is anything else, or damaged."""
+    """Decode a file of one small frame; None: it is anything else, larger, or damaged."""
     try:
         form = formats.detect(data[: formats.HEAD_SIZE])
     except FormatError:
         return None
     work = partial(form.container.whole, data, _SMALL, reading.max_window)
-    return await (pool.turns.run(work) if len(data) <= _TINY else pool.in_small_thread(work))
+    try:
+        return await (pool.turns.run(work) if len(data) <= _TINY else pool.in_small_thread(work))
+    except LimitError:
+        return None
 
 
 def _count(pool: WorkerPool, stage: str, raw: int, compressed_size: int, begun: float) -> None:

@@ -196,3 +196,22 @@ async def test_closed() -> None:
         await engine.compress(b"")
     with pytest.raises(ClosedError):
         await engine.decompress(zstandard.compress(b""))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        zstandard.compress(b""),
+        *(
+            b"\x50\x2a\x4d\x18" + size.to_bytes(4, "little") + bytes(size)
+            for size in (0, 4, 8, 200)
+        ),
+    ],
+)
+async def test_frames_behind_one_without_content(before: bytes, engine: Engine) -> None:
+    """An empty frame, or one that is to be skipped, is not all there is."""
+    frame = zstandard.compress(JSON)
+    assert await engine.decompress(before + frame) == JSON
+    assert await engine.decompress(frame + before) == JSON
+    with pytest.raises((CorruptError, TruncatedError)):
+        await engine.decompress(before + frame[:-1])

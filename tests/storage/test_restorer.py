@@ -335,18 +335,35 @@ def test_remove(restorer: Restorer, tmp_path: Path) -> None:
     assert list(look(tmp_path)) == [b"full", b"full/safe"]
 
 
-def test_same_folder_is_kept_open(restorer: Restorer) -> None:
-    """Members of one folder share its descriptor; only one is open at a time."""
+def test_folders_are_kept_open(restorer: Restorer) -> None:
+    """Members of one folder share its descriptor; those above it stay open, and no others."""
     before = len(descriptors())
     for number in range(5):
         write(restorer, b"a/b/%d" % number)
-        assert len(descriptors()) == before + 1
-    write(restorer, b"c/x")
+        assert len(descriptors()) == before + 2
+    write(restorer, b"a/x")
     assert len(descriptors()) == before + 1
+    write(restorer, b"c/d/e/x")
+    assert len(descriptors()) == before + 3
     write(restorer, b"x")
     assert len(descriptors()) == before
     restorer.close()
     write(restorer, b"a/b/late")
+
+
+def test_removed_folders_are_not_kept_open(restorer: Restorer, tmp_path: Path) -> None:
+    """What takes the place of a folder is where later members go, or stops them."""
+    write(restorer, b"a/b/c/old")
+    assert restorer.empty(b"a/b")
+    write(restorer, b"a/b/c/new")
+    assert restorer.empty(b"a")
+    restorer.remove(b"a")
+    write(restorer, b"a/b/file")
+    assert sorted(look(tmp_path)) == [b"a", b"a/b", b"a/b/file"]
+    restorer.remove(b"a/b/file")
+    restorer.remove(b"a/b")
+    restorer.make_symlink(b"a/b", b".", 0)
+    conflicts(write, restorer, b"a/b/file")
 
 
 def test_no_more_descriptors(restorer: Restorer, tmp_path: Path) -> None:

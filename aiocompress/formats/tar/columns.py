@@ -4,10 +4,46 @@ from __future__ import annotations
 
 from array import array
 from functools import lru_cache
+from itertools import accumulate
 from typing import TypeAlias
+
+from aiocompress.formats.tar.header import BLOCK
 
 OwnerRow: TypeAlias = tuple[int, int, bytes, bytes]
 """uid, gid, user and group."""
+
+
+def joined(columns: list[bytes]) -> bytes:
+    """Return the columns one behind the other, the length of each in front of it."""
+    return b"".join(len(column).to_bytes(4, "little") + column for column in columns)
+
+
+def parted(data: bytes, at: int) -> list[bytes]:
+    """Return the columns that ``joined`` laid, from ``at`` to the end.
+
+    :raises ValueError: they end too early.
+    """
+    columns = []
+    while at < len(data):
+        start = at + 4
+        at = start + int.from_bytes(data[at:start], "little")
+        columns.append(data[start:at])
+    if at != len(data):
+        raise ValueError
+    return columns
+
+
+def offsets_of(start: int, blocks: array[int], sizes: array[int]) -> list[int]:
+    """Return the raw offset of each member, the first of which is at ``start``, and the end.
+
+    :param blocks: blocks that the headers of each take.
+    :param sizes: bytes stored of each.
+    """
+    lengths = [
+        (headers + (size + BLOCK - 1) // BLOCK) * BLOCK
+        for headers, size in zip(blocks, sizes, strict=True)
+    ]
+    return list(accumulate(lengths, initial=start))
 
 
 @lru_cache(64)

@@ -16,8 +16,8 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
-from itertools import accumulate, compress
+from functools import cached_property, partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 
 import zstandard
@@ -27,9 +27,12 @@ from aiocompress.formats.base import little_endian
 from aiocompress.formats.tar.columns import (
     OwnerRow,
     interleaved,
+    joined,
     lengthened,
+    offsets_of,
     ones,
     parse_owners,
+    parted,
     shortened,
 )
 from aiocompress.formats.tar.header import BLOCK, TYPES, to_text
@@ -47,6 +50,7 @@ _MOST_RECORDS, _MOST_NAMES = 8192, 512 * KIB
 """What is enough to close a block when a chunk ends."""
 _MOST_OWNERS: Final = 1 << 16
 _LATEST: Final = (1 << 63) - 1
+_SECOND: Final = 1_000_000_000
 _LARGEST_BLOCK: Final = 4 * MIB
 _RECORD, _OWNER = 26, 44
 """What a record and an owner take in a block at most, beside their texts. A name without a folder
@@ -121,6 +125,9 @@ class Record(NamedTuple):
             self.data_offset,
             self.size,
         )
+
+
+_record: Final = partial(tuple.__new__, Record)
 
 
 def in_range(mtime_ns: int) -> int:
@@ -278,28 +285,30 @@ class Records:
     def offsets(self) -> list[int]:
         """Return the raw offset of each member, and the end of the last one."""
         if len(self._offsets) != len(self.names) + 1:
-            lengths = [
-                (blocks + (size + BLOCK - 1) // BLOCK) * BLOCK
-                for blocks, size in zip(self._blocks, self.sizes, strict=True)
-            ]
-            self._offsets = list(accumulate(lengths, initial=self.start))
+            self._offsets = offsets_of(self.start, self._blocks, self.sizes)
         return self._offsets
 
     def __iter__(self) -> Iterator[Record]:
-        return self._made(self._rows)
+        return map(_record, self._rows)
 
     def where(self, mask: Iterable[int]) -> Iterator[Record]:
         """Return the records for which ``mask`` says so, in order."""
-        return self._made(compress(self._rows, mask))
+        return map(_record, compress(self._rows, mask))
 
     @property
     def _rows(self) -> Iterator[tuple[Any, ...]]:
-        return zip(*self._columns, self.offsets()[:-1], strict=True)
+        *columns, owners = self._columns
+        table = map(self._owner_list.__getitem__, owners)
+        return zip(*columns, table, self.offsets()[:-1], strict=True)
 
-    def _made(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[Record]:
-        table = self._owner_list
-        for *row, owner, offset in rows:
-            yield Record._make((*row, table[owner], offset))
+    def agree(self, first: int, members: Stretch) -> bool:
+        """Whether headers, which hold whole seconds, say the same as records from ``first`` on."""
+        own = Records()
+        own._table = self._table  # the same numbers; an owner that is not in it gets another
+        own.add_stretch(members)
+        *columns, times, owners = (column[first : first + len(own)] for column in self._columns)
+        seconds = array("q", (time - time % _SECOND for time in times))
+        return own._columns == (*columns, seconds, owners)
 
     @property
     def plain_names(self) -> list[bytes]:
@@ -377,8 +386,7 @@ class Records:
             *others,
             b"\0".join(b"%d\0%d\0%b\0%b" % owner for owner in self._table),
         ]
-        head = _HEAD.pack(self.start, len(self.names))
-        return head + b"".join(len(part).to_bytes(4, "little") + part for part in columns)
+        return _HEAD.pack(self.start, len(self.names)) + joined(columns)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -386,35 +394,25 @@ class Records:
 
         :raises CorruptError: ``encode`` did not make them.
         """
-        columns, at = [], _HEAD.size
         try:
             start, count = _HEAD.unpack_from(data)
-            while at < len(data):
-                size = int.from_bytes(data[at : at + 4], "little")
-                columns.append(data[at + 4 : at + 4 + size])
-                at += 4 + size
+            columns = parted(data, _HEAD.size)
             names, links, kinds, blocks, sizes, modes, times, owners, table = columns
             numbers = zip("HQHqH", (blocks, interleaved(sizes), modes, times, owners), strict=True)
             records = cls(start)
-            records._set(
-                (
-                    lengthened(names.split(b"\0")) if count else [],
-                    links.split(b"\0") if count else [],
-                    bytearray(kinds),
-                    *(little_endian(array(code, part)) for code, part in numbers),
-                )
-            )
+            texts, targets = (part.split(b"\0") if count else [] for part in (names, links))
+            arrays = (little_endian(array(code, part)) for code, part in numbers)
+            records._set((lengthened(texts), targets, bytearray(kinds), *arrays))
             records._table = parse_owners(table)
-            records._check(count, complete=at == len(data))
+            records._check(count)
             records.end = records.offsets()[-1]
         except (struct.error, ValueError, IndexError, OverflowError):
             raise CorruptError("a block of the index is damaged") from None
         return records
 
-    def _check(self, count: int, *, complete: bool) -> None:
+    def _check(self, count: int) -> None:
         good = (
-            complete
-            and {len(column) for column in self._columns} == {count}
+            {len(column) for column in self._columns} == {count}
             and self.start % BLOCK == 0
             and self.start <= _LARGEST_OFFSET
             and all(self.names)

@@ -15,7 +15,7 @@ from typing import Final
 
 import zstandard
 
-from aiocompress.errors import CorruptError
+from aiocompress.errors import CorruptError, LimitError
 from aiocompress.formats import base
 from aiocompress.formats.base import (
     LARGEST_TABLE,
@@ -39,6 +39,7 @@ EMPTY_CHECKSUM: Final = 0x51D8E999
 SKIPPABLE: Final = struct.Struct("<4sI")
 ENTRY: Final = struct.Struct("<III")
 FOOTER: Final = struct.Struct("<IB4s")
+_NO_SIZE: Final = frozenset({0, zstandard.CONTENTSIZE_UNKNOWN})
 _ONE_ENTRY: Final = struct.Struct("<4sIII4sIB4s")
 """A seek table of one entry, as ``SeekTable`` writes it."""
 _LONGEST_HEADER: Final = 18
@@ -187,14 +188,22 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     Most small files are that, and a walk over their blocks takes longer than decoding them. So
     nothing is walked: libzstd finds the end of a frame that stands alone, and behind a marked one
     the table, which states all sizes, must stand byte for byte.
+
+    :raises LimitError: the first frame states more.
     """
+    if not data.startswith(zstd.MAGIC):
+        return None
     try:
         stated = zstandard.get_frame_parameters(data)
     except zstandard.ZstdError:
         return None
-    if stated.content_size > most or stated.window_size > max_window:
+    # Behind a frame without content, ``decompress_all`` would not look for another.
+    if stated.content_size in _NO_SIZE or stated.window_size > max_window:
         return None
-    header = zstd.parse_header(data)
+    if stated.content_size > most:
+        raise LimitError("the content is larger")
+    # A marked header states the size in 8 bytes, as few others do.
+    header = zstd.parse_header(data) if data[4] >> 6 == 3 else None
     if header is None or not header.is_marked:
         return zstd.decompress_all(data)
     size = max(0, len(data) - _ONE_ENTRY.size)

@@ -13,13 +13,13 @@ from typing import Final, TypeAlias
 
 from aiocompress.errors import UnsafeMemberError
 from aiocompress.formats.tar.header import to_bytes, to_text
-from aiocompress.formats.tar.index import DIRECTORY, Record
+from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import KIB, Aspect, Difference, Member
-from aiocompress.storage.below import Below
+from aiocompress.storage.chain import Chain
 from aiocompress.storage.reach import OURS, Reach
 from aiocompress.storage.restorer import Keeping, checked
 from aiocompress.storage.walk import Entry, closing
-from aiocompress.verbs.archive.frame import Known, Part, content, kept, whole
+from aiocompress.verbs.archive.frame import Part, content, kept, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.entries import open_file
 from aiocompress.workers.job import Place, Result
@@ -68,19 +68,13 @@ def compare(
         closing(target.open()) as root,
         closing_it(Comparison(root, inside, ignored)) as comparison,
     ):
-        for record, known, stored in whole(data, start, parts):
-            comparison.begin(found(record, known))
+        for record, member, stored in whole(data, start, parts):
+            comparison.begin(member or record.member())
             comparison.take(stored)
             comparison.end()
             files += record.kind != DIRECTORY
     frame = kept(place, data) if keeps else None
     return Result(size, frame, not keeps, files, about=tuple(comparison.told))
-
-
-def found(record: Record, known: Known) -> Member:
-    """Return the member of a record; nearly always that is all there is to know."""
-    is_all = known.mtime_ns == record.mtime_ns and known.extents is None
-    return record.member() if is_all else known.member(record)
 
 
 class Comparison:
@@ -94,7 +88,7 @@ class Comparison:
     def __init__(self, root: int, inside: bytes, ignored: frozenset[Aspect]) -> None:
         self.told: list[Told] = []
         """What differs, for the caller to take."""
-        self._below, self._inside, self._ignored = Below(root), inside, ignored
+        self._below, self._inside, self._ignored = Chain(root, b"/"), inside, ignored
         self._member, self._name = Member(""), ""
         self._descriptor = -1
         self._runs = Runs(self._member)

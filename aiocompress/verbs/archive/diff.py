@@ -31,7 +31,6 @@ from aiocompress.verbs.archive.compare import (
     Comparison,
     Told,
     compare,
-    found,
     kind_of,
     path_of,
 )
@@ -277,10 +276,10 @@ class _Spanning(Spanning):
         self._comparison, self._left = comparison, 0
 
     def begin(self, record: Record, header: memoryview) -> None:
-        known = verified(record, header)
+        member = verified(record, header)
         self.files += record.kind != DIRECTORY
         self._left = record.size
-        self._comparison.begin(found(record, known))
+        self._comparison.begin(member)
 
     def go_on(self, raw: memoryview) -> bool:
         stored = raw[: self._left]

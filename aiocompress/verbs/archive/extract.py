@@ -279,12 +279,12 @@ class Maker(MemberMaker, Spanning):
         return self._file.is_open
 
     def _begin(self, record: Record, header: memoryview) -> None:
-        known = verified(record, header)
+        member = verified(record, header)
         place = checked(record.name, self._strip)
         if record.kind == FILE:
-            self._file.begin(place, known.member(record))
+            self._file.begin(place, member)
         elif record.kind == DIRECTORY:
-            self._restorer.make_folder(place, known.xattrs)
+            self._restorer.make_folder(place, member.xattrs)
 
     def damaged(self, wanted: Wanted, error: AiocompressError) -> None:
         """Leave out every member that a damaged frame holds a part of.

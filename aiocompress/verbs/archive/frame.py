@@ -15,7 +15,7 @@ from aiocompress.formats import FORMATS
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Record, Records, in_range
-from aiocompress.formats.tar.plain import plain
+from aiocompress.formats.tar.plain import stretch
 from aiocompress.model import Member
 from aiocompress.storage.reach import Reach
 from aiocompress.storage.restorer import CONFLICTS, FATAL, Keeping, Restorer, checked
@@ -23,8 +23,6 @@ from aiocompress.verbs.jobs import decode
 from aiocompress.workers.job import Place, Result, views
 
 _SECOND: Final = 1_000_000_000
-
-Xattrs = tuple[tuple[str, bytes], ...]
 
 
 class UnlikeIndexError(AiocompressError):
@@ -47,10 +45,15 @@ class Part(NamedTuple):
     records: bytes
     wanted: bytes | None = None
 
-    def chosen(self) -> list[Record]:
+    def decoded(self) -> tuple[Records, bytes]:
+        """Return the records, and for each a byte."""
+        records = Records.decode(self.records)
+        return records, self.wanted or b"\1" * len(records)
+
+    def chosen(self) -> Iterator[Record]:
         """Return the records of the members that are wanted."""
-        records, wanted = Records.decode(self.records), self.wanted
-        return [record for number, record in enumerate(records) if wanted is None or wanted[number]]
+        records, wanted = self.decoded()
+        return records.where(wanted)
 
 
 def restore(
@@ -106,16 +109,39 @@ def kept(place: Place, data: memoryview) -> bytes | None:
 
 def whole(
     raw: memoryview, start: int, parts: tuple[Part, ...]
-) -> Iterator[tuple[Record, Known, memoryview]]:
+) -> Iterator[tuple[Record, Member | None, memoryview]]:
     """Yield the members that are wanted: the record of each, what ``verified`` says, its content.
+
+    Nearly every header is one plain block. Those are compared many at a time, and there is no more
+    to know than their records: None.
 
     :raises UnlikeIndexError: a header is not as the index says.
     """
-    for part in parts:
-        for record in part.chosen():
-            at = record.offset - start
-            data = at + BLOCK * record.blocks
-            yield record, verified(record, raw[at:data]), raw[data : data + record.size]
+    for records, wanted in map(Part.decoded, parts):
+        compared, end = 0, len(records)
+        for number, record in enumerate(records):
+            if not wanted[number]:
+                continue
+            at, member = record.offset - start, None
+            content = at + BLOCK * record.blocks
+            if number >= compared and record.blocks == 1:
+                last = wanted.find(0, number)
+                to = records.offsets()[end if last < 0 else last]
+                compared = number + _compared(records, number, raw[at : to - start])
+            if number >= compared:
+                member = verified(record, raw[at:content])
+            yield record, member, raw[content : content + record.size]
+
+
+def _compared(records: Records, first: int, raw: memoryview) -> int:
+    """Compare plain headers with records from ``first`` on; returns how many there are.
+
+    :raises UnlikeIndexError: they differ.
+    """
+    members = stretch(raw, 0, len(raw))
+    if members.names and not records.agree(first, members):
+        raise UnlikeIndexError
+    return len(members.names)
 
 
 def decoded(place: Place, codec: str, size: int) -> Result:
@@ -134,74 +160,61 @@ def _decode(data: memoryview, codec: str, room: memoryview) -> None:
 
 
 def _restore_all(
-    restorer: Restorer, members: Iterator[tuple[Record, Known, memoryview]]
+    restorer: Restorer, members: Iterator[tuple[Record, Member | None, memoryview]]
 ) -> tuple[int, tuple[tuple[bytes, AiocompressError | OSError], ...]]:
     """Create files and folders; links have to wait until all files exist.
 
     :returns: how many files there are now, and which members could not be restored, and why.
     """
-    files, failed = 0, []
-    for record, known, data in members:
+    files, failed, strip = 0, [], restorer.keeping.strip_components
+    for record, member, data in members:
+        name, _, kind, _, _, mode, mtime_ns, owner, _ = record
         try:
-            name = checked(record.name, restorer.keeping.strip_components)
-            if record.kind == FILE:
-                about = record.mode, known.mtime_ns, record.owner[:2], known.xattrs
-                if known.extents is None:
-                    restorer.write_file(name, data, *about)
+            place = checked(name, strip)
+            if kind == FILE:
+                if member is None:
+                    restorer.write_file(place, data, mode, mtime_ns, owner[:2])
                 else:
-                    size = record.member().size
-                    restorer.write_sparse(name, data, known.extents, size, *about)
+                    _restore_file(restorer, place, data, member)
                 files += 1
-            elif record.kind == DIRECTORY:
-                restorer.make_folder(name, known.xattrs)
+            elif kind == DIRECTORY:
+                restorer.make_folder(place, () if member is None else member.xattrs)
         except (UnsafeMemberError, OSError) as error:
             code = error.errno if isinstance(error, OSError) else None
             if code in CONFLICTS:
                 raise UnlikeIndexError from None
             if code in FATAL:
                 raise
-            failed.append((record.name, error))
+            failed.append((name, error))
     return files, tuple(failed)
 
 
-class Known(NamedTuple):
-    """What a record and the header know of a member together.
+def _restore_file(restorer: Restorer, place: bytes, data: memoryview, member: Member) -> None:
+    about = member.mode, member.mtime_ns, (member.uid, member.gid), member.xattrs
+    if member.extents is None:
+        restorer.write_file(place, data, *about)
+    else:
+        restorer.write_sparse(place, data, member.extents, member.size, *about)
+
+
+def verified(record: Record, head: memoryview) -> Member:
+    """Compare a member's headers with its record in the index; returns what they say together.
 
     Of its time, the record knows nanoseconds, the header any year. Extended attributes, and where
     a sparse file stores what, only the header has.
-    """
-
-    mtime_ns: int
-    xattrs: Xattrs = ()
-    extents: tuple[tuple[int, int], ...] | None = None
-
-    def member(self, record: Record) -> Member:
-        """Return the member of a record, completed."""
-        return record.member()._replace(**self._asdict())
-
-
-def verified(record: Record, head: memoryview) -> Known:
-    """Compare a member's header with its record in the index.
-
-    Nearly every header is one plain block, which takes a fraction of the time of any other.
 
     :raises UnlikeIndexError: they differ.
     """
-    if record.blocks == 1 and (row := plain(bytes(head))) is not None:
-        name, kind, _, size, mode, mtime_ns, owner, link = row
-        seconds, about = mtime_ns // _SECOND, (name, link, kind, 1, size, mode)
-        if (*about, seconds, owner) == (*record[:6], record.mtime_ns // _SECOND, record.owner):
-            return Known(record.mtime_ns)
-        raise UnlikeIndexError
     try:
-        member = tar.parse(head)
+        found = tar.parse(head)
     except AiocompressError:
         raise UnlikeIndexError from None
-    if not is_same(member, record.member()):
+    member = record.member()
+    if not is_same(found, member):
         raise UnlikeIndexError
-    is_exact = member.mtime_ns // _SECOND == record.mtime_ns // _SECOND
-    mtime_ns = record.mtime_ns if is_exact else member.mtime_ns
-    return Known(mtime_ns, member.xattrs, member.extents)
+    is_exact = found.mtime_ns // _SECOND == member.mtime_ns // _SECOND
+    mtime_ns = member.mtime_ns if is_exact else found.mtime_ns
+    return member._replace(mtime_ns=mtime_ns, xattrs=found.xattrs, extents=found.extents)
 
 
 def is_same(header: Member, indexed: Member) -> bool:

@@ -18,6 +18,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 from aiocompress import formats
@@ -254,6 +255,9 @@ class _Batch:
         self._done: dict[int, Counts] = {}
         self._letters = bytearray()
         self._nameless: list[_Nameless] = []
+        self._folder = ""
+        self._alike: set[tuple[int, int, int]] = set()
+        """Mode, user and group that files of the new folder have when they are created."""
 
     def run(self, paths: list[str], enough: int) -> Outcome:
         most = _most_nameless() if self._sync else 1
@@ -300,17 +304,36 @@ class _Batch:
             if self._again:
                 with suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=here)
-            _write(name, here, made, like)
+            _write(name, here, made, like.st_mode & 0o777, partial(self._finish_new, folder, like))
             return DONE
         try:
             descriptor = self._open_nameless(folder)
         except OSError:
             temporary, here = hidden_name(), self._target.at(folder)
-            _write(temporary, here, made, like, sync=self._sync)
+            _write(temporary, here, made, 0o600, partial(self._finish, like))
             return DONE if publish(temporary, name, here, self._on_exists) else KEPT
         self._nameless.append(_Nameless(len(self._letters), descriptor, folder, name))
-        _fill(descriptor, made, like)
+        _fill(descriptor, made)
+        take_after(descriptor, like)
         return DONE
+
+    def _finish(self, like: os.stat_result, descriptor: int) -> None:
+        take_after(descriptor, like)
+        if self._sync:
+            os.fsync(descriptor)
+
+    def _finish_new(self, folder: str, like: os.stat_result, descriptor: int) -> None:
+        """Give a file mode, times and owner; what was made just so in its folder needs no more."""
+        if folder != self._folder:
+            self._folder, self._alike = folder, set()
+        wanted = like.st_mode & 0o777, like.st_uid, like.st_gid
+        if wanted not in self._alike:
+            status = os.fstat(descriptor)
+            if (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != wanted:
+                take_after(descriptor, like)
+                return
+            self._alike.add(wanted)
+        os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 
     def _open_nameless(self, folder: str) -> int:
         flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
@@ -377,14 +400,12 @@ def _read(name: str, folder: int) -> tuple[bytes, os.stat_result] | None:
     return (data, status) if len(data) == status.st_size else None
 
 
-def _write(
-    name: str, folder: int, made: _Made, like: os.stat_result, *, sync: bool = False
-) -> None:
-    descriptor = os.open(name, _NEW_FLAGS, 0o600, dir_fd=folder)
+def _write(name: str, folder: int, made: _Made, mode: int, finish: Callable[[int], None]) -> None:
+    """Create a file; ``finish`` is given its descriptor."""
+    descriptor = os.open(name, _NEW_FLAGS, mode, dir_fd=folder)
     try:
-        _fill(descriptor, made, like)
-        if sync:
-            os.fsync(descriptor)
+        _fill(descriptor, made)
+        finish(descriptor)
     except BaseException:
         os.unlink(name, dir_fd=folder)
         raise
@@ -392,12 +413,11 @@ def _write(
         os.close(descriptor)
 
 
-def _fill(descriptor: int, made: _Made, like: os.stat_result) -> None:
-    """Write a file in one call, and give it mode, times and owner.
+def _fill(descriptor: int, made: _Made) -> None:
+    """Write a file in one call.
 
     :raises BlockingIOError: the disk is most likely full; the main process will find out.
     """
     parts = made.parts if len(made.parts) <= _MOST_BUFFERS else [b"".join(made.parts)]
     if os.writev(descriptor, parts) != sum(map(len, parts)):
         raise BlockingIOError
-    take_after(descriptor, like)

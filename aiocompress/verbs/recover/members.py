@@ -174,15 +174,9 @@ class Files(Unpacker, ABC):
         """Whether a function succeeds for a name; no folder is made for it."""
         above, _, base = name.rpartition(b"/")
         try:
-            folder = self._restorer.existing_folder(above)
+            function(base, dir_fd=self._restorer.at(above))
         except OSError:
             return False
-        try:
-            function(base, dir_fd=folder)
-        except OSError:
-            return False
-        finally:
-            os.close(folder)
         return True
 
     def _end_all(self) -> None:

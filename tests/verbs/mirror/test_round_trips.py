@@ -63,6 +63,29 @@ async def test_there_and_back(codec: str, source: Path, out: Path, tmp_path: Pat
     assert not report.warnings
 
 
+async def test_modes_and_owners(source: Path, out: Path, tmp_path: Path) -> None:
+    """Side by side in a folder, each file has its own mode, time and owner, whatever the umask."""
+    for number, mode in enumerate((0o644, 0o664, 0o400, 0o777, 0o644, 0o000)):
+        path = source / str(number)
+        path.write_bytes(b"data")
+        if os.geteuid() == 0:
+            os.chown(path, number % 3, number % 2)
+        path.chmod(mode if os.geteuid() == 0 else mode | 0o400)
+        os.utime(path, ns=(number, 10**18 + number))
+    before = os.umask(0o027)
+    try:
+        await compress(source, out)
+        await decompress(out, tmp_path / "back")
+    finally:
+        os.umask(before)
+    for number in range(6):
+        was, found = (os.stat(tree / str(number)) for tree in (source, tmp_path / "back"))
+        fields = ("st_mode", "st_mtime_ns", "st_uid", "st_gid")
+        assert [getattr(was, field) for field in fields] == [
+            getattr(found, field) for field in fields
+        ]
+
+
 _names = st.binary(min_size=1, max_size=12).filter(
     lambda n: not {0, 47} & {*n} and n not in {b".", b".."}
 )
