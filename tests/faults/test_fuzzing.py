@@ -20,8 +20,8 @@ from aiocompress.formats.framed import container as framed
 from aiocompress.formats.gzip import container as gz
 from aiocompress.formats.tar import index
 from aiocompress.formats.tar import reader as tar
-from aiocompress.formats.zstd import codec as zstd
 from aiocompress.formats.zstd import container as zst
+from aiocompress.formats.zstd import frame as zstd
 from aiocompress.model import MIB
 
 from ..help.containers import Decoded, decode

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import Codec
-from aiocompress.formats.zstd.codec import FrameWalk, parse_header
+from aiocompress.formats.zstd.frame import FrameWalk, parse_header
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 from ..help.codecs import CHUNKS, stream

@@ -18,7 +18,7 @@ from aiocompress.errors import (
     TruncatedError,
 )
 from aiocompress.formats.framed.container import Reader, detect
-from aiocompress.formats.zstd import codec as zstd
+from aiocompress.formats.zstd import frame as zstd
 from aiocompress.model import DEFAULT_MAX_WINDOW, KIB, MIB
 
 from ..help.built import raw_block, rle_block, window_byte, zstd_frame

@@ -25,8 +25,16 @@ from aiocompress.errors import AiocompressError, CorruptError, FormatError, Limi
 from aiocompress.formats import base
 from aiocompress.formats.base import Steps
 from aiocompress.formats.framed.paths import ALL, OURS, SCRIPT, Found, Variant, decoded, path_end
-from aiocompress.formats.zstd import codec as zstd
-from aiocompress.formats.zstd.codec import MAGIC, FrameHeader, FrameWalk
+from aiocompress.formats.zstd.frame import (
+    LARGEST_HEADER,
+    MAGIC,
+    U32_MAX,
+    FrameHeader,
+    FrameWalk,
+    check_header,
+    mark_header,
+    parse_header,
+)
 from aiocompress.model import KIB
 
 DETECT_SIZE: Final = 64 * KIB
@@ -127,16 +135,16 @@ def chunk_entry(frame: memoryview, *, is_first: bool) -> tuple[bytes, memoryview
     """
     head = b""
     if is_first:
-        header = zstd.parse_header(frame)
+        header = parse_header(frame)
         assert header is not None
-        head, frame = zstd.mark_header(header), frame[header.size :]
+        head, frame = mark_header(header), frame[header.size :]
     size = len(head) + len(frame)
-    if size > zstd.U32_MAX:
+    if size > U32_MAX:
         raise FormatError("a framed folder cannot hold a chunk above 4 GiB")
     return size.to_bytes(4, "big") + head, frame
 
 
-LARGEST_CHUNK_HEAD: Final = 4 + zstd.LARGEST_HEADER
+LARGEST_CHUNK_HEAD: Final = 4 + LARGEST_HEADER
 """The most bytes that ``chunk_entry`` adds to a frame."""
 
 
@@ -241,10 +249,10 @@ class Reader(base.Reader):
         """Wait for the whole frame; returns its header and size; None: it is cut off."""
         longest = max(map(self._claim, self._live))
         try:
-            while (header := zstd.parse_header(self._buffer, 4)) is None:
+            while (header := parse_header(self._buffer, 4)) is None:
                 if not (yield from self._need(len(self._buffer) + 1)):
                     return None
-            zstd.check_header(header, self._max_window)
+            check_header(header, self._max_window)
             walk = FrameWalk(header)
             while not walk.ended or 4 + walk.size > len(self._buffer):
                 if not (yield from self._need(4 + walk.size + (0 if walk.ended else 3))):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiocompress.formats.base import Format
 from aiocompress.formats.zstd import codec, container
+from aiocompress.formats.zstd.frame import MAGIC, is_skippable
 
 if TYPE_CHECKING:
     from aiocompress.formats.scan import Scan, View
@@ -24,7 +25,7 @@ FORMAT = Format(
     name="zstd",
     suffixes=(".zst", ".zstd"),
     tar_suffixes=(".tzst",),
-    is_magic=lambda head: head[:4] == codec.MAGIC or (len(head) >= 4 and codec.is_skippable(head)),
+    is_magic=lambda head: head[:4] == MAGIC or (len(head) >= 4 and is_skippable(head)),
     codec=codec.CODEC,
     container=container.CONTAINER,
     scan=_scan,

@@ -2,7 +2,7 @@
 
 zstd frames simply follow each other, and a seek table is optional. So a file that is cut off
 exactly between two frames looks like a whole, shorter file. To tell the two apart, the writer marks
-the header of the first frame (see ``codec.mark_header``), and a reader that meets the mark demands
+the header of the first frame (see ``frame.mark_header``), and a reader that meets the mark demands
 the seek table. In files of other writers, which have no mark, such a cut cannot be seen.
 """
 
@@ -27,7 +27,17 @@ from aiocompress.formats.base import (
     little_endian,
 )
 from aiocompress.formats.zstd import codec as zstd
-from aiocompress.formats.zstd.codec import U32_MAX, FrameHeader, FrameWalk
+from aiocompress.formats.zstd.frame import (
+    MAGIC,
+    U32_MAX,
+    FrameHeader,
+    FrameWalk,
+    check_header,
+    is_skippable,
+    mark_header,
+    measured,
+    parse_header,
+)
 from aiocompress.model import MIB, Buffer
 
 TABLE_MAGIC: Final = b"\x5e\x2a\x4d\x18"
@@ -89,14 +99,14 @@ class Writer:
     def add(self, frame: memoryview, raw_size: int) -> tuple[Buffer, ...]:
         parts: tuple[Buffer, ...] = (frame,)
         if not len(self._table):
-            header = zstd.parse_header(frame)
+            header = parse_header(frame)
             assert header is not None
             parts = (self._first(header), frame[header.size :])
         self._table.add(sum(map(len, parts)), raw_size, frame[-4:])
         return parts
 
     def _first(self, header: FrameHeader) -> bytes:
-        return zstd.mark_header(header)
+        return mark_header(header)
 
     def index(self, block: bytes) -> bytes:
         self._table.add_skippable(SKIPPABLE.size + len(block))
@@ -112,10 +122,10 @@ class Draft(Writer):
     _seal: tuple[int, bytes] | None = None
 
     def _first(self, header: FrameHeader) -> bytes:
-        marked = zstd.mark_header(header)
+        marked = mark_header(header)
         if marked == header.data:
             return marked
-        at = len(zstd.MAGIC) + 1
+        at = len(MAGIC) + 1
         self._seal = at, marked[at : at + 1]
         return marked[:at] + bytes([marked[at] & ~7]) + marked[at + 1 :]
 
@@ -160,10 +170,10 @@ def _table(entries: Iterable[tuple[int, ...]], begin: int) -> FrameTable:
 
 def begins(head: bytes, _compressed: int, raw: int) -> bool:
     """Whether a frame of that raw size may begin so; see ``Container``."""
-    if not head.startswith(zstd.MAGIC):
+    if not head.startswith(MAGIC):
         return False
     try:
-        header = zstd.parse_header(head)
+        header = parse_header(head)
     except CorruptError:
         return False
     return header is not None and header.content_size == raw
@@ -171,7 +181,7 @@ def begins(head: bytes, _compressed: int, raw: int) -> bool:
 
 def is_frame(data: memoryview, raw_size: int) -> bool:
     """Whether bytes begin and end as a frame of that raw size does; see ``Container``."""
-    found = zstd.measured(data, 0, U32_MAX << 32)
+    found = measured(data, 0, U32_MAX << 32)
     return found is not None and found[0].content_size == raw_size and found[1] == len(data)
 
 
@@ -191,7 +201,7 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
 
     :raises LimitError: the first frame states more.
     """
-    if not data.startswith(zstd.MAGIC):
+    if not data.startswith(MAGIC):
         return None
     try:
         stated = zstandard.get_frame_parameters(data)
@@ -203,7 +213,7 @@ def whole(data: bytes, most: int, max_window: int) -> bytes | None:
     if stated.content_size > most:
         raise LimitError("the content is larger")
     # A marked header states the size in 8 bytes, as few others do.
-    header = zstd.parse_header(data) if data[4] >> 6 == 3 else None
+    header = parse_header(data) if data[4] >> 6 == 3 else None
     if header is None or not header.is_marked:
         return zstd.decompress_all(data)
     size = max(0, len(data) - _ONE_ENTRY.size)
@@ -218,10 +228,10 @@ def is_sole(read: Read, size: int) -> bool:
     Browsers refuse windows above 8 MiB (RFC 9659).
     """
     head = read(0, _LONGEST_HEADER)
-    if head[:4] != zstd.MAGIC:
+    if head[:4] != MAGIC:
         return False
     try:
-        header = zstd.parse_header(head)
+        header = parse_header(head)
         if header is None or header.dictionary or header.window > _LARGEST_HTTP_WINDOW:
             return False
         walk = FrameWalk(header)
@@ -243,11 +253,11 @@ class Reader(base.Reader):
         self._table: SeekTable | None = SeekTable()
         while (yield from self._need(1)):
             long_enough = yield from self._need(4)
-            if long_enough and bytes(self._buffer[:4]) == zstd.MAGIC:
+            if long_enough and bytes(self._buffer[:4]) == MAGIC:
                 yield from self._frames()
-            elif long_enough and zstd.is_skippable(self._buffer):
+            elif long_enough and is_skippable(self._buffer):
                 yield from self._skippable()
-            elif not long_enough and zstd.MAGIC.startswith(bytes(self._buffer)):
+            elif not long_enough and MAGIC.startswith(bytes(self._buffer)):
                 raise self._cut_off()
             else:
                 yield from self._padding()
@@ -279,10 +289,10 @@ class Reader(base.Reader):
         yield from self._give_frames(frames, exact=exact)
 
     def _header(self) -> Generator[None, None, FrameHeader]:
-        while (header := zstd.parse_header(self._buffer)) is None:
+        while (header := parse_header(self._buffer)) is None:
             if not (yield from self._need(len(self._buffer) + 1)):
                 raise self._cut_off()
-        zstd.check_header(header, self._max_window)
+        check_header(header, self._max_window)
         if header.is_marked:  # a new file begins, and its seek table counts from here
             self._check_end()
             self._table, self._end_due = SeekTable(), True
@@ -290,7 +300,7 @@ class Reader(base.Reader):
 
     def _follower(self, start: int, before: int) -> tuple[int, int] | None:
         """Measure the frame at ``start`` if it is here, plain, and begins no other file."""
-        found = zstd.measured(self._buffer, start, self._max_window)
+        found = measured(self._buffer, start, self._max_window)
         if found is None:
             return None
         (header, size), raw = found, found[0].content_size
@@ -304,7 +314,7 @@ class Reader(base.Reader):
 
         The walk has to see each block header as a whole, so no part ends within one.
         """
-        zstd.check_header(header, self._max_window, streamed=True)
+        check_header(header, self._max_window, streamed=True)
         start, tail = 0, b""
         while True:
             try:

@@ -12,7 +12,15 @@ from aiocompress.formats.parts import Entries, Entry, Frame, Table
 from aiocompress.formats.scan import Found, Index, Other, Scan, is_nearly
 from aiocompress.formats.zstd import codec as zstd
 from aiocompress.formats.zstd import container as zst
-from aiocompress.formats.zstd.codec import FrameHeader, FrameWalk
+from aiocompress.formats.zstd.frame import (
+    LARGEST_HEADER,
+    MAGIC,
+    FrameHeader,
+    FrameWalk,
+    check_header,
+    is_skippable,
+    parse_header,
+)
 
 _HINT: Final = struct.Struct("<4sII")
 """The skippable frame that pzstd puts in front of a frame: magic, 4, the size of the frame."""
@@ -30,18 +38,18 @@ class ZstScan(Scan):
     magic = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18", re.DOTALL)
 
     def measure(self, at: int) -> Found | None:
-        head = self._view.at(at, zstd.LARGEST_HEADER)
-        if bytes(head[:4]) == zstd.MAGIC:
+        head = self._view.at(at, LARGEST_HEADER)
+        if bytes(head[:4]) == MAGIC:
             return self._frame(at)
-        if len(head) >= zst.SKIPPABLE.size and zstd.is_skippable(head):
+        if len(head) >= zst.SKIPPABLE.size and is_skippable(head):
             return self._skippable(at)
         return self._table_without_head(at)
 
     def _frame(self, at: int) -> Found | None:
-        header = zstd.parse_header(self._view.at(at, zstd.LARGEST_HEADER))
+        header = parse_header(self._view.at(at, LARGEST_HEADER))
         if header is None:
             return None
-        zstd.check_header(header, self._max_window)
+        check_header(header, self._max_window)
         size = self._walk(header, at)
         if size is None:
             return None
@@ -98,7 +106,7 @@ class ZstScan(Scan):
 
     def _ends_whole(self, at: int, end: int) -> bool:
         """Whether a block of an index ends with a whole frame, as the right ones do."""
-        start = bytes(self._view.at(at, _INDEX_HEAD)).find(zstd.MAGIC)
+        start = bytes(self._view.at(at, _INDEX_HEAD)).find(MAGIC)
         found = self._frame(at + start) if start > 0 else None
         return found is not None and found[0] == end
 

@@ -34,7 +34,7 @@ from aiocompress import (
     UnsafeMemberError,
     sync,
 )
-from aiocompress.formats.zstd.codec import MAGIC
+from aiocompress.formats.zstd.frame import MAGIC
 from aiocompress.model import KIB, MIB
 
 from ...help.built import raw_block, rle_block, window_byte, zstd_frame
