@@ -96,7 +96,11 @@ async def diff(archive: Archive, options: Options) -> bool:
     if inside is None:
         inside = "" if options.sources == (STREAM,) else await _within(archive, _own_name(options))
     progress = options.progress is not False and (quiet or not sys.stdout.isatty())
-    about: dict[str, Any] = {"ignore": options.ignore, "progress": progress and not quiet}
+    about: dict[str, Any] = {
+        "ignore": options.ignore,
+        "preserve": options.preserve,
+        "progress": progress and not quiet,
+    }
     async with archive.diff(options.folder, members, prefix=inside, **about) as differences:
         async for difference in differences:
             differs = True
