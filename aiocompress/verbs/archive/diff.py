@@ -75,11 +75,13 @@ async def compared(
         yield differ
     finally:
         await call(pool.files, differ.close)
-        await call(pool.files, os.close, root)
 
 
 class Differ:
-    """Compares one archive with one folder."""
+    """Compares one archive with one folder.
+
+    :param root: a descriptor of the folder, which ``close`` closes.
+    """
 
     def __init__(
         self,
@@ -99,6 +101,7 @@ class Differ:
 
     def close(self) -> None:
         self._comparison.close()
+        os.close(self._root)
 
     # By the index.
 
