@@ -57,7 +57,8 @@ class _Lines:
 
     async def _write(self) -> None:
         lines, self._lines = self._lines, []
-        await self._sink.write(_bytes(self._end.join([*lines, ""])))
+        if lines:
+            await self._sink.write(_bytes(self._end.join([*lines, ""])))
 
 
 async def list_members(archive: Archive, options: Options, sink: PipeSink) -> None:
@@ -74,8 +75,7 @@ async def list_members(archive: Archive, options: Options, sink: PipeSink) -> No
     async with _Lines(sink, end) as told:
         async with archive.members(matching=matching) as members:
             async for member in members:
-                as_text = as_json(member) if options.as_json else _long(member, options)
-                await told.add(as_text)
+                await told.add(as_json(member) if options.as_json else _long(member, options))
                 kinds[_TOTALS.get(member.kind, "other")] += 1
                 size += member.size
         if options.long and not options.null:

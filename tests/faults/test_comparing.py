@@ -22,7 +22,7 @@ from ..help import hostile
 from ..help.engines import given_back
 from ..help.hostile import Member
 from ..help.programs import COMMAND, alive, family, kill, started, until, workers
-from .counting import WHOLE, count, dice, lose, quick_and_whole
+from .counting import WHOLE, count, dice, lose, quick_and_whole, quick_or_whole
 from .test_sources import changing, changing_tree
 from .waiting import At
 from .world import Watch, World
@@ -123,15 +123,15 @@ async def test_cancelled_at_every_await(packed: str, whole: bool, world: World) 
         assert task.result() == expected
 
 
-@pytest.mark.parametrize("command", [("list",), ("list", "--json"), ("diff",)], ids=" ".join)
-def test_nobody_reads_what_is_told(command: tuple[str, ...], tmp_path: Path) -> None:
+@quick_or_whole("command", [("list",), ("list --json",), ("diff",)], "list".__eq__)
+def test_nobody_reads_what_is_told(command: str, whole: bool, tmp_path: Path) -> None:  # noqa: ARG001
     """Stdout is full, and stays so: Ctrl-C ends the program all the same."""
     archive = tmp_path / "a.tar.zst"
     members = (Member(b"%0180d" % number) for number in range(8000))
     archive.write_bytes(hostile.indexed([*members]))
-    folder = [tmp_path / "empty"] if command == ("diff",) else []
+    folder = [tmp_path / "empty"] if command == "diff" else []
     (tmp_path / "empty").mkdir()
-    with started(*COMMAND, *command, archive, *folder) as process:
+    with started(*COMMAND, *command.split(), archive, *folder) as process:
         assert process.stdout is not None
         until(lambda: _waiting(process.stdout) > 900_000)
         children = family(process.pid)
