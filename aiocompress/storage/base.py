@@ -143,9 +143,17 @@ class OpenedSource(Origin, Protocol):
         """Read from an offset until ``view`` is full or the end is reached; returns the bytes."""
         return 0
 
-    async def reach(self) -> Reach | None:
-        """Say how workers of other machines can read it at offsets; None: not at all."""
+    async def reach(self, *, by_path: bool, watched: bool) -> Reach | None:  # noqa: ARG002
+        """Say how workers can read it at offsets; None: not at all.
+
+        :param by_path: they may run on other machines.
+        :param watched: ``see`` is called with all that they have read.
+        """
         return None
+
+    async def see(self, offset: int, view: memoryview, size: int) -> None:  # noqa: ARG002
+        """Look at what a worker has read from an offset on, several times at once."""
+        return
 
     async def begin(self, view: memoryview) -> tuple[int, Unread | None]:
         """Do as ``fill``, but perhaps leave some of the chunk for a worker to read."""

@@ -73,8 +73,8 @@ class FileSource(OpenedSource):
             size: int = await threads.transfer(running)
         return size
 
-    async def reach(self) -> Reach:
-        return Reach.of(self._file.fileno(), by_path=True)
+    async def reach(self, *, by_path: bool, watched: bool) -> Reach:  # noqa: ARG002
+        return Reach.of(self._file.fileno(), by_path=by_path)
 
     async def aclose(self) -> None:
         await self._threads.whole(self._file.close())

@@ -1,8 +1,9 @@
 """Out, the first half: a source's chunks on their way into slots, and the jobs that compress them.
 
 Most sources are read here, one chunk after another. A large file is read at several offsets at
-once, each into its own slot: a disk is faster with a queue of reads. Of a tree, workers read most
-themselves: see ``storage.base.Unread``.
+once, each into its own slot, by the workers that compress it: a disk is faster with a queue of
+reads, and the main process is spared the copy. Of a tree, too, workers read most themselves: see
+``storage.base.Unread``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import mmap
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiocompress.formats.base import STREAM
 from aiocompress.model import Buffer
@@ -26,7 +27,18 @@ from aiocompress.workers.lane import LIGHT, Lane
 from aiocompress.workers.threads import begin, call, ended
 
 _READS: Final = 4
-"""How many reads of a large file are under way at once."""
+"""How many reads of a large file are under way at once, where workers cannot read it."""
+
+
+Work: TypeAlias = tuple[Callable[..., Result], tuple[Any, ...]]
+
+
+class Made(NamedTuple):
+    """A chunk and its frame, and what else the job has found out."""
+
+    chunk: Buffer
+    frame: Buffer
+    about: Any
 
 
 class Chunk:
@@ -43,6 +55,10 @@ class Chunk:
         self.unread: Unread | None = None
         self.about: Any = None
         """What was read here of the ``unread``; None: the job reads it."""
+        self.work: Work = jobs.compress, ()
+        """What the job does: a function, and what it is called with."""
+        self.made: Made | None = None
+        """What was made here, as no worker could."""
 
     def release(self) -> None:
         """Give it up; the slot is free once its worker is done."""
@@ -73,39 +89,40 @@ class Chunks:
         self._slow = recipe.long or recipe.level >= self._codec.slow_from
         self._size = recipe.chunk_size
         self._reach = lane.pool.shares_files
-        """Whether workers can read trees."""
+        """Whether workers can open files."""
         self._file: Reach | None = None
-        """What workers read chunks of, if they do."""
+        """The file that workers read chunks of, if they do."""
 
     async def outcome(self, chunk: Chunk) -> Outcome | None:
         """Wait for a chunk; None: there is none, since the file has ended before."""
         if chunk.reading is not None:
             await chunk.reading
-        job = chunk.job
-        if job is None:
+        if chunk.job is None:
             return None
-        result = await job.result()
-        if chunk.unread is None:
-            used = job.used if result.about is None else result.about
-            if not used and not chunk.is_first:
-                return None
-            is_last = chunk.reading is not None and used < self._size
-            is_whole = chunk.is_whole or (chunk.is_first and is_last)
-            return Outcome(used, job.data, chunk.blocks, is_whole, is_last)
-        data, about = job.data, result.about if chunk.about is None else chunk.about
-        if result.size == STREAM:
-            self._reach = False
-            data, about = await self._read_here(job, chunk, chunk.unread)
-        used, blocks = await chunk.unread.settle(about)
-        return Outcome(used, data, blocks)
+        _, data, about = await self._made(chunk, chunk.job)
+        if chunk.unread is not None:
+            used, blocks = await chunk.unread.settle(about if chunk.about is None else chunk.about)
+            return Outcome(used, data, blocks)
+        used = chunk.job.used if about is None else about
+        if not used and not chunk.is_first:
+            return None
+        is_last = chunk.reading is not None and used < self._size
+        is_whole = chunk.is_whole or (chunk.is_first and is_last)
+        return Outcome(used, data, chunk.blocks, is_whole, is_last)
 
-    async def _read_here(self, job: Job, chunk: Chunk, unread: Unread) -> tuple[Buffer, Any]:
-        """Do what a worker could not, which does not reach the files."""
-        function, arguments = unread.job(self._how(chunk))
-        data = memoryview(bytearray(job.input))
-        room = memoryview(bytearray(self._codec.bound(len(data))))
-        result = await call(self._lane.pool.threads, function, (data, room), *arguments)
-        return room[: result.size], result.about
+    async def _made(self, chunk: Chunk, job: Job) -> Made:
+        """Wait for a job; what its worker could not do, which does not reach the files, is done."""
+        result = await job.result()
+        if result.size != STREAM:
+            return Made(job.input, job.data, result.about)
+        if chunk.made is None:
+            self._reach, self._file = False, None
+            data = memoryview(bytearray(job.input))
+            room = memoryview(bytearray(self._codec.bound(len(data))))
+            function, arguments = chunk.work
+            result = await call(self._lane.pool.threads, function, (data, room), *arguments)
+            chunk.made = Made(data, room[: result.size], result.about)
+        return chunk.made
 
     def _how(self, chunk: Chunk) -> jobs.Encoding:
         recipe = self._recipe
@@ -180,12 +197,12 @@ class Chunks:
     ) -> Job:
         """Start the job of a chunk, which owns the slot."""
         how, unread = self._how(chunk), chunk.unread
-        function: Callable[..., Result] = jobs.compress
-        arguments: tuple[Any, ...] = (how,)
+        chunk.work = jobs.compress, (how,)
         extents = None
         if unread is not None and chunk.about is None:
-            (function, arguments), extents = unread.job(how), unread.laid()
+            chunk.work, extents = unread.job(how), unread.laid()
             used = self._size  # what has grown needs all of the room
+        function, arguments = chunk.work
         return await self._lane.run(
             slot, used, function, *arguments, follows=follows, light=light, extents=extents
         )
@@ -195,9 +212,12 @@ class Chunks:
     async def _at_offsets(self) -> AsyncGenerator[Chunk]:
         at, size, total = 0, self._size, self._source.size or 0
         reads: deque[asyncio.Task[bool]] = deque()
-        if self._lane.pool.by_path:
-            self._file = await self._source.reach()
-        most = _READS if self._file is None else self._lane.pool.window
+        pool = self._lane.pool
+        if self._reach:
+            # What it reads for a detached job, or on another machine, is not seen here.
+            watched = not (self._lane.detach or pool.by_path)
+            self._file = await self._source.reach(by_path=pool.by_path, watched=watched)
+        most = _READS if self._file is None else pool.window
         try:
             while True:
                 # Behind the end, as it was in the beginning, each read says whether one follows.
@@ -224,12 +244,7 @@ class Chunks:
     async def _read_at(self, offset: int, slot: Slot, chunk: Chunk) -> bool:
         """Read a chunk, and start its job; returns whether it was filled."""
         if self._file is not None:
-            about = jobs.compress_part, self._how(chunk), self._file, offset
-            with naming(self._source.name):
-                options: dict[str, Any] = {"follows": True, "extents": ()}
-                chunk.job = await self._lane.run(slot, self._size, *about, **options)
-                used: int = (await chunk.job.result()).about
-            return used == self._size
+            return await self._read_by_worker(offset, slot, chunk, self._file)
         try:
             used = await self._source.read_at(offset, slot.input[: self._size])
         except BaseException:
@@ -241,3 +256,15 @@ class Chunks:
         else:
             chunk.job = await self._start(slot, used, chunk, follows=filled)
         return filled
+
+    async def _read_by_worker(self, offset: int, slot: Slot, chunk: Chunk, file: Reach) -> bool:
+        """Have the job of a chunk read it; returns whether it was filled."""
+        function, arguments = jobs.compress_part, (self._how(chunk), file, offset)
+        chunk.work = function, arguments
+        job = chunk.job = await self._lane.run(
+            slot, self._size, function, *arguments, follows=True, extents=()
+        )
+        with naming(self._source.name):
+            made = await self._made(chunk, job)
+        await self._source.see(offset, memoryview(made.chunk), made.about)
+        return bool(made.about == self._size)

@@ -14,7 +14,7 @@ from aiocompress.errors import CorruptError
 from aiocompress.formats import FORMATS
 from aiocompress.formats.base import STREAM, Codec
 from aiocompress.model import Buffer
-from aiocompress.storage.reach import Reach, read_into
+from aiocompress.storage.reach import OURS, Reach, read_into
 from aiocompress.workers.job import Place, Result, deliver, views
 
 DISCARD: Final = ""
@@ -54,11 +54,17 @@ def compress(place: Place, encoding: Encoding) -> Result:
 def compress_part(place: Place, encoding: Encoding, source: Reach, offset: int) -> Result:
     """Read one chunk of a file, and compress it into one frame.
 
-    :returns: ``about`` is the size of the chunk, smaller than its room only at the end of the file.
+    :returns: ``about`` is the size of the chunk, smaller than its room only at the end of the file;
+        ``size`` is ``STREAM`` where the file cannot be opened from here.
     :raises OSError: it cannot be read.
     """
     data, room = views(place)
-    descriptor = source.open(os.O_RDONLY)
+    try:
+        descriptor = source.open(os.O_RDONLY)
+    except OSError as error:
+        if error.errno in OURS:
+            raise
+        return Result(STREAM)
     try:
         size = read_into(descriptor, offset, data)
     finally:

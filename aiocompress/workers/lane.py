@@ -42,7 +42,7 @@ class Lane:
         detach: bool = False,
     ) -> None:
         self.pool = pool
-        self._small, self._detach = small, detach
+        self._small, self.detach = small, detach
         self._stays_here = opens_files and not pool.shares_files
         self._first = True
         self._jobs: set[Job] = set()
@@ -86,7 +86,7 @@ class Lane:
         """
         here = light or self._is_for_here(follows)
         self._first = False
-        options = {"alone": here, "detach": self._detach, "keep_input": keep_input}
+        options = {"alone": here, "detach": self.detach, "keep_input": keep_input}
         job = await self.pool.run(slot, used, function, *arguments, extents=extents, **options)
         self._jobs.add(job)
         job.over.add_done_callback(partial(self._ended, job))

@@ -65,9 +65,20 @@ class _Passing(OpenedSource):
         return size
 
     async def read_at(self, offset: int, view: memoryview) -> int:
+        async with self._in_turn(offset):
+            return await self._source.read_at(offset, view)
+
+    async def see(self, offset: int, view: memoryview, size: int) -> None:
+        if self._is_looking:
+            async with self._in_turn(offset):
+                await call(self._executor, self._look, offset, view, size)
+
+    @asynccontextmanager
+    async def _in_turn(self, offset: int) -> AsyncGenerator[None]:
+        """Keep what is read in memory until all before it was looked at, too."""
         is_looked_at = False
         try:
-            size = await self._source.read_at(offset, view)
+            yield
             async with self._turn:
                 self._turn.notify_all()
                 await self._turn.wait_for(lambda: self._next > offset or not self._is_looking)
@@ -77,20 +88,21 @@ class _Passing(OpenedSource):
                 self._is_looking = False
                 async with self._turn:
                     self._turn.notify_all()
-        return size
 
-    async def reach(self) -> Reach | None:
-        """Do as a file; but a tar has to be read here."""
+    async def reach(self, *, by_path: bool, watched: bool) -> Reach | None:
+        """Do as a file; but a tar has to be read here, if it cannot be watched."""
+        if not watched and await self._is_tar():
+            return None
+        return await self._source.reach(by_path=by_path, watched=watched)
+
+    async def _is_tar(self) -> bool:
         from aiocompress.formats.tar.header import BLOCK  # as in ``_indexer_of``
 
-        head = memoryview(bytearray(BLOCK))
-        self._source.look = None
+        head, self._source.look = memoryview(bytearray(BLOCK)), None
         size = await self._source.read_at(0, head)
-        if _indexer_of(head[:size]) is not None:
-            self._source.look = self._look
-            return None
-        self._is_looking = False
-        return await self._source.reach()
+        self._is_looking = _indexer_of(head[:size]) is not None
+        self._source.look = self._look if self._is_looking else None
+        return self._is_looking
 
     def _look(self, offset: int, view: memoryview, size: int) -> None:
         """Have the indexer take what was read, and what has waited for it; in a file thread."""

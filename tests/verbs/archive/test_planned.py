@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tarfile
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 import aiocompress
 from aiocompress import Engine
+from aiocompress.sync import open_archive
 
 from ...help import trees
 from ...help.archives import (
@@ -268,10 +270,10 @@ async def test_workers_that_die(number: int, tmp_path: Path) -> None:
     assert path.read_bytes() == (tmp_path / "a.tar.zst").read_bytes()
 
 
-def test_workers_that_do_not_reach_the_tree() -> None:
-    """Where the system hides the descriptors of this process, it reads the tree itself.
+def test_workers_that_do_not_reach_the_files() -> None:
+    """Where the system hides the descriptors of this process, it reads trees and files itself.
 
-    Whoever reads: what has no reader is told, and left out.
+    Whoever reads: what has no reader is told, and left out, and a tar gets its index.
     """
     script = """
 import asyncio, ctypes, sys
@@ -285,6 +287,10 @@ async def main(number, engine):
         stream = engine.compress_stream(sys.argv[1], **options)
         assert await stream.read() == open(path, "rb").read()
         assert stream.report.skipped == report.skipped
+        path = f"{number}.x.tar.zst"
+        await engine.compress_file("x.tar", path, 4096, fsync=False)
+        stream = engine.compress_stream("x.tar", chunk_size=4096)
+        assert await stream.read() == open(path, "rb").read()
 engines = [Engine(2).prefork(), Engine(2).prefork(), Engine(2, executor="thread")]
 asyncio.run(main(0, engines[0]))
 assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0  # PR_SET_DUMPABLE
@@ -295,14 +301,19 @@ asyncio.run(main(2, engines[2]))
         place = Path(name)
         place.chmod(0o777)
         _many(place / "tree")
+        with tarfile.open(place / "x.tar", "w") as tar:
+            tar.add(place / "tree", "tree")
         for closed in ("3/3", "6/6"):
             (place / "tree" / closed).chmod(0)
         command = *nobody(), sys.executable, "-c", script, place / "tree"
         done = run(*command, cwd=place, env=LIBRARY).decode()
         told = " ".join(f"{place / 'tree' / one}: Permission denied" for one in ("3/3", "6/6"))
         assert done.splitlines() == [told] * 3
-        packed = [(place / f"{number}.tar.zst").read_bytes() for number in range(3)]
-        assert packed[0] == packed[1] == packed[2]
+        for kind in ("tar", "x.tar"):
+            packed = [(place / f"{number}.{kind}.zst").read_bytes() for number in range(3)]
+            assert packed[0] == packed[1] == packed[2]
+        with open_archive(place / "0.x.tar.zst") as archive:
+            assert archive.is_indexed
 
 
 async def test_cancelled(tmp_path: Path) -> None:
