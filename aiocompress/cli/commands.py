@@ -197,7 +197,7 @@ def list_members(archive: str, **flags: Any) -> None:
     aiocompress cat folder.tar.zst folder/notes.txt | less"""
 )
 @options.archive
-@click.argument(
+@options.argument(
     "members",
     nargs=-1,
     required=True,
@@ -219,7 +219,7 @@ def cat(archive: str, **flags: Any) -> None:
     aiocompress diff --ignore time all.tar.gz . 'src/*.c'"""
 )
 @options.archive
-@click.argument("folder", metavar="FOLDER", shell_complete=options.completes("folders"))
+@options.argument("folder", metavar="FOLDER", shell_complete=options.completes("folders"))
 @options.patterns
 @options.option(
     "Members",
@@ -271,7 +271,7 @@ def test(**flags: Any) -> None:
     aiocompress recover bad.tar.zst -o saved        all members that are whole
     aiocompress recover bad.tar.zst -o new.tar.zst  as a new archive"""
 )
-@click.argument("damaged", metavar="DAMAGED", shell_complete=options.completes("files"))
+@options.argument("damaged", metavar="DAMAGED", shell_complete=options.completes("files"))
 @options.option(
     "Output",
     "-o",
@@ -334,7 +334,7 @@ def serve(**flags: Any) -> None:
     aiocompress completion zsh >> ~/.zshrc
     aiocompress completion fish > ~/.config/fish/completions/aiocompress.fish"""
 )
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@options.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes a shell complete commands, options, files, and members of archives."""
     from aiocompress.cli.completion import script

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from inspect import cleandoc
-from typing import Any, Final
+from typing import Any, Final, TypeAlias, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator: TypeAlias = Callable[[Any], Any]
 
 _FULL: Final = "aiocompress.full_help"
 """Set in the context where all of the help is wanted, and not the short one."""
@@ -53,6 +56,18 @@ _HELPS: Final = (
     _HelpOption("--help", "All options, with examples."),
 )
 """One pair for all commands: each more would cost the start of every run."""
+_LATER: Final = "_aiocompress_later"
+"""What a function holds that becomes a command: decorators that add its parameters."""
+
+
+def later(decorator: Decorator) -> Callable[[F], F]:
+    """Have one of click's decorators add its parameter when the command is used."""
+
+    def apply(function: F) -> F:
+        vars(function).setdefault(_LATER, []).append(decorator)
+        return function
+
+    return apply
 
 
 class Command(click.Command):
@@ -64,7 +79,21 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: str = "", **about: Any) -> None:
         super().__init__(*args, **about)
         self.examples = examples
-        self.params.append(_HELPS[1])
+        self._later: list[Decorator] | None = getattr(self.callback, _LATER, [])
+
+    @property
+    def params(self) -> list[click.Parameter]:
+        """Its parameters, made when one asks for them: a run needs those of one command only."""
+        decorators, self._later = self._later, None
+        if decorators is not None:
+            for decorator in reversed(decorators):
+                decorator(self)
+            self._params.append(_HELPS[1])
+        return self._params
+
+    @params.setter
+    def params(self, params: list[click.Parameter]) -> None:
+        self._later, self._params = None, params
 
     def get_help_option(self, ctx: click.Context) -> click.Option:  # noqa: ARG002 - click's
         return _HELPS[0]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import click
 
-from aiocompress.cli.help import Option
-
-F = TypeVar("F", bound=Callable[..., Any])
+from aiocompress.cli.help import F, Option, later
 
 COMPLETING: Final = "_AIOCOMPRESS_COMPLETE"
 """Set by a shell that wants to know how a line goes on."""
@@ -28,7 +26,12 @@ def all_of(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 def option(group: str, *names: str, **about: Any) -> Callable[[F], F]:
     """Make an option that stands in a group of the help."""
-    return click.option(*names, cls=Option, group=group, **about)
+    return later(click.option(*names, cls=Option, group=group, **about))
+
+
+def argument(name: str, **about: Any) -> Callable[[F], F]:
+    """Make an argument."""
+    return later(click.argument(name, **about))
 
 
 def flag(group: str, *names: str, **about: Any) -> Callable[[F], F]:
@@ -52,11 +55,9 @@ def completes(kind: Literal["files", "folders", "members"]) -> Callable[..., Any
     return complete
 
 
-sources = click.argument(
-    "sources", nargs=-1, metavar="[SOURCE]...", shell_complete=completes("files")
-)
-archive = click.argument("archive", metavar="ARCHIVE|-", shell_complete=completes("files"))
-patterns = click.argument(
+sources = argument("sources", nargs=-1, metavar="[SOURCE]...", shell_complete=completes("files"))
+archive = argument("archive", metavar="ARCHIVE|-", shell_complete=completes("files"))
+patterns = argument(
     "members", nargs=-1, metavar="[PATTERN]...", shell_complete=completes("members")
 )
 verbose = flag("Messages", "-v", "--verbose", help="Say more; of an error, versions and traceback.")

@@ -203,14 +203,15 @@ class Records:
         self._size += sum(map(len, names)) + _RECORD * len(names)
         self.end += length
         ends = [*(first for first, _ in runs[1:]), len(names)]
-        for (first, common), end in zip(runs, ends, strict=True):
-            if not (count := end - first):
-                continue
-            kind, mode, owner, link, *_ = common
+        last: OwnerRow | None = None
+        for (first, (kind, mode, owner, link, *_)), end in zip(runs, ends, strict=True):
+            count = end - first
+            if owner is not last:
+                number, last = self._number(owner), owner
             self._links += [link] * count
-            self._kinds += bytes((kind,)) * count
+            self._kinds += kind.to_bytes() * count
             self._modes += ones(mode) * count
-            self._owners += ones(self._number(owner)) * count
+            self._owners += ones(number) * count
             self._size += len(link) * count
 
     @classmethod

@@ -14,13 +14,13 @@ from aiocompress.formats.tar import fields, pax
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, END, PLAIN, padding, to_bytes
 from aiocompress.formats.tar.index import DEVICES, LETTERS, MOST_ZEROS, Records, Row
-from aiocompress.formats.tar.plain import stretch
+from aiocompress.formats.tar.plain import long_named, stretch
 from aiocompress.model import MIB, Buffer, Member
 
 _BEFORE: Final = b"xXLKg"
 _LARGEST_HEAD: Final = MIB
-_LEVEL: Final = 3
-"""Takes a quarter of the time that a packed folder's blocks take, for 7 % more bytes."""
+_LEVEL: Final = 1
+"""Takes an eighth of the time that a packed folder's blocks take, for 13 % more bytes."""
 _FARTHEST: Final = 1 << 61
 
 
@@ -48,7 +48,8 @@ class Indexer:
     def is_whole(self) -> bool:
         """Whether the archive has come to its end, and all of it is in the index."""
         left = self._fed - self._next
-        return self._ended and not self.gave_up and len(END) <= left <= MOST_ZEROS
+        is_an_end = len(END) <= left <= MOST_ZEROS and left % BLOCK == 0
+        return self._ended and not self.gave_up and is_an_end
 
     def feed(self, data: Buffer) -> None:
         """Take the next bytes of the archive."""
@@ -109,7 +110,7 @@ class Indexer:
         if head == tar.ZEROS:
             self._ended = True
             return
-        row = described(head)
+        row = long_named(head) or described(head)
         if not self._records.has_room(row[0], row[7]):
             self._close_block()
         self._records.add(*row)

@@ -14,14 +14,14 @@ from zlib import adler32
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.tar.columns import OwnerRow
-from aiocompress.formats.tar.fields import check_sum, ids_of, owners_of, until_nul
-from aiocompress.formats.tar.header import BLOCK, to_bytes
+from aiocompress.formats.tar.fields import check_sum, ids_of, owners_of, size_of, until_nul
+from aiocompress.formats.tar.header import BLOCK, padding, to_bytes
 from aiocompress.formats.tar.index import DIRECTORY, FILE, Row
 from aiocompress.model import Buffer
 
 _FIELDS: Final = Struct("100s24s11s13s8s356s").unpack_from
 """Name; mode, uid and gid; size; the time, between the ends of both numbers; checksum; the rest."""
-_KINDS, _LINKS = b"0125", b"12"
+_KINDS, _LINKS, _LONG_NAME = b"0125", b"12", b"L"
 _AFTER_DIGITS, _SLASH, _SECOND = b"\0 ", b"/"[0], 1_000_000_000
 _LARGEST_SUM: Final = 65521 - 255 * 100 - 57 * 24
 """What the common fields may sum up to, so that Adler-32 holds the sum of all: names may have any
@@ -38,7 +38,7 @@ class Common(NamedTuple):
     folder: bytes
     """What of their names stands at the end of the headers, with a slash."""
     total: int
-    """The sum of these bytes."""
+    """The sum of these bytes, the checksum's own as spaces."""
 
 
 class Stretch(NamedTuple):
@@ -71,17 +71,18 @@ def stretch(data: Buffer, at: int, end: int) -> Stretch:  # noqa: C901 - calls t
     try:
         while at <= last:
             name, own_ids, digits, own_time, stated, own_rest = _FIELDS(data, at)
-            if own_rest != rest or own_ids != ids:
-                common = _common(own_ids, own_rest)
-                if common is None:
-                    break
-                runs.append((len(names), common))
-                ids, rest, time = own_ids, own_rest, b""
-                kind, folder, base = common.kind, common.folder, common.total
-            if own_time != time:
-                mtime_ns, time = _mtime_ns(own_time), own_time
-                total = adler32(time, base) & 0xFFFF
-            if stated != b"%06o\0 " % ((adler32(name, adler32(digits, total)) & 0xFFFF) + 256):
+            if own_rest != rest or own_ids != ids or own_time != time:
+                if own_time != time:
+                    mtime_ns, time = _mtime_ns(own_time), own_time
+                if own_rest != rest or own_ids != ids:
+                    common = _common(own_ids, own_rest)
+                    if common is None:
+                        break
+                    runs.append((len(names), common))
+                    ids, rest = own_ids, own_rest
+                    kind, folder, base = common.kind, common.folder, common.total
+                total = adler32(time, base)
+            if stated != _stated(adler32(name, adler32(digits, total)) & 0xFFFF):
                 check_sum(bytes(data[at : at + BLOCK]), 0)
             name = name.partition(b"\0")[0]
             if kind == DIRECTORY:
@@ -101,16 +102,61 @@ def stretch(data: Buffer, at: int, end: int) -> Stretch:  # noqa: C901 - calls t
     return Stretch(names, sizes, times, runs, at - start)
 
 
+@lru_cache(1 << 14)
+def _stated(total: int) -> bytes:
+    """Return a checksum as nearly all writers state it."""
+    return b"%06o\0 " % total
+
+
 def plain(block: bytes) -> Row | None:
     """Return what the index stores of a member, if all of it is in this block; a quick ``parse``.
 
     None: there is more to it, or it is odd, or damaged: ``parse`` tells.
     """
-    names, sizes, times, runs, _ = stretch(block, 0, BLOCK)
-    if not names:
+    name, ids, digits, time, stated, rest = _FIELDS(block)
+    common = _common(ids, rest)
+    if common is None or not digits.isdigit():
         return None
-    kind, mode, owner, link, *_ = runs[0][1]
-    return names[0], kind, 1, sizes[0], mode, times[0], owner, link
+    kind, mode, owner, link, folder, total = common
+    try:
+        size, mtime_ns = int(digits, 8), _mtime_ns(time)
+        total = adler32(name, adler32(digits, adler32(time, total))) & 0xFFFF
+        if stated != _stated(total):
+            check_sum(block, 0)
+    except (ValueError, CorruptError):
+        return None
+    if (size and kind != FILE) or not (name := _name(name, kind)):
+        return None
+    return folder + name, kind, 1, size, mode, mtime_ns, owner, link
+
+
+def long_named(head: bytes) -> Row | None:
+    """Return what the index stores of a member whose long name stands before its header.
+
+    None: it has none, or not as GNU tar writes it, or is odd: ``parse`` tells.
+
+    :param head: all of its headers.
+    """
+    if head[156:157] != _LONG_NAME or (row := plain(head[-BLOCK:])) is None:
+        return None
+    _, kind, _, size, mode, mtime_ns, owner, link = row
+    text = head[BLOCK:-BLOCK]
+    try:
+        length = size_of(head[:BLOCK], 0)
+    except CorruptError:
+        return None
+    is_alone = len(text) == length + padding(length)
+    if not is_alone or b"\0" not in text[: length + 1] or not (name := _name(text, kind)):
+        return None
+    return name, kind, len(head) // BLOCK, size, mode, mtime_ns, owner, link
+
+
+def _name(field: bytes, kind: int) -> bytes:
+    """Return the name in a field that is padded with NULs; nothing, if it is odd."""
+    name = field.partition(b"\0")[0]
+    if kind == DIRECTORY:
+        name = name.rstrip(b"/")
+    return b"" if not name or name[0] == _SLASH or name[-1] == _SLASH else name
 
 
 @lru_cache(1024)
@@ -120,7 +166,7 @@ def _common(ids: bytes, rest: bytes) -> Common | None:
     :param rest: the type and all behind it.
     """
     kind = rest[0] or FILE
-    total = sum(ids + rest)
+    total = sum(ids + rest) + sum(b" " * 8)
     if kind not in _KINDS or total > _LARGEST_SUM or rest[189] == _SLASH:
         return None
     mode, uid, gid, unreadable = ids_of(ids)

@@ -22,6 +22,8 @@ from aiocompress.workers.threads import call
 if TYPE_CHECKING:
     from aiocompress.formats.tar.indexer import Indexer
 
+_BLOCK: Final = 512
+"""What a tar is made of; ``header.BLOCK``, which little that is compressed needs to import."""
 _CHECKSUM: Final = slice(148, 156)
 """Where every tar header has some octal digits, and hardly anything else has."""
 
@@ -32,7 +34,7 @@ async def passing(source: OpenedSource, executor: Executor) -> AsyncGenerator[Op
 
     :param executor: the file threads, which read the headers.
     """
-    if source.makes_index:
+    if source.makes_index or (source.size or 0) % _BLOCK:
         yield source
         return
     async with Spool.opened(executor) as spool:
@@ -96,9 +98,7 @@ class _Passing(OpenedSource):
         return await self._source.reach(by_path=by_path, watched=watched)
 
     async def _is_tar(self) -> bool:
-        from aiocompress.formats.tar.header import BLOCK  # as in ``_indexer_of``
-
-        head, self._source.look = memoryview(bytearray(BLOCK)), None
+        head, self._source.look = memoryview(bytearray(_BLOCK)), None
         size = await self._source.read_at(0, head)
         self._is_looking = _indexer_of(head[:size]) is not None
         self._source.look = self._look if self._is_looking else None
@@ -149,8 +149,7 @@ def _indexer_of(data: memoryview) -> Indexer | None:
     if not bytes(data[_CHECKSUM]).strip(b" \0").isdigit():
         return None
     from aiocompress.formats.tar import reader as tar  # little is a tar, and starts sooner without
-    from aiocompress.formats.tar.header import BLOCK
     from aiocompress.formats.tar.indexer import Indexer
 
-    head = bytes(data[:BLOCK])
+    head = bytes(data[:_BLOCK])
     return Indexer() if head != tar.ZEROS and tar.is_archive(head) else None

@@ -136,6 +136,7 @@ ODD = {
     "data behind the end": ONE + END + b"more",
     "another archive behind the end": (ONE + END) * 2,
     "zeros without end": ONE + bytes(MIB + 512),
+    "half a block of zeros": ONE + bytes(1536 + 256),
     "cut off": (ONE + a_file(b"cut", noise(1000)))[:-300],
     "a damaged header": ONE + block(b"x")[:-1] + b"x" + END,
     "an absolute name": ONE + a_file(b"/root") + END,
