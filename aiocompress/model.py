@@ -29,6 +29,8 @@ Aspect: TypeAlias = Literal[
     "size",
     "content",
     "mode",
+    "owner",
+    "xattr",
     "time",
     "link",
     "hardlink",
@@ -202,8 +204,9 @@ class Difference(NamedTuple):
 
     "missing": it is not in the folder. "new": it is not in the archive; ``found`` is its kind.
     "kind": as of ``Member``, or "socket". "size": in bytes. "content": ``offset`` is that of the
-    first byte that differs. "mode": permissions, as numbers. "time": that of the last change of a
-    file, in nanoseconds since 1970. "link": the target of a symbolic link. "hardlink": it is not
+    first byte that differs. "mode": permissions, as numbers. "owner": the numbers of user and
+    group, as text. "xattr": the extended attribute ``archived``. "time": that of the last change of
+    a file, in nanoseconds since 1970. "link": the target of a symbolic link. "hardlink": it is not
     the same file as ``archived``. "device": its numbers, as text. "unreadable": it could not be
     compared; ``found`` says why.
     """
@@ -228,6 +231,8 @@ _TEXTS: Final[dict[Aspect, str]] = {
     "size": "{name}: has {archived:,} bytes in the archive, {found:,} in the folder",
     "content": "{name}: differs from byte {offset:,} on",
     "mode": "{name}: has the mode {archived:04o} in the archive, {found:04o} in the folder",
+    "owner": "{name}: belongs to {archived} in the archive, to {found} in the folder",
+    "xattr": "{name}: differs in its attribute {archived}",
     "time": "{name}: last changed {archived} in the archive, {found} in the folder",
     "link": "{name}: leads to {archived} in the archive, to {found} in the folder",
     "hardlink": "{name}: is no hard link to {archived} in the folder",

@@ -32,7 +32,7 @@ from aiocompress.verbs.options import (
     Reading,
     Recipe,
     Streaming,
-    make_ignored,
+    make_comparing,
     make_reading,
     make_recipe,
     make_restoring,
@@ -316,6 +316,7 @@ class Archive:
         *,
         prefix: str = "",
         ignore: Iterable[Aspect] = (),
+        preserve: bool = False,
         progress: ProgressOption = False,
     ) -> Differences:
         """Compare the archive with a folder, byte by byte; nothing is written.
@@ -329,6 +330,8 @@ class Archive:
         :param members: as for ``extract``: only these are compared; None: all.
         :param prefix: the folder of the archive that ``folder`` is compared with; "": its top.
         :param ignore: what need not be the same, by the names of ``Difference.what``.
+        :param preserve: compare what ``extract`` restores with ``preserve``, too: owners,
+            set-user-ID bits, and the extended attributes that the archive holds.
         :param progress: as of ``extract``.
         :returns: an async iterator of ``Difference``; empty if nothing differs.
         :raises ClosedError: the archive is not open.
@@ -339,7 +342,8 @@ class Archive:
         self._opened.check()
         selection = Selection(members, inside=prefix)
         writing = make_writing("error", None, progress)
-        steps = self._opened.diff(folder, selection, make_ignored(ignore), writing)
+        comparing = make_comparing(ignore, preserve=preserve)
+        steps = self._opened.diff(folder, selection, comparing, writing)
         return Differences(steps, "the list of differences", self._opened.check)
 
     async def test(self, *, progress: ProgressOption = False) -> Report:

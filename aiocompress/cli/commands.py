@@ -229,6 +229,7 @@ def cat(archive: str, **flags: Any) -> None:
     metavar="WHAT",
     help=f"What need not be the same: {', '.join(get_args(Aspect))}.",
 )
+@options.flag("Members", "--preserve", help="Compare owners, set-ID bits and xattrs, too.")
 @options.option(
     "Members",
     "--prefix",

@@ -41,6 +41,7 @@ _CALLS: Final = {
     "on_exists='replace'": "-f",
     "preserve=True": "--preserve",
 }
+_FLAGS: Final = {"long_distance": "--long", "sparse": "--no-sparse"}
 _NAMED: Final = re.compile(
     rf"\b(?:({'|'.join(map(re.escape, _CALLS))})|(memory_limit|chunk_size|max_[a-z_]+)(=(?=\d))?)"
 )
@@ -62,7 +63,7 @@ def in_flags(advice: str) -> str:
 
 def _flag(argument: str) -> str:
     """Return the flag that stands for an argument of the library."""
-    return "--long" if argument == "long_distance" else "--" + argument.replace("_", "-")
+    return _FLAGS.get(argument) or "--" + argument.replace("_", "-")
 
 
 def told(line: str) -> str:

@@ -240,13 +240,13 @@ class _Session:
 
         async with (
             self._source(task) as source,
-            self._destination(task) as sink,
+            self._stdout() as sink,
             self._engine.open_archive(source, **self._archive) as archive,
         ):
             if self._options.verb == "list":
-                await list_members(archive, self._options)
+                await list_members(archive, self._options, sink)
             elif self._options.verb == "diff":
-                code = SKIPPED if await diff(archive, self._options) else DONE
+                code = SKIPPED if await diff(archive, self._options, sink) else DONE
             else:
                 await cat(archive, self._options.members, sink)
             for warning in archive.warnings:
@@ -284,8 +284,9 @@ class _Session:
 
     def _destination(self, task: Task) -> AbstractAsyncContextManager[Any]:
         """Return what a verb writes to: the path, or stdout."""
-        if task.destination != STREAM:
-            return nullcontext(task.destination)
+        return self._stdout() if task.destination == STREAM else nullcontext(task.destination)
+
+    def _stdout(self) -> AbstractAsyncContextManager[PipeSink]:
         sys.stdout.flush()
         return aclosing(PipeSink(1, "stdout"))
 

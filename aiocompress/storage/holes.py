@@ -15,12 +15,17 @@ _MOST_RUNS: Final = 8192
 """More make a map that takes hundreds of kilobytes: then small holes count as zeros."""
 
 
+def may_have_holes(status: os.stat_result) -> bool:
+    """Whether a file takes less room than it has bytes: by holes, or because it is compressed."""
+    return status.st_size - 512 * status.st_blocks >= LEAST
+
+
 def stored_runs(descriptor: int, status: os.stat_result) -> Runs | None:
     """Return what a file stores; None: it has less than 1 MiB of holes, or nobody knows.
 
     The descriptor is at the beginning, before and after that.
     """
-    if status.st_size - 512 * status.st_blocks < LEAST:
+    if not may_have_holes(status):
         return None
     try:
         runs = _found(descriptor, status.st_size)

@@ -23,7 +23,7 @@ from aiocompress.storage.walk import closing, open_folder
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _LONGEST_TARGET: Final = 4096
 """Bytes that are kept of a link's target: one more than any link can have."""
-_LARGEST_OWNER: Final = (1 << 32) - 2
+LARGEST_OWNER: Final = (1 << 32) - 2
 """The system's numbers of owners have 32 bits, and the last one stands for none."""
 _LARGEST_DEVICE: Final = (1 << 31) - 1
 _NEW_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -103,7 +103,7 @@ def parts_of(name: bytes) -> list[bytes]:
 
 def is_owner(number: int) -> bool:
     """Whether the system can have a user or a group of that number, or none is meant."""
-    return -1 <= number <= _LARGEST_OWNER
+    return -1 <= number <= LARGEST_OWNER
 
 
 class Restorer(Chain[bytes]):

@@ -69,6 +69,8 @@ def _check_packing(packing: Packing, recipe: Recipe, layout: Layout) -> None:
     """
     if layout != "archive" and packing.xattrs:
         raise ValueError(f"xattrs is for archives, not for the layout {layout!r}")
+    if layout != "archive" and not packing.sparse and packing.clamp is None:
+        raise ValueError(f"sparse is for archives, not for the layout {layout!r}")
     if layout == "mirror" and (packing.prefix or packing.clamp is not None):
         raise ValueError("prefix and reproducible are for archives, not for the layout 'mirror'")
     if layout != "archive" and recipe.long:

@@ -155,6 +155,16 @@ class Restoring(NamedTuple):
     unwrap: bool = False
 
 
+class Comparing(NamedTuple):
+    """How a folder is compared with an archive: what need not be the same, and ``preserve``.
+
+    That compares what extraction restores with ``preserve``: owners, set-user-ID bits, attributes.
+    """
+
+    ignored: frozenset[Aspect] = frozenset()
+    preserve: bool = False
+
+
 def make_recipe(
     codec: str,
     level: int | None,
@@ -338,7 +348,7 @@ def check_on_error(on_error: OnError) -> None:
         raise ValueError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
 
 
-def make_ignored(ignore: Iterable[Aspect]) -> frozenset[Aspect]:
+def make_comparing(ignore: Iterable[Aspect], *, preserve: bool) -> Comparing:
     """Check what need not be the same in an archive and a folder.
 
     :raises ValueError: there is no such thing.
@@ -346,7 +356,7 @@ def make_ignored(ignore: Iterable[Aspect]) -> frozenset[Aspect]:
     ignored, known = frozenset(ignore), get_args(Aspect)
     for unknown in sorted(ignored.difference(known)):
         raise ValueError(f"ignore must be of {', '.join(known)}, not {unknown!r}")
-    return ignored
+    return Comparing(ignored, preserve)
 
 
 def as_bytes(data: Any) -> Buffer:

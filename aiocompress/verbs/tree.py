@@ -16,6 +16,7 @@ from typing import Final
 
 from aiocompress.formats.tar.header import BLOCK, END, padding, to_bytes
 from aiocompress.storage.base import Origin
+from aiocompress.storage.holes import may_have_holes, stored_runs
 from aiocompress.storage.reach import ROOT_FLAGS
 from aiocompress.storage.walk import Entry, Run, Skip, is_folder, runs, without_prefix
 from aiocompress.verbs.base import Amount, check_here
@@ -136,10 +137,11 @@ class Tree(Names, Origin):
 
 
 async def amount(packing: Packing, executor: Executor, *, as_tar: bool) -> Amount:
-    """Return how much there is to pack, without opening a file.
+    """Return how much there is to pack; no file is opened but those that may have holes.
 
     :param executor: the file threads, in one of which the tree is walked.
-    :param as_tar: count headers and padding, too, and a file with several names once.
+    :param as_tar: count headers and padding, too, a file with several names once, and no holes
+        that are left out.
     """
     steps, total = _amounts(packing, as_tar=as_tar), (0, 0)
     try:
@@ -171,7 +173,21 @@ def _amounts(packing: Packing, *, as_tar: bool) -> Generator[Amount]:
                     same = status.st_dev, status.st_ino
                     if stat.S_ISREG(status.st_mode) and not (as_tar and same in met):
                         content = status.st_size
+                        if as_tar and packing.sparse and may_have_holes(status):
+                            content = _stored(entry)
                     if status.st_nlink > 1:
                         met.add(same)
             size += BLOCK + content + padding(content) if as_tar else content
             yield size, files
+
+
+def _stored(entry: Entry) -> int:
+    """Return how many bytes of a file an archive stores."""
+    descriptor, status = open_file(entry)
+    if descriptor < 0:
+        return 0
+    try:
+        runs = stored_runs(descriptor, status)
+    finally:
+        os.close(descriptor)
+    return status.st_size if runs is None else sum(size for _, size in runs)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import pty
+import shutil
 import sys
 import termios
 import time
@@ -160,6 +161,25 @@ async def test_a_subset_has_a_total_of_its_own(engine: Engine) -> None:
     assert seen[-1].total is not None
     assert 40 * KIB < seen[-1].total < SIZE / 3
     assert seen[-1].total_files == 2
+
+
+@pytest.mark.usefixtures("at_once", "tree")
+@pytest.mark.parametrize("sparse", [True, False])
+async def test_holes_count_where_they_are_stored(engine: Engine, sparse: bool) -> None:  # noqa: FBT001
+    """The total of a folder is of what goes into the archive: nothing is left over at the end."""
+    seen: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        seen.append(progress)
+        time.sleep(0.05 if progress.total is None else 0)  # counting goes on meanwhile
+
+    os.truncate(shutil.copy("file", "tree/holes"), 0)
+    os.truncate("tree/holes", 30 << 20)
+    await engine.compress_folder("tree", "out.tar.zst", CHUNK, sparse=sparse, progress=tell)
+    *before, last = seen
+    assert last.done < 2 * SIZE if sparse else last.done > 30 << 20
+    *_, total = (one.total for one in before)
+    assert total is None or abs(total - last.done) <= 4 * KIB
 
 
 @pytest.mark.usefixtures("tree")

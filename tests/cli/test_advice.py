@@ -77,6 +77,7 @@ def test_flags_that_would_do_nothing() -> None:
         ("compress small --max-output 1", "--max-output"),
         ("compress tree -o out --prefix x", "prefix"),
         ("compress tree -o out --xattrs --layout framed", "xattrs"),
+        ("compress tree -o out --no-sparse", "--no-sparse is for archives"),
         ("compress -d mirror -o out --exclude x", "--exclude"),
         ("compress -d small.zst --strict", "are for compressing folders"),
         ("decompress small.zst --keep-going", "--keep-going"),

@@ -10,6 +10,7 @@ import pytest
 
 from ..help.programs import done, failed, ours
 from ..help.tools import run, tool
+from ..help.trees import IS_ROOT
 from .test_folders import here
 
 __all__ = ["here"]
@@ -83,6 +84,19 @@ def test_json(changed: Path) -> None:
         nothing | {"name": "sub", "what": "mode", "archived": 0o755, "found": 0o700},
         nothing | {"name": "sub/deep/c", "what": "missing"},
     ]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root gives files away")
+def test_preserve(changed: Path) -> None:
+    """Owners count on request, as `extract` restores them."""
+    done("extract", "-q", "tree.tar.zst", "-o", "copy")
+    os.chown("copy/sub", 5, 6)
+    assert done("diff", "tree.tar.zst", "copy") == b""
+    told = ours("diff", "--preserve", "tree.tar.zst", "copy")
+    mine = changed.stat()
+    line = f"sub: belongs to {mine.st_uid}:{mine.st_gid} in the archive, to 5:6 in the folder\n"
+    assert (told.returncode, told.stdout) == (1, line.encode())
+    assert done("diff", "--preserve", "--ignore", "owner", "tree.tar.zst", "copy") == b""
 
 
 def test_failures(changed: Path) -> None:

@@ -66,7 +66,7 @@ def test_s3(storage: Storage, here: Path) -> None:
     done("compress", "-q", "tree", "-o", "s3://bucket/tree.tar.zst")
     failed("compress", "-q", "tree", "-o", "s3://bucket/tree.tar.zst", naming="File exists")
     done("extract", "-q", "s3://bucket/tree.tar.zst", "-o", "back")
-    assert (here / "back" / "file").read_bytes() == noise(9 << 20)
+    assert (here / "back" / "tree" / "file").read_bytes() == noise(9 << 20)
     command = (*COMMAND, "compress", "-q", "-o", "s3://bucket/pipe.zst")
     with started(*command, stdin=subprocess.PIPE) as process:
         assert process.stdin is not None

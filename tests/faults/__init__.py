@@ -11,6 +11,8 @@ A quick choice runs with every test run; all of them with ``pytest -m faults``, 
     test_cancelling  a cancellation at the k-th await, and at the k-th step of the loop
     test_limits      full disks, few descriptors, little memory
     test_sources     sources that grow, shrink and vanish while they are read
+    test_comparing   `diff` and `list`: damage, changes, dead workers, and nobody who reads
+    test_long_distance  `--long`: dead workers, damage, a cut
     test_damage      files cut at every byte, with every bit flipped, damaged at random
     test_fuzzing     every parser, fed with what was mutated
     test_forks       children in every mode: of an engine, of streams, archives and plain functions

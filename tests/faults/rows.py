@@ -116,6 +116,15 @@ CORRUPT: Final[Rows] = {
         "formats/test_zstd_container::test_skippable_frames_may_stand_anywhere",
         "formats/tar/test_damage::test_what_follows_the_end",
     ),
+    "`diff` of what is damaged": (
+        "faults/test_comparing::test_damage_anywhere",
+        "verbs/archive/test_comparing::test_damage",
+    ),
+    "`--long`, damaged or cut off": (
+        "faults/test_long_distance::test_damage",
+        "faults/test_long_distance::test_cut_off",
+        "verbs/test_long_distance::test_a_cut_between_frames_shows",
+    ),
     "recover of joined archives, of a damaged pax header": (
         "verbs/recover/test_joined::test_all_come_back",
         "verbs/recover/test_joined::test_lost_members_are_named",
@@ -148,6 +157,14 @@ SOURCES: Final[Rows] = {
         "verbs/archive/test_changing_sources::test_swapped",
         "verbs/archive/test_packing::test_unreadable_files",
         "verbs/archive/test_changing_sources::test_read_errors",
+    ),
+    "the same of a sparse file: its holes, too, come and go": (
+        "verbs/archive/test_changing_sources::test_sparse_files",
+        "faults/test_sources::test_sources_that_change_while_they_are_read",
+    ),
+    "a folder that changes while it is compared": (
+        "faults/test_comparing::test_a_folder_that_changes",
+        "verbs/archive/test_comparing::test_unreadable",
     ),
     "FIFO, socket, /proc file in the tree; symlink loops; output inside; output == input": (
         "verbs/archive/test_packing::test_specials",
@@ -186,6 +203,7 @@ SINKS: Final[Rows] = {
         "faults/test_signals::test_signals_at_random_moments",
         "faults/test_interrupting::test_a_signal_ends_a_pipe",
         "faults/test_interrupting::test_a_second_signal_ends_at_once",
+        "faults/test_comparing::test_nobody_reads_what_is_told",
     ),
     "SIGKILL at any moment": (
         "faults/test_signals::test_signals_at_random_moments",
@@ -197,6 +215,8 @@ SINKS: Final[Rows] = {
         "faults/test_signals::test_signals_at_random_moments",
         "faults/test_dying_workers::test_chunks_of_dead_workers_are_redone",
         "faults/test_dying_workers::test_a_chunk_that_kills_twice_is_an_error",
+        "faults/test_comparing::test_workers_that_die",
+        "faults/test_long_distance::test_workers_that_die",
         "verbs/mirror/test_failures::test_workers_killed",
     ),
     "/dev/shm full, read-only or absent; RLIMIT_NOFILE 32; RLIMIT_AS": (
@@ -204,6 +224,7 @@ SINKS: Final[Rows] = {
         "faults/test_processes::test_without_semaphores_the_command_line_works",
         "faults/test_limits::test_few_descriptors",
         "faults/test_limits::test_little_memory",
+        "verbs/test_long_distance::test_memory",
         "faults/test_limits::test_no_more_threads",
     ),
 }
@@ -215,6 +236,7 @@ ASYNCIO: Final[Rows] = {
         "faults/test_cancelling::test_a_sibling_that_fails",
         "faults/test_giving_up::test_cancelled_at_every_await",
         "faults/test_giving_up::test_timeouts",
+        "faults/test_comparing::test_cancelled_at_every_await",
         "api/test_engine::test_a_stream_left_unclosed",
     ),
     "1,000 streams at once, some stuck": (

@@ -79,7 +79,7 @@ CHANGES = (
 
 
 @contextmanager
-def _changing(root: Path, chance: random.Random) -> Iterator[None]:
+def changing(root: Path, chance: random.Random) -> Iterator[None]:
     """Change files below some folders, at random, until it is left."""
     stop = threading.Event()
 
@@ -105,7 +105,7 @@ def _changing(root: Path, chance: random.Random) -> Iterator[None]:
         thread.join()
 
 
-def _source(world: World) -> Path:
+def changing_tree(world: World) -> Path:
     """Build a tree of which a part will change."""
     root = world.root / "changing"
     if root.exists():
@@ -114,6 +114,11 @@ def _source(world: World) -> Path:
     (root / "more").mkdir()
     for number in range(20):
         (root / "more" / str(number)).write_bytes(raw("small")[: 9000 * number])
+    with (root / "more" / "sparse").open("wb") as file:
+        for _ in range(3):
+            file.write(raw("small")[:9000])
+            file.seek(1 << 20, os.SEEK_CUR)
+        file.truncate()
     return root
 
 
@@ -141,14 +146,14 @@ async def test_sources_that_change_while_they_are_read(
     packed, back = tmp_path / f"packed{suffix}", tmp_path / "back"
     options: Any = {"layout": "framed"} if suffix == ".framed" else {}
     async with Engine(2, executor="thread") as engine:
-        await engine.compress_folder(_source(world), packed, "16K", fsync=False, **options)
+        await engine.compress_folder(changing_tree(world), packed, "16K", fsync=False, **options)
         watch = Watch(KIND)
         for n in range(WHOLE // 5 if whole else 4):
             about, chance = f"{suffix}, {n}", dice("sources", suffix, n)
             on_error: Any = "raise" if n % 4 == 0 else "skip"
-            root = _source(world)
+            root = changing_tree(world)
             _remove(packed)
-            with _changing(root, chance):
+            with changing(root, chance):
                 work = engine.compress_folder(
                     root, packed, "16K", on_error=on_error, fsync=False, **options
                 )

@@ -100,6 +100,8 @@ class World:
         options: Any = {"fsync": False}
         async with Engine(2, executor="thread") as engine:
             await engine.compress_file(self.raw, self.packed, self.chunk, **options)
+            far = self.root / "raw.long.zst"
+            await engine.compress_file(self.raw, far, self.chunk, long_distance=True, **options)
             for source, made in (
                 *((self.tree, self.archive), (self.tree, self.gzip), (self.tree, self.mirror)),
                 (self.before, self.root / "before-mirror"),
@@ -304,6 +306,13 @@ VERBS = {
             _out("raw", "-f"),
             "raw.zst",
             before="file",
+        ),
+        Verb(
+            "compress a file, --long",
+            "r.zst",
+            _compress("raw", long_distance=True),
+            _out("raw", "--long"),
+            "raw.long.zst",
         ),
         Verb(
             *("decompress a file", "r", _back("packed"), _in("decompress", "packed", "-f"), "raw"),

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 from contextlib import closing as closing_it
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from aiocompress.errors import UnsafeMemberError
@@ -17,11 +18,12 @@ from aiocompress.formats.tar.index import DIRECTORY
 from aiocompress.model import KIB, Aspect, Difference, Member
 from aiocompress.storage.chain import Chain
 from aiocompress.storage.reach import OURS, Reach
-from aiocompress.storage.restorer import Keeping, checked
+from aiocompress.storage.restorer import LARGEST_OWNER, Keeping, checked
 from aiocompress.storage.walk import Entry, closing
 from aiocompress.verbs.archive.frame import Part, content, kept, whole
 from aiocompress.verbs.archive.runs import Runs
 from aiocompress.verbs.entries import open_file
+from aiocompress.verbs.options import Comparing
 from aiocompress.workers.job import Place, Result
 
 Told: TypeAlias = tuple[int, Difference]
@@ -39,7 +41,6 @@ _KINDS: Final = {
     stat.S_IFBLK: "block device",
     stat.S_IFSOCK: "socket",
 }
-_PLAIN: Final = Keeping()
 _ZEROS: Final = memoryview(bytes(256 * KIB))
 
 
@@ -50,7 +51,7 @@ def compare(
     parts: tuple[Part, ...],
     target: Reach,
     inside: bytes,
-    ignored: frozenset[Aspect],
+    comparing: Comparing,
     keeps: bool,  # noqa: FBT001 - jobs take what they are sent
 ) -> Result:
     """Decode a frame, and compare the members that are wholly inside it.
@@ -66,7 +67,7 @@ def compare(
     data, files = content(place, codec, size), 0
     with (
         closing(target.open()) as root,
-        closing_it(Comparison(root, inside, ignored)) as comparison,
+        closing_it(Comparison(root, inside, comparing)) as comparison,
     ):
         for record, member, stored in whole(data, start, parts):
             comparison.begin(member or record.member())
@@ -82,13 +83,13 @@ class Comparison:
 
     :param root: a descriptor of the folder; stays open.
     :param inside: what the names of the members begin with, and no path below the folder does.
-    :param ignored: what need not be the same.
     """
 
-    def __init__(self, root: int, inside: bytes, ignored: frozenset[Aspect]) -> None:
+    def __init__(self, root: int, inside: bytes, comparing: Comparing) -> None:
         self.told: list[Told] = []
         """What differs, for the caller to take."""
-        self._below, self._inside, self._ignored = Chain(root, b"/"), inside, ignored
+        self._below, self._inside = Chain(root, b"/"), inside
+        self._ignored, self._keeping = comparing.ignored, Keeping(comparing.preserve)
         self._member, self._name = Member(""), ""
         self._descriptor = -1
         self._runs = Runs(self._member)
@@ -162,13 +163,13 @@ class Comparison:
         if member.kind != "file":
             status = os.stat(base, dir_fd=folder, follow_symlinks=False)
             if self._is_kind(member, status):
-                self._compare_mode(member, status)
+                self._compare_rights(member, status, folder, base)
                 self._compare_target(member, status, folder, base)
             return
         self._descriptor, status = open_file(Entry(place, base, folder))
         if not self._is_kind(member, status):
             return
-        self._compare_mode(member, status)
+        self._compare_rights(member, status, folder, base)
         if "mtime_ns" not in member.unreadable and not _is_same_time(
             member.mtime_ns, status.st_mtime_ns
         ):
@@ -186,12 +187,39 @@ class Comparison:
             self._tell("kind", member.kind, found)
         return found == member.kind
 
-    def _compare_mode(self, member: Member, status: os.stat_result) -> None:
+    def _compare_rights(
+        self, member: Member, status: os.stat_result, folder: int, base: bytes
+    ) -> None:
+        """Compare who may do what; all that extraction restores, if that is wanted."""
         if member.kind != "symlink" and "mode" not in member.unreadable:
             found, least = stat.S_IMODE(status.st_mode), 0o500 if member.kind == "directory" else 0
             # As it was packed, or as it is when it has been extracted.
-            if found not in {member.mode, _PLAIN.mode(member.mode, least or 0o400)}:
+            if found not in {member.mode, self._keeping.mode(member.mode, least or 0o400)}:
                 self._tell("mode", member.mode, found)
+        if self._keeping.preserve:
+            self._compare_owner(member, status)
+            if member.kind in {"file", "directory"}:
+                self._compare_xattrs(member, b"/proc/self/fd/%d/%b" % (folder, base))
+
+    def _compare_owner(self, member: Member, status: os.stat_result) -> None:
+        """Compare the numbers of user and group, but for those that no file can have."""
+        found = {"uid": status.st_uid, "gid": status.st_gid}
+        archived = {"uid": member.uid, "gid": member.gid}
+        for field, number in found.items():
+            if field in member.unreadable or not 0 <= archived[field] <= LARGEST_OWNER:
+                archived[field] = number
+        if archived != found:
+            told = "{uid}:{gid}".format_map
+            self._tell("owner", told(archived), told(found))
+
+    def _compare_xattrs(self, member: Member, path: bytes) -> None:
+        """Compare those that the archive holds; a system gives files others by itself."""
+        for key, value in member.xattrs:
+            is_same = False
+            with suppress(OSError):  # there is none, or it cannot be read
+                is_same = os.getxattr(path, key, follow_symlinks=False) == value
+            if not is_same:
+                self._tell("xattr", key)
 
     def _compare_hardlink(self, member: Member, place: bytes) -> None:
         target = checked(to_bytes(member.link))

@@ -162,10 +162,7 @@ class Contents(ABC):
         found: dict[bytes, Member] = {}
         batches = self._batches(
             lambda records: _directly_in(records, start),
-            lambda member: [
-                (name, member if name == plain(to_bytes(member.name))[len(start) :] else None)
-                for name in _children([plain(to_bytes(member.name))], start)
-            ],
+            lambda member: _child(member, start),
             start,
             _MEMBERS_AT_ONCE,
         )
@@ -310,6 +307,15 @@ def _children(names: Iterable[bytes], start: bytes) -> list[bytes]:
     """Return the first part of each name behind ``start``; those that have none are left out."""
     parts = (name[len(start) :].partition(b"/")[0] for name in names if name.startswith(start))
     return [part for part in parts if part not in _NOTHING]
+
+
+def _child(member: Member, start: bytes) -> list[tuple[bytes, Member | None]]:
+    """Return what ``_directly_in`` yields of one member."""
+    place = plain(to_bytes(member.name))
+    if not place.startswith(start):
+        return []
+    name, slash, _ = place[len(start) :].partition(b"/")
+    return [] if name in _NOTHING else [(name, None if slash else member)]
 
 
 def _directly_in(records: Records, start: bytes) -> Iterator[tuple[bytes, Member | None]]:

@@ -20,7 +20,7 @@ from aiocompress.errors import CorruptError, UnsafeMemberError
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import to_bytes, to_text
 from aiocompress.formats.tar.index import DIRECTORY, Record, Records
-from aiocompress.model import MIB, Aspect, Difference, Member
+from aiocompress.model import MIB, Difference, Member
 from aiocompress.storage.base import Source
 from aiocompress.storage.positional import SourceError
 from aiocompress.storage.reach import Reach
@@ -40,7 +40,7 @@ from aiocompress.verbs.archive.planner import Planner, Spanning, Wanted
 from aiocompress.verbs.archive.raw import raw_blocks
 from aiocompress.verbs.archive.seek import Indexed
 from aiocompress.verbs.base import Tally, check_here
-from aiocompress.verbs.options import Reading
+from aiocompress.verbs.options import Comparing, Reading
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.inflight import Job
 from aiocompress.workers.lane import Lane
@@ -58,7 +58,7 @@ async def compared(
     pool: WorkerPool,
     folder: str,
     selection: Selection,
-    ignored: frozenset[Aspect],
+    comparing: Comparing,
     reading: Reading,
     tally: Tally,
 ) -> AsyncGenerator[Differ]:
@@ -69,35 +69,38 @@ async def compared(
     check_here(folder)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     root = await call(pool.files, os.open, folder, flags, undo=os.close)
-    differ = Differ(pool, root, selection, ignored, reading, tally)
+    differ = Differ(pool, root, selection, comparing, reading, tally)
     try:
         yield differ
     finally:
         await call(pool.files, differ.close)
-        await call(pool.files, os.close, root)
 
 
 class Differ:
-    """Compares one archive with one folder."""
+    """Compares one archive with one folder.
+
+    :param root: a descriptor of the folder, which ``close`` closes.
+    """
 
     def __init__(
         self,
         pool: WorkerPool,
         root: int,
         selection: Selection,
-        ignored: frozenset[Aspect],
+        comparing: Comparing,
         reading: Reading,
         tally: Tally,
     ) -> None:
         self._pool, self._root, self._reading, self._tally = pool, root, reading, tally
-        self._selection, self._ignored = selection, ignored
-        self._comparison = Comparison(root, selection.inside, ignored)
+        self._selection, self._comparing = selection, comparing
+        self._comparison = Comparison(root, selection.inside, comparing)
         self._latest = Latest()
         self._done = 0
         """Up to which raw offset the members have been compared."""
 
     def close(self) -> None:
         self._comparison.close()
+        os.close(self._root)
 
     # By the index.
 
@@ -147,13 +150,13 @@ class Differ:
 
     async def _started(self, archive: Indexed, lane: Lane) -> AsyncGenerator[Sent[Job, Wanted]]:
         """Start a job for each frame that holds something wanted, in order."""
-        selection, ignored = self._selection, self._ignored
+        selection = self._selection
         target = Reach.of(self._root, by_path=self._pool.by_path)
         planner = Planner(archive, self._reading.max_metadata, self._choose)
         async with aclosing(planner.plan()) as plan, aclosing(archive.read_all(plan)) as frames:
             async for wanted, data in frames:
                 self._tally.found.latest = planner.latest
-                about = wanted.parts, target, selection.inside, ignored, wanted.spans
+                about = wanted.parts, target, selection.inside, self._comparing, wanted.spans
                 job = await archive.start(lane, wanted.frame, data, compare, *about, follows=True)
                 yield Sent(job, wanted)
 
@@ -235,7 +238,7 @@ class Differ:
 
         :param archive: the status of its own file, which is not new.
         """
-        if "new" in self._ignored:
+        if "new" in self._comparing.ignored:
             return
         with closing(self._unknown(archive)) as found:
             while some := await call(self._pool.files, _some, found):

@@ -26,7 +26,6 @@ from aiocompress.errors import (
 from aiocompress.formats.tar import reader as tar
 from aiocompress.formats.tar.header import BLOCK, to_bytes
 from aiocompress.model import (
-    Aspect,
     Difference,
     Member,
     PathLike,
@@ -46,7 +45,7 @@ from aiocompress.verbs.archive.raw import RawBytes, is_plain, raw_blocks
 from aiocompress.verbs.archive.seek import Indexed, open_indexed
 from aiocompress.verbs.base import Tally, Verb, into_folder, verb
 from aiocompress.verbs.found import Found
-from aiocompress.verbs.options import READ_SIZE, Reading, Restoring, Writing
+from aiocompress.verbs.options import READ_SIZE, Comparing, Reading, Restoring, Writing
 from aiocompress.verbs.select import Selection
 from aiocompress.workers.pool import WorkerPool
 from aiocompress.workers.threads import call
@@ -350,7 +349,7 @@ class OpenedArchive(Contents):
         self,
         folder: PathLike,
         selection: Selection,
-        ignored: frozenset[Aspect],
+        comparing: Comparing,
         writing: Writing,
     ) -> AsyncGenerator[Difference]:
         """Yield in what a folder differs; see ``Archive.diff``."""
@@ -360,7 +359,7 @@ class OpenedArchive(Contents):
         async with (
             verb(self._pool, "comparing", writing, found=found, back=True, file=file) as run,
             compared(
-                self._pool, os.fspath(folder), selection, ignored, self._reading, run.tally
+                self._pool, os.fspath(folder), selection, comparing, self._reading, run.tally
             ) as differ,
         ):
             self._expect(run, selection)

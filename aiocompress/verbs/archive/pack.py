@@ -194,9 +194,10 @@ class Packer:
                     self.tree.skip(name, error)
                 return
             self._count(name, FILE, status)
-            yield from self._lay_run(name, descriptor, 0, size, size)
+            is_whole = yield from self._lay_run(name, descriptor, 0, size, size)
             yield from writer.lay_zeros(padding(size))
-            self._check_unchanged(name, descriptor, status)
+            if is_whole:
+                self._check_unchanged(name, descriptor, status)
         finally:
             os.close(descriptor)
 
@@ -213,12 +214,17 @@ class Packer:
             writer.open()
             self._count(name, FILE, status)
             yield from writer.lay(head)
+            is_whole = True
             for start, size in runs:
-                os.lseek(descriptor, start, os.SEEK_SET)
-                end = start + size
-                yield from self._lay_run(name, descriptor, start, end, status.st_size)
+                if is_whole:
+                    os.lseek(descriptor, start, os.SEEK_SET)
+                    about = start, start + size, status.st_size
+                    is_whole = yield from self._lay_run(name, descriptor, *about)
+                else:
+                    yield from writer.lay_zeros(size)
             yield from writer.lay_zeros(padding(stored))
-            self._check_unchanged(name, descriptor, status)
+            if is_whole:
+                self._check_unchanged(name, descriptor, status)
         finally:
             os.close(descriptor)
 
@@ -227,15 +233,16 @@ class Packer:
         after, size = os.fstat(descriptor), status.st_size
         if after.st_size > size:
             self._tell_changed(name, after.st_size, size)
-        elif after.st_mtime_ns != status.st_mtime_ns and after.st_size == size:
+        elif after.st_size < size or after.st_mtime_ns != status.st_mtime_ns:
             self._found.change(f"{self.tree.shown(name)}: changed while it was read")
 
     def _lay_run(
         self, name: bytes, descriptor: int, at: int, end: int, size: int
-    ) -> Generator[None]:
+    ) -> Generator[None, None, bool]:
         """Lay content chunk by chunk; what cannot be read becomes zeros, and the report says so.
 
         :param at: where the descriptor is, in a file of ``size`` bytes.
+        :returns: whether all could be read.
         """
         left = end - at
         while left:
@@ -251,6 +258,7 @@ class Packer:
             self._writer.advance(done)
             left -= done
         yield from self._writer.lay_zeros(left)
+        return not left
 
     def _fail(self, name: bytes, error: OSError, offset: int) -> None:
         """Raise or report a read error: the zeros that follow must not pass for content."""

@@ -19,8 +19,8 @@ from aiocompress.formats.tar.blocks import Blocks
 from aiocompress.formats.tar.header import BLOCK, END, LONGEST_LINK, Owner, is_plain
 from aiocompress.formats.tar.index import Row
 from aiocompress.formats.tar.writer import Layer
-from aiocompress.model import MIB
 from aiocompress.storage.base import OpenedSource, naming
+from aiocompress.storage.holes import LEAST, may_have_holes
 from aiocompress.storage.reach import Reach
 from aiocompress.storage.walk import Entry, Run, Skip
 from aiocompress.verbs.archive import planned
@@ -279,7 +279,9 @@ class _Planner:
                 return None
         # Of files with several names the first must be there, or the others link to nothing.
         elif (
-            status.st_nlink > 1 or (size >= MIB and _has_holes(status)) or self.tree.is_own(status)
+            status.st_nlink > 1
+            or (size >= LEAST and may_have_holes(status))
+            or self.tree.is_own(status)
         ):
             return None
         who = status.st_uid, status.st_gid
@@ -324,8 +326,3 @@ class _Planner:
 def _is_short_link(status: os.stat_result) -> bool:
     """Whether it is a symbolic link that a header can hold; those of /proc have a size of 0."""
     return stat.S_ISLNK(status.st_mode) and 0 < status.st_size <= LONGEST_LINK
-
-
-def _has_holes(status: os.stat_result) -> bool:
-    """Whether a file may have holes that are worth to be kept."""
-    return status.st_blocks * BLOCK < status.st_size

@@ -15,6 +15,7 @@ import aiocompress
 from aiocompress.storage import walk as walked
 
 from ...help.archives import (
+    MIB,
     decompressed,
     every_suffix,
     names_in,
@@ -85,6 +86,72 @@ async def test_grows_or_shrinks(
     else:
         first = found["m"][kept:].rstrip(b"\0")
         assert noise(size, 1)[kept:].startswith(first)
+
+
+RUN, LAST = 40_000, 5 << 20
+"""A sparse file: so many bytes at its begin, and again at LAST, behind a hole and before one."""
+SPARSE = 8 << 20
+
+
+def _write_at(path: Path, at: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(noise(RUN, 2))
+
+
+def _replace_by_zeros(path: Path) -> None:
+    path.with_name("other").write_bytes(bytes(SPARSE))
+    path.with_name("other").rename(path)
+
+
+SPARSE_CHANGES: dict[str, tuple[Callable[[Path], object], str, int]] = {
+    # What happens, what is told of it, and how many bytes of the last run are packed.
+    "grows": (lambda path: os.truncate(path, 2 * SPARSE), "grew while it was read", RUN),
+    "is appended to": (lambda path: _write_at(path, SPARSE), "grew while it was read", RUN),
+    "loses its last run": (lambda path: os.truncate(path, RUN), "shrank while it was read", 0),
+    "loses half a run": (lambda path: os.truncate(path, LAST + 9), "shrank while it was read", 9),
+    "loses its last hole": (lambda path: os.truncate(path, LAST + MIB), "changed while", RUN),
+    "is written to in a hole": (lambda path: _write_at(path, MIB), "changed while", RUN),
+    "becomes a hole": (
+        lambda path: (os.truncate(path, 0), os.truncate(path, SPARSE)),
+        "changed",
+        0,
+    ),
+    "is replaced": (_replace_by_zeros, "", RUN),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "left"), SPARSE_CHANGES.values(), ids=SPARSE_CHANGES.keys()
+)
+async def test_sparse_files(
+    change: Callable[[Path], object],
+    told: str,
+    left: int,
+    reads: Reads,
+    tmp_path: Path,
+) -> None:
+    """The holes are those that it had at first, and one warning names the file."""
+    file, path = tmp_path / "tree" / "m", tmp_path / "a.tar.zst"
+    file.parent.mkdir()
+    for name in ("a", "z"):
+        (tmp_path / "tree" / name).write_bytes(noise(RUN, 1))
+    with file.open("wb") as opened:
+        for at in (0, LAST):
+            opened.seek(at)
+            opened.write(noise(RUN))
+        opened.truncate(SPARSE)
+    os.utime(file, ns=(0, 0))
+    reads.on(file, 2, lambda: change(file))
+    report = await pack(tmp_path / "tree", path)
+    assert report.changed == len(report.warnings) == bool(told)
+    assert all(text.startswith(f"{file}: {told}") for text in report.warnings)
+    found = await sound_contents(path)
+    assert found["a"] == found["z"] == noise(RUN, 1)
+    assert len(found["m"]) == SPARSE
+    assert found["m"][LAST:].rstrip(b"\0") == noise(RUN)[:left].rstrip(b"\0")
+    assert not any(found["m"][RUN:LAST])
+    assert path.stat().st_size < MIB
 
 
 async def test_rewritten_while_read(reads: Reads, tmp_path: Path) -> None:
