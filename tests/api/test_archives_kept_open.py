@@ -318,6 +318,5 @@ async def test_memory_of_300_open_members(way: str, most: int, tmp_path: Path) -
     else:
         names = sorted(os.listdir(tmp_path / "tree"))
         run(tool("tar"), "-C", tmp_path / "tree", "--zstd", "-cf", path, *names)
-    # How much of the four is in memory at one moment is up to the threads.
-    said = [int(run(sys.executable, "-c", PROGRAM, path)) for _ in range(3)]
-    assert min(said) <= most, said
+    said = run(sys.executable, "-c", PROGRAM, path)
+    assert int(said) <= most, said
