@@ -57,6 +57,13 @@ def run(command: list[str], folder: Path, stdin: bytes = b"") -> bytes:
     return done.stdout
 
 
+def test_links_lead_to_files() -> None:
+    """What README links to and shows is in the repository."""
+    targets = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert len(targets) > 4
+    assert all((ROOT / target).exists() for target in targets), targets
+
+
 def test_every_block_is_of_a_kind_that_is_run() -> None:
     """No block escapes: sh and python are run, text is a picture or a formula."""
     assert {kind for kind, _ in BLOCKS} == {"sh", "python", "text"}

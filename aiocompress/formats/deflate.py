@@ -25,6 +25,14 @@ def inflater() -> Any:
         return zlib
 
 
+@cache
+def opener() -> Any:
+    """Return what opens gzip files, of the same module."""
+    if inflater() is zlib:
+        return importlib.import_module("gzip").GzipFile
+    return importlib.import_module("isal.igzip").IGzipFile
+
+
 class StreamDecoder(base.StreamDecoder):
     """Decodes concatenated streams, and zeros behind them, as on tapes; see ``base``.
 

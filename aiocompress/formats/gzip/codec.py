@@ -12,12 +12,13 @@ level 1, and else zlib's, whose highest level is 9.
 
 from __future__ import annotations
 
+import io
 import zlib
 from typing import Any, Final
 
 from aiocompress.errors import CorruptError
 from aiocompress.formats.base import STREAM, Codec
-from aiocompress.formats.deflate import StreamDecoder, inflater
+from aiocompress.formats.deflate import StreamDecoder, inflater, opener
 from aiocompress.model import MIB, Buffer
 
 MAGIC: Final = b"\x1f\x8b\x08"
@@ -26,6 +27,8 @@ PLAIN_HEADER: Final = 10
 WBITS: Final = 31
 """What ``decompressobj`` takes for gzip with the largest window."""
 _ISAL_LEVEL, _ZLIB_HIGHEST = 2, 9
+_SMALL: Final = MIB
+"""Raw bytes of members that take less time to decode than a file to open."""
 _CHECKSUM, EXTRA, _NAME, COMMENT, RESERVED_FLAGS = 2, 4, 8, 16, 0xE0
 
 
@@ -101,19 +104,30 @@ def decompress(frame: memoryview, room: memoryview) -> int:
     claimed = int.from_bytes(frame[-4:], "little")
     if claimed > len(room):
         return STREAM
-    decoder = inflater().decompressobj(WBITS)
-    size, data = 0, bytes(frame)
+    read = _read_small if claimed <= _SMALL else _read
     try:
-        while not decoder.eof:
-            raw = decoder.decompress(data, MIB)
-            if not raw or size + len(raw) > claimed:
-                break
-            room[size : size + len(raw)] = raw
-            size, data = size + len(raw), decoder.unconsumed_tail
-    except (zlib.error, inflater().error):
+        size = read(frame, room[:claimed])
+    except (zlib.error, inflater().error, EOFError, OSError):
         # Damage, or an index that lies: reading from front to back tells which.
         return STREAM
-    return size if decoder.eof and not decoder.unused_data and size == claimed else STREAM
+    return size if size == claimed else STREAM
+
+
+def _read_small(frame: memoryview, room: memoryview) -> int:
+    """Decode a member; returns its raw length, -1 if it has another, or is not alone."""
+    decoder = inflater().decompressobj(WBITS)
+    raw = decoder.decompress(frame, len(room) + 1)
+    if not decoder.eof or decoder.unused_data or len(raw) != len(room):
+        return -1
+    room[:] = raw
+    return len(raw)
+
+
+def _read(frame: memoryview, room: memoryview) -> int:
+    """Do the same without memory of its own, which takes the system as long as a fifth of it."""
+    with opener()(fileobj=io.BytesIO(frame)) as reader:
+        size: int = reader.readinto(room)
+        return -1 if reader.read(1) else size
 
 
 CODEC = Codec(
