@@ -277,14 +277,23 @@ class Scan(ABC):
             self.end_due = False
 
     def _beginning(self, table: Table) -> int | None:
-        """Return the number of the frame with which the file of a table begins; None: unknown.
+        """Return the number of the frame with which the file of a table begins; None: unknown."""
+        first, farther = self._first, self._beginning_farther(table)
+        at_start = first < len(self.frames) and self.frames[first].offset == self._begin
+        if table.begin == self._begin or (
+            at_start
+            and self._begins(first, table)
+            and (farther is None or self._may_list(table, first))
+        ):
+            return first
+        return farther
+
+    def _beginning_farther(self, table: Table) -> int | None:
+        """Return the same for a file that does not begin with this part, by its distance.
 
         Damage in place leaves the distances as they are; bytes that are gone, or too many, do not.
         """
         first, count = self._first, len(self.frames)
-        at_start = first < count and self.frames[first].offset == self._begin
-        if table.begin == self._begin or (at_start and self._begins(first, table)):
-            return first
         number = self.frames.at(table.begin, first) if table.begin > self._begin else count
         if number == count:
             return None
@@ -293,6 +302,19 @@ class Scan(ABC):
         gap = bisect_right(self.gaps, table.begin, self._first_gap, key=lambda gap: gap[0]) - 1
         is_lost = gap >= self._first_gap and table.begin < sum(self.gaps[gap])
         return number if is_lost else None
+
+    def _may_list(self, table: Table, first: int) -> bool:
+        """Whether a table, whose first entry looks like a frame, may be that of all frames from it.
+
+        Without checksums, a frame of another file may look like it by chance.
+        """
+        frames, entries = self.frames.cut(first, len(self.frames)), table.entries
+        gap = next((number for number in self._gap_before[self._first_gap :] if number > first), 0)
+        known = range(gap - first if gap else len(frames))
+        return bool(entries[0].checksum) or (
+            len(frames) <= len(entries)
+            and all(frames[number].size == entries[number].size for number in known)
+        )
 
     def _begins(self, number: int, table: Table) -> bool:
         """Whether a frame is the one that a table lists first."""

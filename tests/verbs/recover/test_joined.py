@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 from pathlib import Path
@@ -15,6 +16,9 @@ from aiocompress import CorruptError, Engine, FormatError, Report
 
 from ...help.data import noise, text
 from .bench import CHUNK, SUFFIXES, Bench, contents, make_bench, zeroed
+
+TIMES = 1_700_000_000, 1_700_000_100, 1_700_008_192
+"""Of the members of each archive: with these, the first frames of two in gzip have one size."""
 
 
 class Joined:
@@ -61,6 +65,8 @@ async def make_joined(engine: Engine, place: Path, suffix: str) -> Joined:
             make = noise if number else text
             (tree / "sub" / f"f{index}").write_bytes(make(size, 10 * number + index))
         (tree / "link").symlink_to("sub")
+        for path in (*tree.rglob("*"), tree):
+            os.utime(path, (0, TIMES[number]), follow_symlinks=False)
         benches.append(await make_bench(engine, folder, suffix, made=False))
     return Joined(benches, place)
 
