@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 
 from aiocompress.formats.base import Writer
 from aiocompress.model import Buffer
 from aiocompress.storage.base import OpenedSource
 from aiocompress.storage.files import Spool
 from aiocompress.verbs.base import Tally
-from aiocompress.verbs.chunks import Chunks
+from aiocompress.verbs.chunks import Chunk, Chunks
 from aiocompress.verbs.options import Recipe
 from aiocompress.workers.lane import Lane
 from aiocompress.workers.pipeline import in_order
@@ -43,8 +43,7 @@ async def compressed(
         writer = make_writer()
     lane = Lane(pool, detach=detach)
     chunks = Chunks(lane, source, recipe)
-    under_way = in_order(chunks.produce(), lane.window)
-    async with aclosing(under_way) as items, Spool.opened(pool.files) as late:
+    async with _under_way(lane, chunks) as items, Spool.opened(pool.files) as late:
         async for chunk in items:
             done = await chunks.outcome(chunk)
             if done is None:
@@ -74,6 +73,14 @@ async def compressed(
     end = writer.finish()
     tally.add(0, len(end), 0)
     yield (end,)
+
+
+@asynccontextmanager
+async def _under_way(lane: Lane, chunks: Chunks) -> AsyncGenerator[AsyncGenerator[Chunk]]:
+    """Have chunks read ahead; at the end, wait for those that turned out to be behind it."""
+    async with aclosing(in_order(chunks.produce(), lane.window)) as items:
+        yield items
+    await lane.over()
 
 
 async def _behind_all(source: OpenedSource, writer: Writer, late: Spool) -> AsyncGenerator[bytes]:
